@@ -1,0 +1,223 @@
+"""The command line: serve, search, corpora, models. `--json` prints one document on stdout and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rag_inspect import __version__
+from rag_inspect.embedders import EMBEDDERS
+from rag_inspect.errors import RagInspectError
+from rag_inspect.loading import Stage
+from rag_inspect.rerankers import RERANKERS
+from rag_inspect.settings import Settings
+from rag_inspect.types import Search
+from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 fine, 1 a RagInspectError (one line on stderr), 2 a wrong usage, 130 interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(Workbench(Settings.from_env()), options)
+    except RagInspectError as error:
+        print(f"rag-inspect: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options; the README is tested against it."""
+    top = argparse.ArgumentParser("rag_inspect", description=sys.modules["rag_inspect"].__doc__)
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("serve", help="open the web app")
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    command.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    command.set_defaults(run=_serve)
+
+    command = commands.add_parser("search", help="one query: the candidates, the reranked order and what moved")
+    command.add_argument("query", metavar="QUERY")
+    command.add_argument("--corpus", required=True, metavar="NAME|FOLDER", help="a corpus by name, or a BEIR folder")
+    command.add_argument("--embedder", default=DEFAULT_EMBEDDER, choices=EMBEDDERS, help="the first stage's model")
+    command.add_argument("--reranker", choices=RERANKERS, help="default: base where it is on disk, else mini")
+    command.add_argument("--top-k", type=int, default=20, help="candidates to rerank, 1 to 200 (default: 20)")
+    command.add_argument("--top-n", type=int, default=5, help="reranked hits to keep (default: 5)")
+    _add_json(command)
+    command.set_defaults(run=_search)
+
+    command = commands.add_parser("corpora", help="the corpora there are")
+    _add_json(command)
+    command.set_defaults(run=_corpora)
+
+    command = commands.add_parser("models", help="the models, their revisions, and which can be used now")
+    _add_json(command)
+    command.set_defaults(run=_models)
+    return top
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
+
+
+def _serve(bench: Workbench, options: argparse.Namespace) -> None:
+    from rag_inspect.ui import serve
+
+    serve(bench, host=options.host, port=options.port)
+
+
+def _search(bench: Workbench, options: argparse.Namespace) -> None:
+    end: Search | None = None
+    with _progress() as show:
+        for moment in bench.search(
+            options.query, options.corpus, options.embedder, options.reranker, options.top_k, options.top_n
+        ):
+            if isinstance(moment, Search):
+                end = moment
+                show(Stage(len(moment.logits), len(moment.candidates), "scored"))
+            else:
+                show(moment)
+    assert end is not None
+    if options.json:
+        _print_json(end.to_json())
+    else:
+        _print_search(end)
+
+
+def _corpora(bench: Workbench, options: argparse.Namespace) -> None:
+    rows = []
+    for name, path in bench.corpora().items():
+        corpus = bench.corpus(name)
+        rows.append(
+            {
+                "name": name,
+                "path": str(path),
+                "description": corpus.card.description,
+                "language": list(corpus.card.language),
+                "licence": corpus.card.licence,
+                "passages": len(corpus.passages),
+                "queries": len(corpus.queries),
+                "judged_queries": sum(bool(corpus.gold(q.query_id)) for q in corpus.queries),
+            }
+        )
+    if options.json:
+        _print_json(rows)
+    else:
+        _print_table("Corpora", ["name", "description", "language", "passages", "judged_queries", "licence"], rows)
+
+
+def _models(bench: Workbench, options: argparse.Namespace) -> None:
+    rows = [
+        {
+            "key": spec.key,
+            "kind": spec.kind,
+            "model": spec.model,
+            "revision": spec.revision,
+            "parameters": spec.parameters,
+            "max_tokens": spec.max_tokens,
+            "languages": list(spec.languages),
+            "licence": spec.licence,
+            "available": here.available,
+            "source": here.source,
+            "reason": here.reason,
+        }
+        for spec, here in bench.models()
+    ]
+    if options.json:
+        _print_json(rows)
+    else:
+        _print_table("Models", ["key", "kind", "model", "max_tokens", "licence", "source", "available", "reason"], rows)
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        numeric = bool(rows) and isinstance(rows[0][column], int) and not isinstance(rows[0][column], bool)
+        table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row[column])) for column in columns))  # Text: no markup in what others wrote
+    _console().print(table)
+
+
+def _console() -> Console:
+    """As wide as the terminal; into a pipe or a file, wide enough that nothing is folded small."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _print_search(search: Search) -> None:
+    from rich.text import Text
+
+    console = _console()
+    rows = []
+    cosine = {hit.passage_id: hit.score for hit in search.candidates}
+    for hit, move in zip(search.reranked or (), search.moves, strict=True):
+        arrow = f"▲{move.delta}" if move.delta > 0 else f"▼{-move.delta}" if move.delta else "="
+        passage = search.passages[hit.passage_id]
+        rows.append(
+            {
+                "rank": hit.rank,
+                "was": move.before,
+                "move": arrow,
+                "logit": f"{hit.score:.3f}",
+                "cosine": f"{cosine[hit.passage_id]:.3f}",
+                "gold": "gold" if hit.passage_id in search.gold else "",
+                "passage": " ".join((passage.title or passage.text).split())[:90],
+                "passage_id": hit.passage_id,
+            }
+        )
+    console.print(Text(search.summary, style="bold"))
+    columns = ["rank", "was", "move", "logit", "cosine", "gold", "passage", "passage_id"]
+    _print_table(f"{search.corpus}: {search.embedder.key} → {search.reranker.key}", columns, rows)
+    times = ", ".join(f"{name} {ms:,.0f} ms" for name, ms in search.timings_ms.items())
+    console.print(Text(f"{times}; {search.scored_pairs} pairs scored, {search.cached_pairs} from the cache"))
+    for note in search.notes:
+        console.print(Text(note))
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A function that shows a Stage on the terminal's stderr; on anything else it shows nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda stage: bar.update(
+            task, description=str(stage), completed=stage.done, total=stage.total or None
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

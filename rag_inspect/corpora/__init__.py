@@ -1,0 +1,53 @@
+"""Corpora: which there are, and reading one. A format is one reader and one row of FORMATS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rag_inspect.corpora.beir import is_beir, read_beir
+from rag_inspect.errors import CorpusError
+from rag_inspect.settings import Settings
+from rag_inspect.types import Corpus
+
+FORMATS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], Corpus]]] = {
+    "beir": (is_beir, read_beir),
+}
+"""name -> (does this path hold such a corpus?, read it)."""
+
+
+def list_corpora(settings: Settings) -> dict[str, Path]:
+    """Folders by name: the built-in ones, then what the user brought; on a clash the built-in one keeps its name."""
+    found: dict[str, Path] = {}
+    for root in (settings.corpora_dir, settings.home / "corpora"):
+        for path in _folders(root):
+            found.setdefault(path.name, path)
+    return found
+
+
+def read_corpus(name: str, settings: Settings) -> Corpus:
+    """The corpus of that name, or, where settings allow folders, the one in that folder.
+
+    Raises CorpusError for a name there is none of, with the names there are, and for a folder that is broken.
+    """
+    known = list_corpora(settings)
+    path = known.get(name)
+    if path is None and settings.allow_folders and name.strip():
+        path = Path(name).expanduser()
+        path = path if path.is_dir() else None
+    if path is None:
+        expected = ", ".join(known) or "none: the corpora folder is empty"
+        raise CorpusError(f'no corpus "{name[:80]}"; there are {expected}')
+    return _read(path)
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    if root.is_dir():
+        yield from (p for p in sorted(root.iterdir()) if any(holds(p) for holds, _ in FORMATS.values()))
+
+
+def _read(path: Path) -> Corpus:
+    for holds, read in FORMATS.values():
+        if holds(path):
+            return read(path)
+    raise CorpusError(f"{path} is not a corpus in any known format ({', '.join(FORMATS)}); BEIR needs a corpus.jsonl")

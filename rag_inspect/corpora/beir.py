@@ -1,0 +1,179 @@
+"""The BEIR layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv, plain or gzipped, and our corpus.yaml.
+
+BEIR's own column names (`_id`, `query-id`, `corpus-id`) stop in this file.
+Layout: https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rag_inspect.errors import CorpusError
+from rag_inspect.types import Corpus, CorpusCard, Passage, Qrels, Query
+
+QRELS_HEADER = "query-id\tcorpus-id\tscore"
+MAX_BYTES = 2 << 30  # of one file once unpacked: a gzip bomb ends here
+MAX_LINE_BYTES = 16 << 20
+
+
+def is_beir(folder: Path) -> bool:
+    """True where the folder holds a corpus.jsonl, plain or gzipped."""
+    return _existing(folder / "corpus.jsonl") is not None
+
+
+def read_beir(folder: Path) -> Corpus:
+    """The corpus in `folder`, with its eval set where there is one.
+
+    Raises CorpusError at the first broken line: `file:line`, what was found, what a row needs.
+    """
+    corpus_file = _existing(folder / "corpus.jsonl")
+    if corpus_file is None:
+        raise CorpusError(f"{folder} has no corpus.jsonl (nor corpus.jsonl.gz); a corpus folder needs one")
+    passages = tuple(_passages(corpus_file))
+    if not passages:
+        raise CorpusError(f"{corpus_file} has no passages; at least one row with _id and text is needed")
+    query_file = _existing(folder / "queries.jsonl")
+    queries = tuple(_queries(query_file)) if query_file else ()
+    splits = dict(_splits(folder / "qrels", {p.passage_id for p in passages}, {q.query_id for q in queries}))
+    return Corpus(read_card(folder), folder, passages, queries, splits)
+
+
+def read_card(folder: Path) -> CorpusCard:
+    """What corpus.yaml says; without one, a card that only has the folder's name."""
+    path = folder / "corpus.yaml"
+    if not path.exists():
+        return CorpusCard(folder.resolve().name)
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise CorpusError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(fields, dict):
+        raise CorpusError(f"{path} holds a {type(fields).__name__}; expected keys such as name, description")
+    unknown = sorted(str(key) for key in fields.keys() - set(CorpusCard.__dataclass_fields__))
+    if unknown:
+        known = ", ".join(CorpusCard.__dataclass_fields__)
+        raise CorpusError(f"{path} has unknown keys {', '.join(unknown)}; known are {known}")
+    texts = {key: " ".join(str(value).split()) for key, value in fields.items() if key not in {"language", "examples"}}
+    return CorpusCard(
+        **{"name": folder.resolve().name, **texts},
+        language=_strings(fields.get("language")),
+        examples=_strings(fields.get("examples")),
+    )
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+
+
+def _existing(path: Path) -> Path | None:
+    return next((p for p in (path, path.with_name(path.name + ".gz")) if p.is_file()), None)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(place, text) of every line that is not blank; place is `file:line`."""
+    total = 0
+    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    try:
+        with opened as file:
+            for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
+                place, total = f"{path}:{number}", total + len(raw)
+                if total > MAX_BYTES or len(raw) >= MAX_LINE_BYTES:
+                    raise CorpusError(f"{place} is past the limit of {MAX_LINE_BYTES >> 20} MB a line, {MAX_BYTES >> 30} GB a file")
+                try:
+                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    raise CorpusError(f"{place} is not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from error
+                if text.strip():
+                    yield place, text
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"{path} cannot be read: {error}") from error
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    seen: dict[str, str] = {}
+    for place, line in _lines(path):
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise CorpusError(f"{place} is not JSON ({error}); expected one object a line") from error
+        if not isinstance(row, dict):
+            raise CorpusError(f"{place} is a JSON {type(row).__name__}; expected an object with _id and text")
+        missing = [name for name in ("_id", "text") if name not in row]
+        if missing:
+            raise CorpusError(f'{place} has no "{missing[0]}" (found {_keys(row)}); BEIR rows need _id and text')
+        row["_id"] = _checked(place, "_id", str(row["_id"]) if isinstance(row["_id"], int) else row["_id"])
+        row["text"] = _checked(place, "text", row["text"])
+        if not row["_id"]:
+            raise CorpusError(f"{place} has an empty _id; every row needs its own")
+        if row["_id"] in seen:
+            raise CorpusError(f'{place} repeats _id "{row["_id"]}", first used at {seen[row["_id"]]}; ids must differ')
+        if not isinstance(row.get("metadata") or {}, dict):
+            raise CorpusError(f"{place} has metadata of type {type(row['metadata']).__name__}; expected an object")
+        seen[row["_id"]] = place
+        yield place, row
+
+
+def _keys(row: Mapping[str, Any]) -> str:
+    return ", ".join(map(str, list(row)[:6])) or "nothing"
+
+
+def _checked(place: str, name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise CorpusError(f'{place} has "{name}" of type {type(value).__name__}; expected a string')
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise CorpusError(f'{place} has half a surrogate pair in "{name}"; the text is not valid Unicode') from error
+    return value
+
+
+def _passages(path: Path) -> Iterator[Passage]:
+    for place, row in _rows(path):
+        title = _checked(place, "title", row.get("title") or "")
+        if not (title + row["text"]).strip():
+            raise CorpusError(f"{place} has neither title nor text; a passage needs words")
+        yield Passage(row["_id"], row["text"], title, row.get("metadata") or {})
+
+
+def _queries(path: Path) -> Iterator[Query]:
+    for place, row in _rows(path):
+        if not row["text"].strip():
+            raise CorpusError(f"{place} has an empty query text")
+        yield Query(row["_id"], row["text"], row.get("metadata") or {})
+
+
+def _splits(folder: Path, passage_ids: set[str], query_ids: set[str]) -> Iterator[tuple[str, Qrels]]:
+    files = sorted(p for p in folder.glob("*.tsv*") if p.name.endswith((".tsv", ".tsv.gz")))
+    for path in files:
+        yield path.name.removesuffix(".gz").removesuffix(".tsv"), _qrels(path, passage_ids, query_ids)
+
+
+def _qrels(path: Path, passage_ids: set[str], query_ids: set[str]) -> Qrels:
+    lines = _lines(path)
+    place, header = next(lines, (f"{path}:1", ""))
+    if header.split("\t") != QRELS_HEADER.split("\t"):
+        raise CorpusError(f"{place} has the header {header[:80]!r}; expected {QRELS_HEADER!r}")
+    grades: dict[str, dict[str, int]] = {}
+    for place, line in lines:
+        cells = line.split("\t")
+        if len(cells) != 3:
+            raise CorpusError(f"{place} has {len(cells)} columns; expected three, tab-separated: {QRELS_HEADER!r}")
+        query_id, passage_id, grade = cells
+        if query_id not in query_ids:
+            raise CorpusError(f'{place} names query "{query_id[:80]}", which queries.jsonl does not hold')
+        if passage_id not in passage_ids:
+            raise CorpusError(f'{place} names passage "{passage_id[:80]}", which corpus.jsonl does not hold')
+        try:
+            grades.setdefault(query_id, {})[passage_id] = int(grade)
+        except ValueError as error:
+            raise CorpusError(f"{place} has the grade {grade[:40]!r}; expected a whole number") from error
+    return grades

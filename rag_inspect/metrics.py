@@ -1,0 +1,168 @@
+"""Retrieval metrics as objects one can parse and print: `parse("ndcg@10")`, one formula for one ranking or a million.
+
+All formulas are trec_eval's (https://github.com/usnistgov/trec_eval), and a test holds them equal to pytrec_eval.
+Some call hit@k "recall@k" or "success@k"; here recall@k divides by all the gold a query has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rag_inspect.errors import InputError
+
+MAX_CUTOFF = 1000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The grades of n rankings, rank by rank.
+
+    grades: shape (n, depth), of the passage at each rank; 0 for one not judged, negative grades, and past the end.
+    ideal: shape (n, any width), the query's positive grades, best first, padded with 0.
+    gold: shape (n,), how many passages of each query have a grade above 0, retrieved or not.
+    """
+
+    grades: np.ndarray
+    ideal: np.ndarray
+    gold: np.ndarray
+
+    def reordered(self, order: np.ndarray) -> Judged:
+        """The same candidates in another order; order has the shape of grades."""
+        return Judged(np.take_along_axis(self.grades, order, axis=1), self.ideal, self.gold)
+
+    @property
+    def best_first(self) -> Judged:
+        """The same candidates as a perfect reranker would order them."""
+        return Judged(-np.sort(-self.grades, axis=1), self.ideal, self.gold)
+
+    @property
+    def first_gold(self) -> np.ndarray:
+        """Rank of each ranking's best gold, 0 where there is none; int of shape (n,)."""
+        found = self.grades > 0
+        return np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
+
+
+def ideal_grades(qrels: Iterable[Mapping[str, int]], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(ideal, gold) of a Judged from each query's grades; `width` is the deepest cutoff that will be asked."""
+    ideal, gold = [], []
+    for grades in qrels:
+        positive = sorted((grade for grade in grades.values() if grade > 0), reverse=True)
+        ideal.append((positive + [0] * width)[:width])
+        gold.append(len(positive))
+    return np.array(ideal, dtype=float).reshape(len(gold), width), np.array(gold, dtype=int)
+
+
+def _hits(judged: Judged, cutoff: int) -> np.ndarray:
+    return np.asarray((judged.grades[:, :cutoff] > 0).sum(axis=1), dtype=float)
+
+
+def _recall(judged: Judged, cutoff: int) -> np.ndarray:
+    return _hits(judged, cutoff) / np.maximum(judged.gold, 1)
+
+
+def _precision(judged: Judged, cutoff: int) -> np.ndarray:
+    return _hits(judged, cutoff) / cutoff
+
+
+def _hit(judged: Judged, cutoff: int) -> np.ndarray:
+    return np.minimum(_hits(judged, cutoff), 1.0)
+
+
+def _reciprocal_rank(judged: Judged, cutoff: int) -> np.ndarray:
+    first = judged.first_gold
+    return np.where((first > 0) & (first <= cutoff), 1.0 / np.maximum(first, 1), 0.0)
+
+
+def _ndcg(judged: Judged, cutoff: int) -> np.ndarray:
+    best = _dcg(judged.ideal, cutoff)
+    return np.divide(_dcg(judged.grades, cutoff), best, out=np.zeros_like(best), where=best > 0)
+
+
+def _dcg(grades: np.ndarray, cutoff: int) -> np.ndarray:
+    gains = np.maximum(grades[:, :cutoff], 0)
+    return np.asarray(gains @ (1 / np.log2(np.arange(2, gains.shape[1] + 2))), dtype=float)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One family of metrics; `tooltip` is a template over k."""
+
+    label: str
+    tooltip: str
+    values: Callable[[Judged, int], np.ndarray]
+
+
+MEASURES: dict[str, Measure] = {
+    "recall": Measure("recall", "share of a query's gold passages that are among the first {k}, mean over queries", _recall),
+    "precision": Measure("precision", "share of the first {k} passages that are gold, mean over queries", _precision),
+    "mrr": Measure("MRR", "1 / rank of the first gold passage, 0 where it is not among the first {k}, mean over queries", _reciprocal_rank),
+    "ndcg": Measure("nDCG", "gain of the first {k}, discounted by log2(rank + 1), over that of the best order possible; the gain is the grade", _ndcg),
+    "hit": Measure("hit", "share of queries with at least one gold passage among the first {k}", _hit),
+}  # fmt: skip
+_ALSO = {"p": "precision", "rr": "mrr", "success": "hit", "r": "recall"}
+_NAME = re.compile(r"([a-z]+)@([1-9][0-9]*)")
+
+
+@dataclass(frozen=True, order=True)
+class Metric:
+    """One measure at one cutoff; prints as it is parsed."""
+
+    measure: str
+    cutoff: int
+
+    def __str__(self) -> str:
+        return f"{self.measure}@{self.cutoff}"
+
+    @property
+    def label(self) -> str:
+        return f"{MEASURES[self.measure].label}@{self.cutoff}"
+
+    @property
+    def tooltip(self) -> str:
+        return f"{self.label}: {MEASURES[self.measure].tooltip.format(k=self.cutoff)}"
+
+    def values(self, judged: Judged) -> np.ndarray:
+        """One value a query, float of shape (n,), each between 0 and 1."""
+        return MEASURES[self.measure].values(judged, self.cutoff)
+
+    def of(self, passage_ids: Sequence[str], grades: Mapping[str, int]) -> float:
+        """The value of one ranking, best passage first, under one query's grades."""
+        ideal, gold = ideal_grades([grades], self.cutoff)
+        row = [max(grades.get(passage_id, 0), 0) for passage_id in passage_ids[: self.cutoff]]
+        return float(self.values(Judged(np.array([row or [0]], dtype=float), ideal, gold))[0])
+
+
+def parse(name: str) -> Metric:
+    """`ndcg@10`, `MRR@5`, `hit@1`… InputError for anything else, with what there is."""
+    found = _NAME.fullmatch(name.strip().lower())
+    measure = _ALSO.get(found[1], found[1]) if found else ""
+    if not found or measure not in MEASURES or int(found[2]) > MAX_CUTOFF:
+        known = ", ".join(f"{measure}@k" for measure in MEASURES)
+        raise InputError(f"no metric {name[:40]!r}; expected {known} with k from 1 to {MAX_CUTOFF}, such as ndcg@10")
+    return Metric(measure, int(found[2]))
+
+
+def parse_cutoffs(text: str | Sequence[int]) -> tuple[int, ...]:
+    """`"1,5,10"` or numbers, sorted, each once. Raises InputError."""
+    parts = text.split(",") if isinstance(text, str) else list(text)
+    try:
+        cutoffs = sorted({int(part) for part in parts})
+    except (TypeError, ValueError):
+        cutoffs = []
+    if not cutoffs or not all(1 <= cutoff <= MAX_CUTOFF for cutoff in cutoffs):
+        raise InputError(f"cutoffs are {str(text)[:60]!r}; expected whole numbers from 1 to {MAX_CUTOFF}, such as 1,5,10")
+    return tuple(cutoffs)
+
+
+HEADLINE = ("recall@5", "mrr@5", "ndcg@10", "hit@1")
+"""The four that a table has room for; they are there whatever the cutoffs."""
+
+
+def metrics_at(cutoffs: Sequence[int], more: Iterable[str] = ()) -> tuple[Metric, ...]:
+    """The headline metrics, then every measure at every cutoff, then `more`; each once."""
+    every = [Metric(measure, cutoff) for cutoff in cutoffs for measure in MEASURES]
+    return tuple(dict.fromkeys([*map(parse, HEADLINE), *every, *map(parse, more)]))

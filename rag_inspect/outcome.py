@@ -1,0 +1,127 @@
+"""What one pass over an eval set found: enough to compute every number again, with no model and no corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from rag_inspect.metrics import MAX_CUTOFF, Judged, ideal_grades
+from rag_inspect.types import ModelSpec, Qrels, Query, Ranking
+
+
+@dataclass(frozen=True)
+class System:
+    """A model as a run names it."""
+
+    key: str
+    model: str
+    revision: str
+    parameters: int = 0
+    max_tokens: int = 0
+    languages: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> System:
+        return cls(spec.key, spec.model, spec.revision, spec.parameters, spec.max_tokens, spec.languages)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What one query costs one system, in ms, as measured on `queries` queries.
+
+    depth_ms: mean ms at depth 1, 2, …, the first stage included; empty where nothing was measured. p50 and p95
+    are over queries at full depth. source: "batches" (of this run), "sample" (measured apart, because the scores
+    came from the cache), "unknown".
+    """
+
+    depth_ms: tuple[float, ...] = ()
+    p50: float | None = None
+    p95: float | None = None
+    queries: int = 0
+    source: Literal["batches", "sample", "unknown"] = "unknown"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """n judged queries, their candidates K deep, and each reranker's logits in the candidates' order.
+
+    places: int32 (n, K) into `passage_ids`, -1 past the end of a ranking. cosines and each of logits: float64
+    (n, K), NaN past the end. `passages` (id -> (title, text)) is there where a replay brings them along.
+    """
+
+    corpus: str
+    corpus_fingerprint: str
+    passage_count: int
+    split: str
+    embedder: System
+    rerankers: tuple[System, ...]
+    top_k: int
+    top_n: int
+    cutoffs: tuple[int, ...]
+    queries: tuple[Query, ...]
+    qrels: Qrels
+    passage_ids: tuple[str, ...]
+    places: np.ndarray
+    cosines: np.ndarray
+    logits: Mapping[str, np.ndarray]
+    latency: Mapping[str, Latency] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+    language_source: Literal["card", "text", ""] = ""
+    notes: tuple[str, ...] = ()
+    created: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    passages: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def systems(self) -> tuple[System, ...]:
+        """The first stage, then the rerankers."""
+        return (self.embedder, *self.rerankers)
+
+    @cached_property
+    def judged(self) -> Judged:
+        """The grades of the candidates in the first stage's order."""
+        grades = np.zeros(self.places.shape)
+        for row, query in enumerate(self.queries):
+            known = self.qrels[query.query_id]
+            ids = (self.passage_ids[place] if place >= 0 else "" for place in self.places[row])
+            grades[row] = [max(known.get(passage_id, 0), 0) for passage_id in ids]
+        deepest = min(MAX_CUTOFF, max((10, self.top_n, *self.cutoffs)))
+        width = max(deepest, self.places.shape[1])
+        return Judged(grades, *ideal_grades((self.qrels[q.query_id] for q in self.queries), width))
+
+    def order(self, key: str, depth: int | None = None) -> np.ndarray:
+        """Columns in the order of a system, int (n, K); a reranker that reads only the first `depth` leaves the rest.
+
+        Equal logits keep the first stage's order.
+        """
+        columns = np.arange(self.places.shape[1])
+        if key == self.embedder.key:
+            return np.broadcast_to(columns, self.places.shape)
+        falling = np.where(np.isnan(self.logits[key]), np.inf, -self.logits[key])
+        if depth is not None:
+            falling = np.where(columns < depth, falling, np.inf)
+        return np.argsort(falling, axis=1, kind="stable")
+
+    def judged_by(self, key: str, depth: int | None = None) -> Judged:
+        """The grades in a system's order."""
+        return self.judged.reordered(self.order(key, depth))
+
+    def run(self, key: str) -> Iterator[tuple[str, Ranking]]:
+        """(query_id, ranking) of a system, query by query."""
+        order, scores = self.order(key), self.cosines if key == self.embedder.key else self.logits[key]
+        for row, query in enumerate(self.queries):
+            columns = [c for c in order[row] if self.places[row, c] >= 0]
+            yield query.query_id, Ranking.of([(self.passage_ids[self.places[row, c]], scores[row, c]) for c in columns])
+
+
+def document_of(system: System) -> dict[str, Any]:
+    """A system as JSON has it."""
+    return {
+        "key": system.key, "model": system.model, "revision": system.revision, "parameters": system.parameters,
+        "max_tokens": system.max_tokens, "languages": list(system.languages),
+    }  # fmt: skip

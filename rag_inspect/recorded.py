@@ -1,0 +1,91 @@
+"""Example searches recorded beside a corpus, so that the first screen is full before any model is loaded.
+
+`python -m rag_inspect.recorded` records the examples of every built-in corpus anew (`make record`); a test
+holds each record equal to a live search.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rag_inspect.pipeline import finish
+from rag_inspect.types import Corpus, ModelSpec, Ranking, Reading, Search
+
+FILE = "recorded.json"
+
+
+def read_record(corpus: Corpus, query: str, models: Mapping[str, ModelSpec]) -> Search | None:
+    """The recorded search of this query text, None where there is none of these models at these revisions."""
+    path = corpus.path / FILE
+    if not path.exists():
+        return None
+    for document in json.loads(path.read_text(encoding="utf-8")):
+        if document["query"] == query.strip() and _still_true(document, corpus, models):
+            return from_json(document, corpus, models)
+    return None
+
+
+def from_json(document: Mapping[str, Any], corpus: Corpus, models: Mapping[str, ModelSpec]) -> Search:
+    """The finished Search that `Search.to_json` wrote down, over the same corpus."""
+    candidates = Ranking.of([(hit["passage_id"], hit["score"]) for hit in document["candidates"]])
+    read = {hit["passage_id"]: hit["read_tokens"] for hit in document["reranked"]}
+    cut = {hit["passage_id"]: hit["truncated_tokens"] for hit in document["reranked"]}
+    search = Search(
+        corpus.query_by_text[document["query"]],
+        corpus.name,
+        models[document["embedder"]["key"]],
+        models[document["reranker"]["key"]],
+        document["top_k"],
+        document["top_n"],
+        candidates,
+        passages={pid: corpus.passage_by_id[pid] for pid in candidates.passage_ids},
+        gold=frozenset(document["gold"]),
+        logits={hit["passage_id"]: hit["score"] for hit in document["reranked"]},
+        readings={pid: Reading(read[pid], read[pid] + cut[pid]) for pid in read},
+        timings_ms=document["timings_ms"],
+        scored_pairs=document["scored_pairs"],
+        cached_pairs=document["cached_pairs"],
+        notes=tuple(document["notes"]),
+    )
+    return finish(search)
+
+
+def _still_true(document: Mapping[str, Any], corpus: Corpus, models: Mapping[str, ModelSpec]) -> bool:
+    pinned = all(models[document[kind]["key"]].revision == document[kind]["revision"] for kind in ("embedder", "reranker"))
+    return pinned and all(hit["passage_id"] in corpus.passage_by_id for hit in document["candidates"])
+
+
+def record(folder: Path, searches: list[Search]) -> None:
+    """Write these finished searches as the folder's record; what they took is no part of it."""
+    documents = [replace(search, timings_ms={}, scored_pairs=0, cached_pairs=0).to_json() for search in searches]
+    text = json.dumps(documents, ensure_ascii=False, indent=1)
+    temporary = folder / f"{FILE}.new"
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(folder / FILE)
+
+
+def main() -> None:
+    """Record the examples of every built-in corpus with minilm and mini."""
+    from rag_inspect.settings import Settings
+    from rag_inspect.workbench import Workbench
+
+    bench = Workbench(Settings.from_env())
+    for name, path in bench.corpora().items():
+        if not path.is_relative_to(bench.settings.corpora_dir):
+            continue
+        corpus = bench.corpus(name)
+        searches = []
+        for query_id in corpus.card.examples:
+            *_, end = bench.search(corpus.query_by_id[query_id].text, name, reranker="mini")
+            assert isinstance(end, Search)
+            searches.append(end)
+            print(f"{name} {query_id}: {end.summary}")
+        record(path, searches)
+
+
+if __name__ == "__main__":
+    main()

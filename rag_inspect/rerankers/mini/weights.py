@@ -1,0 +1,110 @@
+"""A trained model as a small file: what it differs by from all-MiniLM-L6-v2, as truncated singular values in int8.
+
+The embedding matrices are never trained, so they are not stored. Of every linear layer's difference the
+singular components with the most energy per byte are kept until the budget is full; biases, layer norms and
+the head are stored whole, in fp16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "rag-inspect mini 1"
+FROZEN = "bert.embeddings."
+BUDGET = 9_000_000
+"""Bytes for the singular components: with the rest the file stays below 9.2 MB."""
+
+State = Mapping[str, "Tensor"]
+
+
+def compress(trained: State, base: State, path: Path, *, budget: int = BUDGET, notes: Mapping[str, str]) -> None:
+    """Write `trained` (a BertForSequenceClassification) as its difference to `base` (a BertModel).
+
+    The file appears under its name only when it is whole. `notes` go into its header.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    stored: dict[str, Tensor] = {}
+    parts: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    for name, tensor in trained.items():
+        if name.startswith(FROZEN):
+            continue
+        if tensor.dim() < 2 or name.startswith("classifier."):
+            stored[name] = tensor.detach().cpu().half().contiguous()
+        else:
+            difference = tensor.detach().cpu().float() - base[name.removeprefix("bert.")].float()
+            parts[name] = torch.linalg.svd(difference, full_matrices=False)
+    for name, rank in _ranks(parts, budget).items():
+        left, energies, right = parts[name]
+        root = energies[:rank].sqrt()
+        stored[f"{name}.left"], left_scale = _int8(left[:, :rank] * root)
+        rows, right_scale = _int8((right[:rank] * root[:, None]).T)
+        stored[f"{name}.right"], stored[f"{name}.scale"] = rows.T.contiguous(), left_scale * right_scale
+    draft = path.with_name(path.name + ".part")
+    save_file(stored, draft, metadata={"format": FORMAT, **notes})
+    draft.replace(path)
+
+
+def expand(path: Path, base: State) -> dict[str, Tensor]:
+    """The whole fp32 state of a BertForSequenceClassification: `base` plus the stored difference."""
+    from safetensors.torch import load_file
+
+    stored = load_file(path)
+    state = {f"bert.{name}": tensor.float() for name, tensor in base.items() if "position_ids" not in name}
+    for name, tensor in stored.items():
+        if name.endswith(".left"):
+            weight = name.removesuffix(".left")
+            left = tensor.float() * stored[f"{weight}.scale"]
+            state[weight] = state[weight].addmm(left, stored[f"{weight}.right"].float())
+        elif not name.endswith((".right", ".scale")):
+            state[name] = tensor.float()
+    return state
+
+
+def as_model(state: State, folder: Path) -> tuple[Any, Any]:
+    """(model, tokenizer) of this whole state; `folder` is MiniLM's, for the architecture and the vocabulary."""
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    config = BertConfig.from_pretrained(folder, num_labels=1, hidden_dropout_prob=0, attention_probs_dropout_prob=0)
+    model = BertForSequenceClassification.from_pretrained(None, config=config, state_dict=dict(state))
+    return model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """The header that `compress` wrote: format, prior weight, recipe."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as opened:
+        return dict(opened.metadata() or {})
+
+
+def _ranks(parts: Mapping[str, tuple[Tensor, Tensor, Tensor]], budget: int) -> dict[str, int]:
+    """How many components of each layer fit into the budget, most energy per byte first."""
+    offers = [
+        (float(energy) ** 2 / (len(left) + right.shape[1]), name, len(left) + right.shape[1])
+        for name, (left, energies, right) in parts.items()
+        for energy in energies
+    ]
+    ranks = dict.fromkeys(parts, 0)
+    for _, name, cost in sorted(offers, reverse=True):
+        if cost > budget:
+            break
+        budget -= cost
+        ranks[name] += 1
+    return ranks
+
+
+def _int8(columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Each column as int8 with its own scale (fp32)."""
+    import torch
+
+    scale = columns.abs().amax(dim=0).clamp(min=1e-12) / 127
+    return (columns / scale).round().to(torch.int8).contiguous(), scale.float()

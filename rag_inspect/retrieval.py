@@ -1,0 +1,137 @@
+"""The first stage: passages embedded once into Chroma, then the top_k by cosine. The only user of chromadb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from rag_inspect.errors import RetrievalError
+from rag_inspect.settings import Settings
+from rag_inspect.types import Corpus, Embedder, Embedding, Passage, Progress, Ranking
+
+if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
+
+BATCH = 32  # passages embedded and stored at a time: what a kill costs
+MAX_TOP_K = 200
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _clear(call: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Chroma's many exceptions as one RetrievalError that says what to do."""
+
+    @wraps(call)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        import sqlite3
+
+        import chromadb.errors
+        import httpx
+
+        broken = (chromadb.errors.ChromaError, sqlite3.Error, httpx.HTTPError, OSError, ValueError, RuntimeError)
+        try:
+            return call(*args, **kwargs)
+        except broken as error:
+            cause = " ".join(str(error).split())[:300] or type(error).__name__
+            raise RetrievalError(
+                f"the Chroma index failed: {cause}; check the disk and RAG_INSPECT_CHROMA_URL, "
+                "or delete the folder chroma under RAG_INSPECT_HOME and index again"
+            ) from error
+
+    return wrapped
+
+
+@_clear
+def connect(settings: Settings) -> ClientAPI:
+    """A client of the embedded Chroma under `settings.home`, or of the server at `settings.chroma_url`."""
+    import chromadb
+
+    quiet = chromadb.Settings(anonymized_telemetry=False)
+    if settings.chroma_url is None:
+        folder = settings.home / "chroma"
+        folder.mkdir(parents=True, exist_ok=True)
+        return chromadb.PersistentClient(path=str(folder), settings=quiet)
+    url = urlsplit(settings.chroma_url)
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise RetrievalError(f"RAG_INSPECT_CHROMA_URL is {settings.chroma_url!r}; expected http(s)://host:port")
+    ssl = url.scheme == "https"
+    return chromadb.HttpClient(host=url.hostname, port=url.port or (443 if ssl else 8000), ssl=ssl, settings=quiet)
+
+
+class ChromaRetriever:
+    """One index: the passages of one corpus as vectors of one embedder.
+
+    The collection's name holds the corpus fingerprint and the embedder's key and fingerprint: a changed
+    corpus is a new index, an unchanged one is never embedded again.
+    """
+
+    def __init__(self, client: ClientAPI, corpus: Corpus, embedder: Embedder) -> None:
+        self.corpus = corpus
+        self.embedder = embedder
+        self.name = f"{corpus.fingerprint[:24]}.{embedder.spec.key}.{embedder.fingerprint[:12]}"
+        self._collection = self._open(client)
+        self._position = {p.passage_id: place for place, p in enumerate(corpus.passages)}
+
+    @_clear
+    def _open(self, client: ClientAPI) -> Any:
+        # A wide beam: these corpora are small, and a reranker demo must not lose candidates to the index.
+        hnsw = {"space": "cosine", "ef_construction": 200, "ef_search": 2 * MAX_TOP_K}
+        return client.get_or_create_collection(
+            self.name, configuration={"hnsw": hnsw}, embedding_function=None, metadata={"corpus": self.corpus.name}
+        )
+
+    @_clear
+    def missing(self) -> list[Passage]:
+        """The passages the index does not hold yet: all at first, the rest after a kill, none when it is whole."""
+        if self._collection.count() == len(self.corpus.passages):
+            return []
+        held = set(self._collection.get(include=[])["ids"])
+        return [p for p in self.corpus.passages if p.passage_id not in held]
+
+    def index(self, on_progress: Progress | None = None) -> int:
+        """Embed and store what is missing; returns how many passages that was. Safe to repeat, safe to kill."""
+        todo = self.missing()
+        done = len(self.corpus.passages) - len(todo)
+        # Near lengths together, so that a batch is not padded to its one long passage.
+        todo.sort(key=lambda passage: len(passage.full_text))
+        for start in range(0, len(todo), BATCH):
+            batch = todo[start : start + BATCH]
+            self._store(batch, self.embedder.embed_passages(batch))
+            if on_progress:
+                on_progress(done + start + len(batch), len(self.corpus.passages), f"passages of {self.corpus.name} embedded")
+        return len(todo)
+
+    @_clear
+    def _store(self, passages: Sequence[Passage], vectors: np.ndarray) -> None:
+        # upsert, not add: two processes may be indexing the same corpus.
+        self._collection.upsert(ids=[p.passage_id for p in passages], embeddings=vectors)
+
+    @_clear
+    def retrieve(self, vectors: np.ndarray, top_k: int) -> list[tuple[Ranking, list[Passage]]]:
+        """For each query vector, shape (n, dimensions): its candidates by cosine, and their passages.
+
+        The passages carry the vectors the index holds. Equal cosines keep the corpus's order.
+        """
+        top_k = min(top_k, len(self.corpus.passages))
+        found = self._collection.query(
+            query_embeddings=vectors, n_results=top_k, include=["distances", "embeddings"]
+        )
+        rows = zip(found["ids"], found["distances"], found["embeddings"], strict=True)
+        return [self._candidates(ids, distances, stored) for ids, distances, stored in rows]
+
+    def _candidates(
+        self, ids: Sequence[str], distances: Sequence[float], stored: Sequence[Sequence[float]]
+    ) -> tuple[Ranking, list[Passage]]:
+        order = sorted(range(len(ids)), key=lambda at: (distances[at], self._position[ids[at]]))
+        ranking = Ranking.of([(ids[at], 1.0 - distances[at]) for at in order])
+        return ranking, [self._with_vector(ids[at], stored[at]) for at in order]
+
+    def _with_vector(self, passage_id: str, vector: Sequence[float]) -> Passage:
+        from dataclasses import replace
+
+        embedding = Embedding(self.embedder.fingerprint, np.asarray(vector, dtype=np.float32))
+        return replace(self.corpus.passage_by_id[passage_id], embedding=embedding)

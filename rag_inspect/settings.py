@@ -1,0 +1,53 @@
+"""Where things live and what is on, read once from the environment: the only reader of os.environ."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+BUILT_IN_CORPORA = Path(__file__).resolve().parent.parent / "corpora"
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that can be set from outside; each field names its variable.
+
+    home         RAG_INSPECT_HOME         local state (default: the user cache folder)
+    models_dir   RAG_INSPECT_MODELS_DIR   model folders for a machine without a hub: MODELS_DIR/<owner>/<name>
+    chroma_url   RAG_INSPECT_CHROMA_URL   a Chroma server instead of the embedded one
+    corpora_dir  RAG_INSPECT_CORPORA_DIR  where the named corpora are (default: the built-in ones)
+    hub_endpoint HF_ENDPOINT              the model hub
+    hub_offline  HF_HUB_OFFLINE           never ask the hub
+    device       RAG_INSPECT_DEVICE       cpu, cuda, mps or auto
+    allow_folders  off where SPACE_ID is set: strangers choose corpora by name, never by a path on the server
+    """
+
+    home: Path
+    models_dir: Path | None = None
+    chroma_url: str | None = None
+    corpora_dir: Path = BUILT_IN_CORPORA
+    hub_endpoint: str = HUB
+    hub_offline: bool = False
+    device: str = "auto"
+    allow_folders: bool = True
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Settings as the environment gives them; an empty variable counts as unset."""
+        given = {name: value for name, value in environ.items() if value}
+        models_dir = given.get("RAG_INSPECT_MODELS_DIR")
+        return cls(
+            home=Path(given.get("RAG_INSPECT_HOME") or user_cache_path("rag-inspect")).expanduser(),
+            models_dir=Path(models_dir).expanduser() if models_dir else None,
+            chroma_url=given.get("RAG_INSPECT_CHROMA_URL"),
+            corpora_dir=Path(given.get("RAG_INSPECT_CORPORA_DIR") or BUILT_IN_CORPORA).expanduser(),
+            hub_endpoint=given.get("HF_ENDPOINT", HUB).rstrip("/"),
+            hub_offline=given.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"},
+            device=given.get("RAG_INSPECT_DEVICE", "auto"),
+            allow_folders="SPACE_ID" not in given,
+        )

@@ -1,0 +1,43 @@
+"""The page: one builder a tab, and the app that reads like its menu."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from rag_inspect.ui import api, explore
+from rag_inspect.ui.theme import css, theme
+from rag_inspect.workbench import Workbench
+
+TABS = (explore,)
+
+_MASTHEAD = """<div class="ri-masthead"><h1>rag-inspect</h1>
+<p>what a reranker does to an embedding search, why, and whether it pays</p></div>"""
+
+
+def build_app(bench: Workbench) -> gr.Blocks:
+    """The whole page and its named API, over one workbench. Loads no model."""
+    with gr.Blocks(title="rag-inspect", analytics_enabled=False) as app:
+        gr.HTML(_MASTHEAD, apply_default_css=False)
+        with gr.Tabs():
+            for tab in TABS:
+                with gr.Tab(tab.LABEL, id=tab.LABEL.lower()):
+                    tab.build(bench, app)
+        api.build(bench)
+    app.queue(max_size=64, api_open=False)
+    return app
+
+
+def serve(bench: Workbench, host: str | None = None, port: int | None = None, **launch: Any) -> gr.Blocks:
+    """Answer first, then warm the models up in the background; blocks unless `prevent_thread_lock=True`."""
+    app = build_app(bench)
+    block = not launch.pop("prevent_thread_lock", False)
+    app.launch(
+        server_name=host, server_port=port, theme=theme(), css=css(), footer_links=["api", "settings"],
+        run_history=False, ssr_mode=False, share=False, max_file_size="20mb", prevent_thread_lock=True, **launch,
+    )  # fmt: skip
+    bench.warm_up()
+    if block:
+        app.block_thread()
+    return app

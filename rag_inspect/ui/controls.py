@@ -1,0 +1,103 @@
+"""What the user chooses on Explore: query, corpus, models, depths; and the link that says all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from rag_inspect.embedders import EMBEDDERS
+from rag_inspect.errors import CorpusError
+from rag_inspect.rerankers import RERANKERS
+from rag_inspect.types import Availability, Corpus, ModelSpec
+from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+
+LISTED_QUERIES = 500  # in the picker; a browser stalls on tens of thousands
+WRITE_LINK = """(query, corpus, embedder, reranker, k, n) => {
+  const link = new URL(window.location.href);
+  Object.entries({q: query, corpus, embedder, reranker, k, n}).forEach(([name, value]) => link.searchParams.set(name, value));
+  if (String(link).length < 8000) history.replaceState(null, '', link);
+}"""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One view: what /search takes, in its order."""
+
+    query: str
+    corpus: str
+    embedder: str
+    reranker: str
+    top_k: int = 20
+    top_n: int = 5
+
+    def values(self) -> tuple[Any, ...]:
+        return self.query, self.corpus, self.embedder, self.reranker, self.top_k, self.top_n
+
+
+def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[Choice, str]:
+    """The view a link names, clamped to what there is; and a word on anything that had to be replaced."""
+    trouble = ""
+    name = params.get("corpus", bench.default_corpus)
+    if name not in bench.corpora():
+        trouble = f'There is no corpus "{name[:80]}" here; shown is {bench.default_corpus}.'
+        name = bench.default_corpus
+    embedder = _known(params.get("embedder"), EMBEDDERS, DEFAULT_EMBEDDER)
+    reranker = _known(params.get("reranker"), RERANKERS, bench.default_reranker)
+    top_k = _clamped(params.get("k"), 5, 50, 20)
+    query = params.get("q", "").strip() or first_example(bench, name)
+    return Choice(query, name, embedder, reranker, top_k, _clamped(params.get("n"), 1, min(20, top_k), 5)), trouble
+
+
+def first_example(bench: Workbench, corpus: str) -> str:
+    """The text of the corpus's first example query, or of its first query, or nothing."""
+    try:
+        chosen = bench.corpus(corpus)
+    except CorpusError:
+        return ""
+    known = [chosen.query_by_id[query_id] for query_id in chosen.card.examples if query_id in chosen.query_by_id]
+    return next((query.text for query in (*known, *chosen.queries)), "")
+
+
+def picker_choices(corpus: Corpus) -> list[tuple[str, str]]:
+    """(text, query_id) of the judged queries, examples first."""
+    examples = [corpus.query_by_id[q] for q in corpus.card.examples if q in corpus.query_by_id]
+    first = {query.query_id for query in examples}
+    rest = (query for query in corpus.queries if query.query_id not in first and corpus.gold(query.query_id))
+    return [(query.text[:160], query.query_id) for query in (*examples, *rest)][:LISTED_QUERIES]
+
+
+def reranker_label(spec: ModelSpec, here: Availability | None) -> str:
+    """`base · on disk`, `base · download 1.1 GB`, `base · not here: why`."""
+    if here is None or here.source == "builtin":
+        return f"{spec.key} · built in" if not spec.download_bytes else f"{spec.key} · {spec.model.split('/')[-1]}"
+    if here.source == "cache":
+        return f"{spec.key} · on disk"
+    size = f"download {spec.download_bytes / 1e9:.1f} GB"
+    return f"{spec.key} · {size}" if here.available else f"{spec.key} · {size}, but {here.reason or 'no hub'}"
+
+
+def model_choices(specs: Iterable[ModelSpec], here: Mapping[str, Availability]) -> list[tuple[str, str]]:
+    """(label, key) for a dropdown."""
+    return [(reranker_label(spec, here.get(spec.key)), spec.key) for spec in specs]
+
+
+def _known(value: str | None, table: Mapping[str, object], default: str) -> str:
+    return value if value in table and value is not None else default
+
+
+def _clamped(value: str | None, low: int, high: int, default: int) -> int:
+    try:
+        return max(low, min(high, int(value or default)))
+    except ValueError:
+        return min(default, high)
+
+
+def depth_sliders() -> tuple[gr.Slider, gr.Slider]:
+    """top_k and top_n, each with the sentence that says what it costs."""
+    return (
+        gr.Slider(5, 50, value=20, step=1, label="top_k candidates", min_width=150),
+        gr.Slider(1, 20, value=5, step=1, label="top_n kept", min_width=150),
+    )

@@ -1,0 +1,59 @@
+// Hover lights a passage in both columns; click or Enter pins it; arrows move, Left and Right jump to its twin.
+// Runs once; the columns inside `element` are replaced with every search, so events are delegated.
+let pinned = null;
+const rowOf = (target) => target.closest && target.closest('button[data-passage]');
+const all = (selector) => Array.from(element.querySelectorAll(selector));
+const same = (id) => (node) => node.dataset.passage === id;
+
+function light(id) {
+  all('.ri-lit').forEach((node) => node.classList.remove('ri-lit'));
+  all('.ri-rankings').forEach((node) => node.classList.toggle('ri-hovering', id !== null));
+  if (id === null) return;
+  all('button[data-passage]').filter(same(id)).forEach((node) => node.parentElement.classList.add('ri-lit'));
+  all('path[data-passage]').filter(same(id)).forEach((node) => node.classList.add('ri-lit'));
+}
+function mark() {
+  all('button[data-passage]').forEach((node) => {
+    const on = node.dataset.passage === pinned;
+    node.parentElement.classList.toggle('ri-pinned', on);
+    if (on) node.setAttribute('aria-current', 'true'); else node.removeAttribute('aria-current');
+  });
+}
+element.addEventListener('mouseover', (event) => { const row = rowOf(event.target); if (row) light(row.dataset.passage); });
+element.addEventListener('mouseleave', () => light(null));
+element.addEventListener('mouseout', (event) => { if (!event.relatedTarget || !rowOf(event.relatedTarget)) light(null); });
+element.addEventListener('focusin', (event) => { const row = rowOf(event.target); if (row && row.matches(':focus-visible')) light(row.dataset.passage); });
+element.addEventListener('focusout', () => light(null));
+element.addEventListener('click', (event) => {
+  const row = rowOf(event.target);
+  if (!row) return;
+  pinned = row.dataset.passage;
+  mark();
+  trigger('row_pick', { passage_id: pinned });
+});
+element.addEventListener('keydown', (event) => {
+  const row = rowOf(event.target);
+  if (!row) return;
+  const column = row.closest('.ri-column');
+  const rows = Array.from(column.querySelectorAll('button[data-passage]'));
+  const twin = () => all('button[data-passage]').filter(same(row.dataset.passage)).find((node) => node !== row);
+  const next = {
+    ArrowDown: () => rows[rows.indexOf(row) + 1], ArrowUp: () => rows[rows.indexOf(row) - 1],
+    Home: () => rows[0], End: () => rows[rows.length - 1], ArrowLeft: twin, ArrowRight: twin,
+  }[event.key];
+  if (!next) return;
+  event.preventDefault();
+  const goal = next();
+  if (goal) goal.focus();
+});
+function close() {
+  if (pinned === null) return;
+  const row = all('button[data-passage]').filter(same(pinned)).pop();
+  pinned = null;
+  mark();
+  trigger('row_pick', { passage_id: null });
+  if (row) row.focus();
+}
+document.addEventListener('keydown', (event) => { if (event.key === 'Escape') close(); });
+document.addEventListener('click', (event) => { if (event.target.closest && event.target.closest('.ri-close')) close(); });
+new MutationObserver(mark).observe(element, { childList: true, subtree: true });
