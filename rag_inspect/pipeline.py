@@ -31,7 +31,9 @@ def check_depths(top_k: int, top_n: int) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_TOP_K:
             raise InputError(f"{name} is {value!r}; expected a whole number from 1 to {MAX_TOP_K}")
     if top_n > top_k:
-        raise InputError(f"top_n {top_n} is more than top_k {top_k}; only candidates can be kept, so lower top_n or raise top_k")
+        raise InputError(
+            f"top_n {top_n} is more than top_k {top_k}; only candidates can be kept, so lower top_n or raise top_k"
+        )
 
 
 def make_query(text: str, corpus: Corpus) -> tuple[Query, tuple[str, ...]]:
@@ -48,7 +50,9 @@ def make_query(text: str, corpus: Corpus) -> tuple[Query, tuple[str, ...]]:
     return corpus.query_by_text.get(text) or Query("", text), ()
 
 
-def score_pairs(reranker: Reranker, pairs: Sequence[Pair], cache: ScoreCache | None = None) -> Iterator[Scored]:
+def score_pairs(
+    reranker: Reranker, pairs: Sequence[Pair], cache: ScoreCache | None = None
+) -> Iterator[Scored]:
     """Logits of the pairs: first all that the cache knows, then batch by batch what the model had to read.
 
     Equal pairs are read once. Each batch is in the cache before it is yielded; closing the iterator stops
@@ -82,7 +86,9 @@ def rerank(candidates: Ranking, logits: Mapping[str, float]) -> Ranking:
     """
     for hit in candidates:
         if not math.isfinite(logits.get(hit.passage_id, math.nan)):
-            raise RerankError(f'passage "{hit.passage_id}" has the logit {logits.get(hit.passage_id)}; no order can be made of it')
+            raise RerankError(
+                f'passage "{hit.passage_id}" has the logit {logits.get(hit.passage_id)}; no order can be made of it'
+            )
     ordered = sorted(candidates, key=lambda hit: -logits[hit.passage_id])
     return Ranking.of([(hit.passage_id, logits[hit.passage_id]) for hit in ordered])
 
@@ -122,9 +128,10 @@ def summarise(search: Search) -> str:
 
 def finish(search: Search) -> Search:
     """The search with its reranked order, verdict and summary, once every candidate has its logit."""
-    done = replace(search, reranked=rerank(search.candidates, search.logits))
-    ranks = (ranking.best_rank(done.gold) for ranking in (done.candidates, done.reranked or done.candidates))
-    verdict = judge(*ranks, top_n=done.top_n) if done.gold else None
+    reranked = rerank(search.candidates, search.logits)
+    before, after = search.candidates.best_rank(search.gold), reranked.best_rank(search.gold)
+    verdict = judge(before, after, search.top_n) if search.gold else None
+    done = replace(search, reranked=reranked)
     return replace(done, verdict=verdict, summary=summarise(done))
 
 
@@ -149,18 +156,29 @@ def search(
     [(candidates, passages)] = retriever.retrieve(vectors, top_k)
     clock.lap("retrieve")
     state = Search(
-        query, corpus.name, retriever.embedder.spec, reranker.spec, top_k, top_n, candidates,
-        passages={p.passage_id: p for p in passages}, gold=corpus.gold(query.query_id),
-        timings_ms=clock.laps, notes=notes,
-    )  # fmt: skip
+        query,
+        corpus.name,
+        retriever.embedder.spec,
+        reranker.spec,
+        top_k,
+        top_n,
+        candidates,
+        passages={p.passage_id: p for p in passages},
+        gold=corpus.gold(query.query_id),
+        timings_ms=clock.laps,
+        notes=notes,
+    )
     yield state
     clock.lap()
     for scored in score_pairs(reranker, [(query.text, p) for p in passages], cache):
         clock.lap("rerank")
         logits = {passages[at].passage_id: logit for at, logit in scored.logits.items()}
-        counts = {"cached_pairs" if scored.cached else "scored_pairs": len(logits)}
-        counts = {name: getattr(state, name) + count for name, count in counts.items()}
-        state = replace(state, logits={**state.logits, **logits}, **counts)
+        state = replace(
+            state,
+            logits={**state.logits, **logits},
+            cached_pairs=state.cached_pairs + (len(logits) if scored.cached else 0),
+            scored_pairs=state.scored_pairs + (0 if scored.cached else len(logits)),
+        )
         yield state
         clock.lap()
     clock.lap("rerank")

@@ -32,7 +32,14 @@ def _clear(call: Callable[_P, _T]) -> Callable[_P, _T]:
         import chromadb.errors
         import httpx
 
-        broken = (chromadb.errors.ChromaError, sqlite3.Error, httpx.HTTPError, OSError, ValueError, RuntimeError)
+        broken = (
+            chromadb.errors.ChromaError,
+            sqlite3.Error,
+            httpx.HTTPError,
+            OSError,
+            ValueError,
+            RuntimeError,
+        )
         try:
             return call(*args, **kwargs)
         except broken as error:
@@ -57,9 +64,13 @@ def connect(settings: Settings) -> ClientAPI:
         return chromadb.PersistentClient(path=str(folder), settings=quiet)
     url = urlsplit(settings.chroma_url)
     if url.scheme not in {"http", "https"} or not url.hostname:
-        raise RetrievalError(f"RAG_INSPECT_CHROMA_URL is {settings.chroma_url!r}; expected http(s)://host:port")
+        raise RetrievalError(
+            f"RAG_INSPECT_CHROMA_URL is {settings.chroma_url!r}; expected http(s)://host:port"
+        )
     ssl = url.scheme == "https"
-    return chromadb.HttpClient(host=url.hostname, port=url.port or (443 if ssl else 8000), ssl=ssl, settings=quiet)
+    return chromadb.HttpClient(
+        host=url.hostname, port=url.port or (443 if ssl else 8000), ssl=ssl, settings=quiet
+    )
 
 
 class ChromaRetriever:
@@ -79,9 +90,12 @@ class ChromaRetriever:
     @_clear
     def _open(self, client: ClientAPI) -> Any:
         # A wide beam: these corpora are small, and a reranker demo must not lose candidates to the index.
-        hnsw = {"space": "cosine", "ef_construction": 200, "ef_search": 2 * MAX_TOP_K}
+        hnsw: Any = {"space": "cosine", "ef_construction": 200, "ef_search": 2 * MAX_TOP_K}
         return client.get_or_create_collection(
-            self.name, configuration={"hnsw": hnsw}, embedding_function=None, metadata={"corpus": self.corpus.name}
+            self.name,
+            configuration={"hnsw": hnsw},
+            embedding_function=None,
+            metadata={"corpus": self.corpus.name},
         )
 
     @_clear
@@ -102,7 +116,11 @@ class ChromaRetriever:
             batch = todo[start : start + BATCH]
             self._store(batch, self.embedder.embed_passages(batch))
             if on_progress:
-                on_progress(done + start + len(batch), len(self.corpus.passages), f"passages of {self.corpus.name} embedded")
+                on_progress(
+                    done + start + len(batch),
+                    len(self.corpus.passages),
+                    f"passages of {self.corpus.name} embedded",
+                )
         return len(todo)
 
     @_clear

@@ -34,9 +34,18 @@ def serve(bench: Workbench, host: str | None = None, port: int | None = None, **
     app = build_app(bench)
     block = not launch.pop("prevent_thread_lock", False)
     app.launch(
-        server_name=host, server_port=port, theme=theme(), css=css(), footer_links=["api", "settings"],
-        run_history=False, ssr_mode=False, share=False, max_file_size="20mb", prevent_thread_lock=True, **launch,
-    )  # fmt: skip
+        server_name=host,
+        server_port=port,
+        theme=theme(),
+        css=css(),
+        footer_links=["api", "settings"],
+        run_history=False,
+        ssr_mode=False,
+        share=False,
+        max_file_size="20mb",
+        prevent_thread_lock=True,
+        **launch,
+    )
     bench.warm_up()
     if block:
         app.block_thread()

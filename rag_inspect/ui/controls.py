@@ -12,6 +12,7 @@ from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Availability, Corpus, ModelSpec
+from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
 
 LISTED_QUERIES = 500  # in the picker; a browser stalls on tens of thousands
@@ -48,7 +49,9 @@ def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[Choice, str]
     reranker = _known(params.get("reranker"), RERANKERS, bench.default_reranker)
     top_k = _clamped(params.get("k"), 5, 50, 20)
     query = params.get("q", "").strip() or first_example(bench, name)
-    return Choice(query, name, embedder, reranker, top_k, _clamped(params.get("n"), 1, min(20, top_k), 5)), trouble
+    return Choice(
+        query, name, embedder, reranker, top_k, _clamped(params.get("n"), 1, min(20, top_k), 5)
+    ), trouble
 
 
 def first_example(bench: Workbench, corpus: str) -> str:
@@ -57,7 +60,9 @@ def first_example(bench: Workbench, corpus: str) -> str:
         chosen = bench.corpus(corpus)
     except CorpusError:
         return ""
-    known = [chosen.query_by_id[query_id] for query_id in chosen.card.examples if query_id in chosen.query_by_id]
+    known = [
+        chosen.query_by_id[query_id] for query_id in chosen.card.examples if query_id in chosen.query_by_id
+    ]
     return next((query.text for query in (*known, *chosen.queries)), "")
 
 
@@ -69,10 +74,32 @@ def picker_choices(corpus: Corpus) -> list[tuple[str, str]]:
     return [(query.text[:160], query.query_id) for query in (*examples, *rest)][:LISTED_QUERIES]
 
 
-def reranker_label(spec: ModelSpec, here: Availability | None) -> str:
+def picker_update(corpus: Corpus, text: str) -> Any:
+    """The picker filled with the corpus's judged queries, showing the one whose text is in the box."""
+    choices = picker_choices(corpus)
+    known = corpus.query_by_text.get(text.strip())
+    value = known.query_id if known and any(known.query_id == query_id for _, query_id in choices) else None
+    judged = sum(bool(corpus.gold(query.query_id)) for query in corpus.queries)
+    listed = f", the first {LISTED_QUERIES} listed" if judged > LISTED_QUERIES else ""
+    label = (
+        f"Eval queries of this corpus ({judged:,}{listed})" if judged else "This corpus has no eval queries"
+    )
+    return gr.update(choices=choices, value=value, label=label)
+
+
+def story_html(corpus: Corpus) -> str:
+    """How large the corpus is and what it is about."""
+    return aside_html(f"{len(corpus.passages):,} passages. {corpus.card.story or corpus.card.description}")
+
+
+def model_label(spec: ModelSpec, here: Availability | None) -> str:
     """`base · on disk`, `base · download 1.1 GB`, `base · not here: why`."""
     if here is None or here.source == "builtin":
-        return f"{spec.key} · built in" if not spec.download_bytes else f"{spec.key} · {spec.model.split('/')[-1]}"
+        return (
+            f"{spec.key} · built in"
+            if not spec.download_bytes
+            else f"{spec.key} · {spec.model.split('/')[-1]}"
+        )
     if here.source == "cache":
         return f"{spec.key} · on disk"
     size = f"download {spec.download_bytes / 1e9:.1f} GB"
@@ -81,7 +108,7 @@ def reranker_label(spec: ModelSpec, here: Availability | None) -> str:
 
 def model_choices(specs: Iterable[ModelSpec], here: Mapping[str, Availability]) -> list[tuple[str, str]]:
     """(label, key) for a dropdown."""
-    return [(reranker_label(spec, here.get(spec.key)), spec.key) for spec in specs]
+    return [(model_label(spec, here.get(spec.key)), spec.key) for spec in specs]
 
 
 def _known(value: str | None, table: Mapping[str, object], default: str) -> str:

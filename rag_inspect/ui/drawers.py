@@ -1,0 +1,56 @@
+"""What Explore has on demand, below the columns: the figures of a search, and code that repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from rag_inspect.rerankers import RERANKERS
+from rag_inspect.types import Search
+from rag_inspect.ui.theme import script
+from rag_inspect.views.figures import scatter, slopegraph
+from rag_inspect.views.snippets import LIBRARIES, snippet
+
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_HUB_MODEL = RERANKERS["base"]
+
+
+def figures(state: gr.State, searches: Sequence[Any]) -> None:
+    """Slopegraph and scatter: drawn when the drawer is opened, and after each search while it is open."""
+    with gr.Accordion("Slopegraph and score scatter", open=False) as drawer:
+        with gr.Row():
+            plots = [gr.Plot(label=label, min_width=320) for label in ("Every move", "Cosine against logit")]
+        with gr.Row():
+            for kind in ("png", "svg"):
+                save = f"() => {{ {script('save_figures.js')}; save('{kind}'); }}"
+                gr.Button(f"Save both as {kind.upper()}", size="sm").click(
+                    None, None, None, js=save, **_QUIET
+                )
+    opened = gr.State(False)
+
+    def draw(search: Search | None, wanted: bool) -> list[Any]:
+        if not (wanted and search and search.reranked):
+            return [gr.skip(), gr.skip()]
+        return [slopegraph(search), scatter(search)]
+
+    drawer.expand(lambda: True, None, opened, **_QUIET).then(draw, [state, opened], plots, **_QUIET)
+    drawer.collapse(lambda: False, None, opened, **_QUIET)
+    for event in searches:
+        event.then(draw, [state, opened], plots, **_QUIET)
+
+
+def code(state: gr.State, searches: Sequence[Any]) -> None:
+    """The search as Python to copy, in the library of one's choice."""
+    with gr.Accordion("Use in your code", open=False) as drawer:
+        library = gr.Dropdown(list(LIBRARIES), label="Library", value=next(iter(LIBRARIES)))
+        text = gr.Code(language="python", label="With the pinned revision and these settings")
+
+    def write(search: Search | None, chosen: str) -> str:
+        return snippet(search, chosen, _HUB_MODEL) if search else "# run a search first"
+
+    drawer.expand(write, [state, library], text, **_QUIET)
+    library.input(write, [state, library], text, **_QUIET)
+    for event in searches:
+        event.then(write, [state, library], text, **_QUIET)

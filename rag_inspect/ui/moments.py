@@ -1,0 +1,96 @@
+"""A search as the page sees it: generators that yield the Explore tab's outputs, moment by moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from rag_inspect.errors import InputError, ModelError
+from rag_inspect.types import Search
+from rag_inspect.ui.controls import Choice, from_link, picker_update, story_html
+from rag_inspect.views.rankings import rankings_html
+from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
+from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+
+Outputs = list[Any]
+"""[sentence, timings, rankings, passage panel, the Search itself]: the order of Explore's results."""
+
+HINT = "Click a passage, or press Enter on it, to read it whole."
+
+
+def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
+    """The first screen: the view a link names, or the default example as recorded until the models are warm.
+
+    Yields the six controls, the query picker and the story, then the results.
+    """
+    choice, trouble = from_link(params, bench)
+    corpus = bench.corpus(choice.corpus)
+    controls = [*choice.values(), picker_update(corpus, choice.query), story_html(corpus)]
+    recorded = bench.recorded(corpus, choice.query) if bench.warming else None
+    if recorded and _settings(recorded) != choice.values()[2:]:
+        recorded = None
+    yield controls + (
+        _outputs(recorded)
+        if recorded
+        else ["", aside_html(trouble or "starting …"), "", aside_html(HINT), None]
+    )
+    keep = [gr.skip()] * len(controls)
+    while stage := bench.warming:
+        where = (
+            f"Recorded with {recorded.reranker.key} {recorded.reranker.revision[:8]}, live in a moment: "
+            if recorded
+            else ""
+        )
+        yield keep + _only_aside(f"{where}{stage} …")
+        time.sleep(0.3)
+    if choice.query:
+        for outputs in run(bench, *choice.values(), note=trouble):
+            yield keep + outputs
+
+
+def run(bench: Workbench, *values: Any, note: str = "") -> Iterator[Outputs]:
+    """One search as it goes; a reranker that cannot be had gives way to mini, in so many words."""
+    choice = Choice(*values)
+    notes = (note,) if note else ()
+    try:
+        yield from _moments(bench, choice, notes)
+    except InputError as error:  # said beside the box; what is on the page stays
+        gr.Warning(str(error))
+        yield _only_aside(f"Not run: {error}")
+    except ModelError as error:
+        if choice.reranker == "mini" or choice.embedder != DEFAULT_EMBEDDER:
+            raise
+        gr.Warning(f"{error}. Shown with mini instead.")
+        yield from _moments(
+            bench, replace(choice, reranker="mini"), (*notes, f"Shown with mini instead: {error}")
+        )
+
+
+def stopped() -> str:
+    """The word on a search that was stopped."""
+    return aside_html("Stopped. What had been scored is in the score cache; Search goes on from there.")
+
+
+def _moments(bench: Workbench, choice: Choice, notes: tuple[str, ...]) -> Iterator[Outputs]:
+    for moment in bench.search(*choice.values()):
+        if isinstance(moment, Search):
+            yield _outputs(replace(moment, notes=moment.notes + notes))
+        else:
+            yield _only_aside(f"{moment} …")
+
+
+def _outputs(search: Search) -> Outputs:
+    panel = gr.skip() if search.logits and not search.reranked else aside_html(HINT)
+    return [sentence_html(search), timings_html(search), rankings_html(search), panel, search]
+
+
+def _only_aside(words: str) -> Outputs:
+    return [gr.skip(), aside_html(words), gr.skip(), gr.skip(), gr.skip()]
+
+
+def _settings(search: Search) -> tuple[Any, ...]:
+    return search.embedder.key, search.reranker.key, search.top_k, search.top_n
