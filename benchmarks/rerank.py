@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 from scipy.stats import spearmanr
 from sentence_transformers import CrossEncoder
 from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForSequenceClassification
+from transformers.utils import logging
 
 from rag_inspect.embedders import minilm_folder
 from rag_inspect.rerankers import RERANKERS
@@ -37,11 +37,15 @@ GEMM = 2048
 
 
 def main() -> None:
+    """Read the options and compare each model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pairs", type=int, default=20, help="passages to score for one query (default 20)")
-    parser.add_argument("--repeats", type=int, default=5, help="turns for each; medians are shown (default 5)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="turns for each; medians are shown (default 5)"
+    )
     parser.add_argument("--model", nargs="+", choices=("base", "mini"), default=["base", "mini"])
     arguments = parser.parse_args()
+    logging.disable_progress_bar()
     print(f"{arguments.pairs} pairs, {torch.get_num_threads()} threads, median of {arguments.repeats}")
     for name in arguments.model:
         with tempfile.TemporaryDirectory() as folder:
@@ -77,18 +81,25 @@ def compare(name: str, folder: Path, pairs: int, repeats: int) -> None:
     print(f"  rag-inspect           {score:7.3f} s   {median(a / b for a, b, _ in turns):.2f} times as fast")
     print(f"  useful rate           {rate:7.1f} GFLOP/s")
     print(f"  sgemm of this machine {machine:7.1f} GFLOP/s, of which the useful rate is {rate / machine:.0%}")
-    print(f"  order the same: {spearmanr(theirs, mine).statistic == 1}, "
-          f"largest difference {max(abs(a - b) for a, b in zip(theirs, mine, strict=True)):.1e}")
+    print(
+        f"  order the same: {spearmanr(theirs, mine).statistic == 1}, "
+        f"largest difference {max(abs(a - b) for a, b in zip(theirs, mine, strict=True)):.1e}"
+    )
 
 
 def base_shape() -> tuple[Any, Any]:
     """A random model of bge-reranker-base's shape, and a tokenizer (MiniLM's: its ids are among the 250,002)."""
     torch.manual_seed(0)
     config = XLMRobertaConfig(
-        vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5, num_labels=1,
+        vocab_size=250_002,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
         pad_token_id=0,
     )
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder(), model_input_names=["input_ids", "attention_mask"])
+    tokenizer = AutoTokenizer.from_pretrained(
+        minilm_folder(), model_input_names=["input_ids", "attention_mask"]
+    )
     return XLMRobertaForSequenceClassification(config).eval(), tokenizer
 
 
@@ -99,7 +110,23 @@ def texts(tokenizer: Any, count: int) -> list[str]:
     if path.is_file():
         pool = [json.loads(line)["text"] for line in path.read_text().splitlines()]
     else:
-        words = "a reranker reads query and passage jointly while an index stores one vector of each".split()
+        words = [
+            "a",
+            "reranker",
+            "reads",
+            "query",
+            "and",
+            "passage",
+            "jointly",
+            "while",
+            "an",
+            "index",
+            "stores",
+            "one",
+            "vector",
+            "of",
+            "each",
+        ]
         pool = [" ".join(chance.choices(words, k=60)) for _ in range(50)]
     found: list[str] = []
     while len(found) < count:
@@ -119,10 +146,11 @@ def useful_flop(config: Any, tokens: int) -> float:
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """How long it takes, by the clock on the wall."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""The command line: serve, search, corpora, models. `--json` prints one document on stdout and nothing else."""
+"""The command line: serve, search, eval, bench, corpora, models. `--json` prints one document on stdout and nothing else."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rag_inspect import __version__
+from rag_inspect import __version__, cli_eval
+from rag_inspect.corpora.lint import lint_named
 from rag_inspect.embedders import EMBEDDERS
-from rag_inspect.errors import RagInspectError
+from rag_inspect.errors import CorpusError, RagInspectError
 from rag_inspect.loading import Stage
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.settings import Settings
@@ -44,21 +45,38 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("serve", help="open the web app")
-    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    command.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
+    )
     command.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    command.add_argument(
+        "--replay", metavar="FILE", help="open the replay.json that eval --out wrote; needs no model"
+    )
     command.set_defaults(run=_serve)
 
-    command = commands.add_parser("search", help="one query: the candidates, the reranked order and what moved")
+    command = commands.add_parser(
+        "search", help="one query: the candidates, the reranked order and what moved"
+    )
     command.add_argument("query", metavar="QUERY")
-    command.add_argument("--corpus", required=True, metavar="NAME|FOLDER", help="a corpus by name, or a BEIR folder")
-    command.add_argument("--embedder", default=DEFAULT_EMBEDDER, choices=EMBEDDERS, help="the first stage's model")
+    command.add_argument(
+        "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus by name, or a BEIR folder"
+    )
+    command.add_argument(
+        "--embedder", default=DEFAULT_EMBEDDER, choices=EMBEDDERS, help="the first stage's model"
+    )
     command.add_argument("--reranker", choices=RERANKERS, help="default: base where it is on disk, else mini")
     command.add_argument("--top-k", type=int, default=20, help="candidates to rerank, 1 to 200 (default: 20)")
     command.add_argument("--top-n", type=int, default=5, help="reranked hits to keep (default: 5)")
     _add_json(command)
     command.set_defaults(run=_search)
 
-    command = commands.add_parser("corpora", help="the corpora there are")
+    cli_eval.add_commands(commands)
+
+    command = commands.add_parser(
+        "corpora", help="the corpora there are, or with `lint` what is wrong with them"
+    )
+    command.add_argument("action", nargs="?", choices=["lint"], metavar="lint", help="check instead of list")
+    command.add_argument("names", nargs="*", metavar="NAME|FOLDER", help="what to check (default: all)")
     _add_json(command)
     command.set_defaults(run=_corpora)
 
@@ -73,6 +91,10 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 
 def _serve(bench: Workbench, options: argparse.Namespace) -> None:
+    if options.replay:
+        from rag_inspect.exports import read_replay
+
+        bench.replay = read_replay(options.replay)
     from rag_inspect.ui import serve
 
     serve(bench, host=options.host, port=options.port)
@@ -97,6 +119,9 @@ def _search(bench: Workbench, options: argparse.Namespace) -> None:
 
 
 def _corpora(bench: Workbench, options: argparse.Namespace) -> None:
+    if options.action == "lint":
+        _lint(bench, options)
+        return
     rows = []
     for name, path in bench.corpora().items():
         corpus = bench.corpus(name)
@@ -115,7 +140,26 @@ def _corpora(bench: Workbench, options: argparse.Namespace) -> None:
     if options.json:
         _print_json(rows)
     else:
-        _print_table("Corpora", ["name", "description", "language", "passages", "judged_queries", "licence"], rows)
+        _print_table(
+            "Corpora", ["name", "description", "language", "passages", "judged_queries", "licence"], rows
+        )
+
+
+def _lint(bench: Workbench, options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    rows: list[dict[str, Any]] = []
+    for name in options.names or bench.corpora():
+        rows += [{"corpus": name, **asdict(finding)} for finding in lint_named(name, bench.settings)]
+    if options.json:
+        _print_json(rows)
+    elif rows:
+        _print_table("What the linter found", ["corpus", "level", "place", "message"], rows)
+    else:
+        print("nothing to say")
+    errors = [row for row in rows if row["level"] == "error"]
+    if errors:
+        raise CorpusError(f"{len(errors)} corpora cannot be read, first {errors[0]['message']}")
 
 
 def _models(bench: Workbench, options: argparse.Namespace) -> None:
@@ -138,7 +182,9 @@ def _models(bench: Workbench, options: argparse.Namespace) -> None:
     if options.json:
         _print_json(rows)
     else:
-        _print_table("Models", ["key", "kind", "model", "max_tokens", "licence", "source", "available", "reason"], rows)
+        _print_table(
+            "Models", ["key", "kind", "model", "max_tokens", "licence", "source", "available", "reason"], rows
+        )
 
 
 def _print_json(document: Any) -> None:
@@ -154,7 +200,9 @@ def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> 
         numeric = bool(rows) and isinstance(rows[0][column], int) and not isinstance(rows[0][column], bool)
         table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(row[column])) for column in columns))  # Text: no markup in what others wrote
+        table.add_row(
+            *(Text(_cell(row[column])) for column in columns)
+        )  # Text: no markup in what others wrote
     _console().print(table)
 
 

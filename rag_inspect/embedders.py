@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Pooling = Literal["mean", "cls"]
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # as the hub publishes it
-TOKENS_PER_BATCH = {"cpu": 1024, "mps": 8192, "cuda": 65536}
+TOKENS_PER_BATCH = {"cpu": 512, "mps": 8192, "cuda": 65536}
 QUERIES_REMEMBERED = 512
 PASSAGES_AT_ONCE = 1024  # tokenised and sorted together
 
@@ -115,10 +116,12 @@ class TransformerEmbedder:
         self.pooling = pooling
         self.precision = "fp16" if device.type == "cuda" else "fp32"
         self.dimensions = int(model.config.hidden_size)
+        self.window = min(spec.max_tokens, model.config.max_position_embeddings, tokenizer.model_max_length)
         self._device = device
         self._model = model.to(device).half() if self.precision == "fp16" else model.to(device)
         self._tokenizer = tokenizer
-        self._lock = Lock()
+        self._tokenizer_lock = Lock()
+        self._workers = worker_pool(device)
         self._query_vector = lru_cache(QUERIES_REMEMBERED)(self._embed_query)
 
     @classmethod
@@ -132,7 +135,7 @@ class TransformerEmbedder:
     @property
     def fingerprint(self) -> str:
         parts = (self.spec.model, self.spec.revision, self.spec.query_prefix, self.spec.passage_prefix)
-        return "|".join((*parts, self.pooling, self.precision, str(self.spec.max_tokens)))
+        return "|".join((*parts, self.pooling, self.precision, str(self.window)))
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         """float32 of shape (len(texts), dimensions); the last few hundred queries are remembered."""
@@ -154,20 +157,27 @@ class TransformerEmbedder:
         return np.empty((0, self.dimensions), dtype=np.float32)
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
+        with self._tokenizer_lock:  # truncation is a setting of the tokenizer, not of a call
+            rows = self._tokenizer(
+                [readable(text) for text in texts], truncation=True, max_length=self.window
+            )
+        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+
+        def forward(batch: list[int]) -> None:
+            inputs = {name: [values[i] for i in batch] for name, values in rows.items()}
+            vectors[batch] = self._forward(self._tokenizer.pad(inputs, return_tensors="pt"))
+
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        list(self._workers.map(forward, token_batches(lengths, TOKENS_PER_BATCH[self._device.type])))
+        return vectors
+
+    def _forward(self, inputs: Any) -> np.ndarray:
         import torch
 
-        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
-        with self._lock, torch.inference_mode():
-            rows = self._tokenizer(
-                [readable(text) for text in texts], truncation=True, max_length=self.spec.max_tokens
-            )
-            lengths = [len(ids) for ids in rows["input_ids"]]
-            for batch in token_batches(lengths, TOKENS_PER_BATCH[self._device.type]):
-                inputs = self._tokenizer.pad(
-                    {name: [values[i] for i in batch] for name, values in rows.items()}, return_tensors="pt"
-                ).to(self._device)
-                states = self._model(**inputs).last_hidden_state.float()
-                vectors[batch] = self._pooled(states, inputs["attention_mask"]).cpu().numpy()
+        inputs = inputs.to(self._device)
+        with torch.inference_mode():
+            states = self._model(**inputs).last_hidden_state.float()
+            vectors: np.ndarray = self._pooled(states, inputs["attention_mask"]).cpu().numpy()
         return vectors
 
     def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -221,11 +231,34 @@ def choose_device(name: str = "auto") -> torch.device:
         ) from error
 
 
+class WorkerPool(ThreadPoolExecutor):
+    """`count` threads that share the cores: each runs its torch operations on its own part of them.
+
+    A batch a core, instead of every operation on all cores, spares them waiting for one another: on two busy
+    cores that is two to three times as fast, on two idle ones a little faster.
+    """
+
+    def __init__(self, count: int, threads_each: int) -> None:
+        import torch
+
+        super().__init__(count, "forward", initializer=torch.set_num_threads, initargs=(threads_each,))
+        self.count = count
+
+
+def worker_pool(device: torch.device) -> WorkerPool:
+    """Up to four workers on a CPU; one for any other device, so that no two forward passes share it."""
+    import torch
+
+    cores = torch.get_num_threads()
+    count = min(4, cores) if device.type == "cpu" else 1
+    return WorkerPool(count, cores // count)
+
+
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in batches, shortest first, each of at most `budget` tokens, padding counted (or one alone)."""
+    """Indices in batches, longest first, each of at most `budget` tokens, padding counted (or one alone)."""
     batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and lengths[index] * (len(batch) + 1) > budget:
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
             yield batch
             batch = []
         batch.append(index)

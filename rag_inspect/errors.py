@@ -14,6 +14,10 @@ Every message is one line: the place, what was found, what was expected, what to
 class RagInspectError(Exception):
     """Anything this package refuses, in words meant for the person who asked."""
 
+    def __init__(self, message: str) -> None:
+        # Messages quote what others wrote: line ends and half surrogate pairs stop here.
+        super().__init__(" ".join(message.encode("utf-8", "replace").decode().splitlines()))
+
 
 class CorpusError(RagInspectError):
     pass

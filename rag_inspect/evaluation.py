@@ -2,80 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 
-import numpy as np
-
-from rag_inspect.errors import CorpusError, RagInspectError, RerankError
-from rag_inspect.latency import Costs, measure_live
-from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
-from rag_inspect.outcome import Latency, Outcome, System
-from rag_inspect.pipeline import check_depths, judge, make_query, score_pairs
+from rag_inspect import __version__
+from rag_inspect.eval_pass import EvalProgress, Pass
+from rag_inspect.eval_set import cut_gold, eval_set, languages
+from rag_inspect.outcome import Outcome, System
+from rag_inspect.pipeline import check_depths
 from rag_inspect.retrieval import ChromaRetriever
 from rag_inspect.score_cache import ScoreCache
-from rag_inspect.types import Corpus, Passage, Qrels, Query, Reranker
+from rag_inspect.types import Corpus, Reranker
 
-PAIRS_AT_ONCE = 512  # of as many queries as that makes: sorted by length and scored together
-Pair = tuple[str, Passage]
+__all__ = ["EvalProgress", "evaluate", "stamped"]
 
-
-@dataclass(frozen=True)
-class EvalSet:
-    """The queries of one split that have gold, and how many had to be left out."""
-
-    split: str
-    queries: tuple[Query, ...]
-    qrels: Qrels
-    unjudged: int  # in the corpus, but the split does not name them
-    without_gold: int  # judged, and nothing was found relevant
-    unknown_gold: int  # gold ids that the corpus does not hold; they count as unreachable
-    repeated: int  # queries whose text an earlier query has
-
-
-def eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
-    """What can be evaluated. Raises CorpusError where the split is not there or judges nothing relevant."""
-    if not corpus.splits:
-        raise CorpusError(f"{corpus.name} has no qrels, so there is nothing to evaluate against; add qrels/{split}.tsv")
-    if split not in corpus.splits:
-        raise CorpusError(f'{corpus.name} has no split "{split[:40]}"; there are {", ".join(corpus.splits)}')
-    qrels = corpus.splits[split]
-    judged = [query for query in corpus.queries if qrels.get(query.query_id)]
-    queries = tuple(q for q in judged if any(grade > 0 for grade in qrels[q.query_id].values()))
-    if not queries:
-        found = f"judges {len(judged)} queries and finds nothing relevant" if judged else "is empty"
-        raise CorpusError(f"{corpus.name}: the split {split} {found}; at least one grade above 0 is needed")
-    gold = {pid for q in queries for pid, grade in qrels[q.query_id].items() if grade > 0}
-    texts = Counter(query.text.strip() for query in queries)
-    return EvalSet(
-        split, queries, {q.query_id: qrels[q.query_id] for q in queries}, len(corpus.queries) - len(judged),
-        len(judged) - len(queries), len(gold - set(corpus.passage_by_id)), len(queries) - len(texts),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class EvalProgress:
-    """How far an evaluation is; `finished` are the rows that came in since the last one."""
-
-    queries_done: int
-    queries: int
-    pairs_done: int
-    pairs: int
-    cached_pairs: int
-    pairs_per_second: float | None  # of those the models read; None while all came from the cache
-    seconds_left: float | None
-    reranker: str  # the one at work
-    means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # system -> metric, so far
-    finished: tuple[Mapping[str, Any], ...] = ()  # {query_id, query, rank_before, rank_after, verdict} a query
-    stopped: bool = False
-
-    def __str__(self) -> str:
-        pace = f", {self.pairs_per_second:,.0f} pairs/s" if self.pairs_per_second else ""
-        left = f", {_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
-        return f"{self.queries_done:,} / {self.queries:,} queries{pace}{left} ({self.reranker})"
+_VERSIONS = ("chromadb", "numpy", "sentence-transformers", "torch", "transformers")
 
 
 def evaluate(
@@ -97,171 +41,53 @@ def evaluate(
     """
     check_depths(top_k, top_n)
     chosen = eval_set(corpus, split)
-    work = _Pass(corpus, chosen, retriever, rerankers, cache, min(top_k, len(corpus.passages)), top_n)
+    work = Pass(corpus, chosen, retriever, rerankers, cache, min(top_k, len(corpus.passages)), top_n)
     for progress in work.go():
         yield progress
         if stopped():
             yield work.progress(stopped=True)
             return
     latency = work.latencies(stopped)
+    spoken, source = languages(corpus)
     yield Outcome(
-        corpus.name, corpus.fingerprint, len(corpus.passages), split, System.of(retriever.embedder.spec),
-        tuple(System.of(reranker.spec) for reranker in rerankers), top_k, top_n, cutoffs, chosen.queries, chosen.qrels,
-        tuple(work.ids), work.places, work.cosines, work.logits, latency,
+        corpus.name,
+        corpus.fingerprint,
+        len(corpus.passages),
+        split,
+        System.of(retriever.embedder.spec),
+        tuple(System.of(reranker.spec) for reranker in rerankers),
+        top_k,
+        top_n,
+        cutoffs,
+        chosen.queries,
+        chosen.qrels,
+        tuple(work.ids),
+        work.places,
+        work.cosines,
+        work.logits,
+        latency,
+        spoken,
+        source,
         counts={
-            "unjudged": chosen.unjudged, "without_gold": chosen.without_gold, "unknown_gold": chosen.unknown_gold,
-            "repeated": chosen.repeated, "scored_pairs": work.scored, "cached_pairs": work.cached,
+            "unjudged": chosen.unjudged,
+            "without_gold": chosen.without_gold,
+            "unknown_gold": chosen.unknown_gold,
+            "repeated": chosen.repeated,
+            "scored_pairs": work.scored,
+            "cached_pairs": work.cached,
+            **{f"cut_gold:{reranker.spec.key}": cut_gold(corpus, chosen, reranker) for reranker in rerankers},
         },
-    )  # fmt: skip
+    )
 
 
-class _Pass:
-    """The state of one evaluation while it runs."""
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        chosen: EvalSet,
-        retriever: ChromaRetriever,
-        rerankers: Sequence[Reranker],
-        cache: ScoreCache | None,
-        depth: int,
-        top_n: int,
-    ) -> None:
-        self.chosen, self.retriever, self.rerankers, self.cache, self.top_n = chosen, retriever, rerankers, cache, top_n
-        shape = (len(chosen.queries), depth)
-        self.texts = [make_query(query.text, corpus)[0].text for query in chosen.queries]
-        self.ids: dict[str, int] = {}  # passage_id -> place, in the order they were first retrieved
-        self.places = np.full(shape, -1, dtype=np.int32)
-        self.grades = np.zeros(shape)
-        self.cosines = np.full(shape, np.nan)
-        self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
-        self.costs = {reranker.spec.key: Costs(shape) for reranker in rerankers}
-        self.first_stage_ms = np.zeros(shape[0])
-        self.queries_done = self.pairs_done = self.scored = self.cached = 0
-        self.began, self.scoring_seconds, self.at_work = time.perf_counter(), 0.0, ""
-        self.sums: dict[str, dict[str, float]] = {}
-
-    def go(self) -> Iterator[EvalProgress]:
-        """Chunk by chunk: retrieve, then score with each reranker."""
-        n, depth = self.places.shape
-        step = max(1, PAIRS_AT_ONCE // depth)
-        for start in range(0, n, step):
-            rows = range(start, min(n, start + step))
-            found = self.retrieve(rows)
-            for reranker in self.rerankers:
-                self.at_work = reranker.spec.key
-                yield from self.score(reranker, rows, found)
-            self.queries_done = rows.stop
-            self._add_up(rows)
-            yield self.progress(tuple(self._row(row) for row in rows))
-
-    def retrieve(self, rows: range) -> list[list[Passage]]:
-        """Candidates of these queries into the arrays; the passages, with their vectors, handed back."""
-        began = time.perf_counter()
-        vectors = self.retriever.embedder.embed_queries([self.texts[row] for row in rows])
-        found = self.retriever.retrieve(vectors, self.places.shape[1])
-        self.first_stage_ms[rows.start : rows.stop] = (time.perf_counter() - began) * 1000 / len(rows)
-        for row, (ranking, _) in zip(rows, found, strict=True):
-            grades = self.chosen.qrels[self.chosen.queries[row].query_id]
-            for column, hit in enumerate(ranking):
-                self.places[row, column] = self.ids.setdefault(hit.passage_id, len(self.ids))
-                self.cosines[row, column] = hit.score
-                self.grades[row, column] = max(0, grades.get(hit.passage_id, 0))
-        return [passages for _, passages in found]
-
-    def score(self, reranker: Reranker, rows: range, found: Sequence[Sequence[Passage]]) -> Iterator[EvalProgress]:
-        """Logits of these queries' candidates, with what each batch took."""
-        cells = [(row, c) for row, passages in zip(rows, found, strict=True) for c in range(len(passages))]
-        pairs = [(self.texts[row], p) for row, passages in zip(rows, found, strict=True) for p in passages]
-        logits, costs = self.logits[reranker.spec.key], self.costs[reranker.spec.key]
-        batches = self._guarded(reranker, pairs)
-        while True:
-            began = time.perf_counter()
-            scored = next(batches, None)
-            seconds = time.perf_counter() - began
-            if scored is None:
-                break
-            for at, logit in scored.logits.items():
-                logits[cells[at]] = logit
-            self.pairs_done += len(scored.logits)
-            if scored.cached:
-                self.cached += len(scored.logits)
-            else:
-                read = len({(pairs[at][0], pairs[at][1].passage_id) for at in scored.logits})
-                costs.add([cells[at] for at in scored.logits], seconds * 1000 / read)
-                self.scored, self.scoring_seconds = self.scored + read, self.scoring_seconds + seconds
-            yield self.progress()
-        costs.end_of_chunk()
-
-    def _guarded(self, reranker: Reranker, pairs: Sequence[Pair]) -> Iterator[Any]:
-        """score_pairs, where whatever fails says how far it came and that nothing is lost."""
-        try:
-            yield from score_pairs(reranker, pairs, self.cache)
-        except Exception as error:
-            cause = error if isinstance(error, RagInspectError) else f"{reranker.spec.key} failed ({type(error).__name__}: {error})"
-            place = f"stopped after {self.queries_done} of {len(self.texts)} queries, {self.pairs_done:,} pairs"
-            kept = "they are in the score cache, and the next run goes on from there" if self.cache else "nothing was kept"
-            raise RerankError(f"{cause}; {place}; {kept}") from error
-
-    def progress(self, finished: tuple[Mapping[str, Any], ...] = (), stopped: bool = False) -> EvalProgress:
-        total = self.places.size * len(self.rerankers)
-        pace = self.scored / self.scoring_seconds if self.scoring_seconds else None
-        overall = self.pairs_done / max(time.perf_counter() - self.began, 1e-6)
-        left = (total - self.pairs_done) / (pace or overall) if self.pairs_done else None
-        done = max(1, self.queries_done)
-        means = {key: {name: value / done for name, value in sums.items()} for key, sums in self.sums.items()}
-        return EvalProgress(
-            self.queries_done, len(self.texts), self.pairs_done, total, self.cached, pace, left, self.at_work,
-            means, finished, stopped,
-        )  # fmt: skip
-
-    def _row(self, row: int) -> dict[str, Any]:
-        grades = self.grades[row]
-        ranks = _first(grades), _first(grades[self._order(self.rerankers[0].spec.key, slice(row, row + 1))[0]])
-        query = self.chosen.queries[row]
-        return {
-            "query_id": query.query_id, "query": query.text, "rank_before": ranks[0], "rank_after": ranks[1],
-            "verdict": judge(*ranks, top_n=self.top_n),
-        }  # fmt: skip
-
-    def _order(self, key: str, rows: slice) -> np.ndarray:
-        return np.argsort(np.nan_to_num(-self.logits[key][rows], nan=np.inf), axis=1, kind="stable")
-
-    def _add_up(self, rows: range) -> None:
-        """Count these queries into the means so far."""
-        some = slice(rows.start, rows.stop)
-        qrels = (self.chosen.qrels[query.query_id] for query in self.chosen.queries[some])
-        first = Judged(self.grades[some], *ideal_grades(qrels, 10))
-        systems = {self.retriever.embedder.spec.key: first}
-        systems |= {key: first.reordered(self._order(key, some)) for key in self.logits}
-        for key, judged in systems.items():
-            sums = self.sums.setdefault(key, dict.fromkeys(HEADLINE, 0.0))
-            for name in HEADLINE:
-                sums[name] += float(parse(name).values(judged).sum())
-
-    def latencies(self, stopped: Callable[[], bool]) -> dict[str, Latency]:
-        """Of every system; a reranker whose scores all came from the cache is timed on a few queries."""
-        first = self.first_stage_ms
-        mean = float(first.mean())
-        known = {
-            self.retriever.embedder.spec.key: Latency(
-                (mean,), float(np.percentile(first, 50)), float(np.percentile(first, 95)), len(first), "batches"
-            )
-        }
-        for reranker in self.rerankers:
-            costs = self.costs[reranker.spec.key]
-            live = costs if costs.enough else measure_live(self.retriever, reranker, self.texts, costs.shape, stopped)
-            source = "batches" if live is costs else "sample"
-            known[reranker.spec.key] = live.latency(first, source)
-        return known
-
-
-def _first(grades: np.ndarray) -> int | None:
-    """The rank of the first gold, None where there is none."""
-    found = np.flatnonzero(grades > 0)
-    return int(found[0]) + 1 if found.size else None
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def stamped(outcome: Outcome, corpus: Corpus, notes: Sequence[str] = ()) -> Outcome:
+    """The outcome with when and with what it was made, and the text of the passages it names."""
+    found = {pid: corpus.passage_by_id[pid] for pid in outcome.passage_ids}
+    return replace(
+        outcome,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"rag-inspect": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in _VERSIONS},
+        passages={pid: (passage.title, passage.text) for pid, passage in found.items()},
+        notes=(*outcome.notes, *notes),
+    )

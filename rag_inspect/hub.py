@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import shutil
 import threading
 import time
@@ -179,7 +180,10 @@ def _snapshot(spec: ModelSpec, settings: Settings, staging: Path, total: int, re
     class ByteReport(tqdm):
         """The bars of a snapshot download, as calls of `report`; shows nothing itself."""
 
-        def display(self, *args: Any, **kwargs: Any) -> None: ...
+        monitor_interval = 0  # no thread to refresh what is not shown
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options | {"file": io.StringIO()})
 
         def update(self, n: float | None = 1) -> None:
             super().update(n)

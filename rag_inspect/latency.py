@@ -10,7 +10,7 @@ import numpy as np
 
 from rag_inspect.outcome import Latency
 from rag_inspect.retrieval import ChromaRetriever
-from rag_inspect.types import Reranker
+from rag_inspect.types import Passage, Reranker
 
 ENOUGH_QUERIES = 5  # measured whole, for a median that is worth showing
 SAMPLE_QUERIES = 5
@@ -18,33 +18,20 @@ SAMPLE_SECONDS = 1.5  # after which no further query of a sample is begun
 
 
 class Costs:
-    """Milliseconds of each (query, candidate) that a model read, NaN for what came from the cache.
-
-    A batch's time is shared evenly by its pairs, which are of like length. The first batch of a chunk also
-    bears the tokenising of the whole chunk: what it took beyond the second one's pace is spread over the chunk.
-    """
+    """Milliseconds of each (query, candidate) that a model read, NaN for what came from the cache."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
         self.ms = np.full(shape, np.nan)
-        self._chunk: list[tuple[list[tuple[int, int]], float]] = []
 
-    def add(self, cells: list[tuple[int, int]], ms_each: float) -> None:
-        """One batch: the cells it filled, and what each of them took."""
-        self._chunk.append((cells, ms_each))
+    def share(self, cells: Sequence[tuple[int, int]], lengths: Sequence[int], seconds: float) -> None:
+        """What reading these cells took together, shared by their lengths in characters.
 
-    def end_of_chunk(self) -> None:
-        """Settle the batches since the last one."""
-        if len(self._chunk) > 1:
-            (cells, first), (_, second) = self._chunk[:2]
-            surplus = max(0.0, first - second) * len(cells)
-            share = surplus / sum(len(batch) for batch, _ in self._chunk)
-            self._chunk[0] = cells, min(first, second)
-            self._chunk = [(batch, ms + share) for batch, ms in self._chunk]
-        for cells, ms in self._chunk:
-            for cell in cells:
-                self.ms[cell] = ms
-        self._chunk = []
+        Batches are of like length and may be under way at once, so only the whole has a time of its own.
+        """
+        total = sum(lengths)
+        for cell, length in zip(cells, lengths, strict=True):
+            self.ms[cell] = seconds * 1000 * length / total
 
     @property
     def whole(self) -> np.ndarray:
@@ -68,6 +55,11 @@ class Costs:
         return Latency(tuple(map(float, depths)), p50, p95, int(whole.sum()), source)
 
 
+def length(pair: tuple[str, Passage], reranker: Reranker) -> int:
+    """Characters of a pair, as far as the model can read them (a token has four or so)."""
+    return min(len(pair[0]) + len(pair[1].full_text), 4 * reranker.spec.max_tokens) + 1
+
+
 def measure_live(
     retriever: ChromaRetriever,
     reranker: Reranker,
@@ -81,14 +73,12 @@ def measure_live(
     for row in rows:
         vectors = retriever.embedder.embed_queries([texts[row]])
         [(_, passages)] = retriever.retrieve(vectors, shape[1])
-        last = time.perf_counter()
-        for batch in reranker.score_pairs([(texts[row], passage) for passage in passages]):
-            now = time.perf_counter()
-            costs.add([(row, column) for column in batch], (now - last) * 1000 / len(batch))
-            last = now
+        start, pairs = time.perf_counter(), [(texts[row], passage) for passage in passages]
+        for _ in reranker.score_pairs(pairs):
             if stopped():
                 return Costs(shape)
-        costs.end_of_chunk()
+        cells = [(row, column) for column in range(len(pairs))]
+        costs.share(cells, [length(pair, reranker) for pair in pairs], time.perf_counter() - start)
         if time.perf_counter() - began > SAMPLE_SECONDS:
             break
     return costs

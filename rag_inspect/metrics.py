@@ -97,12 +97,24 @@ class Measure:
 
 
 MEASURES: dict[str, Measure] = {
-    "recall": Measure("recall", "share of a query's gold passages that are among the first {k}, mean over queries", _recall),
-    "precision": Measure("precision", "share of the first {k} passages that are gold, mean over queries", _precision),
-    "mrr": Measure("MRR", "1 / rank of the first gold passage, 0 where it is not among the first {k}, mean over queries", _reciprocal_rank),
-    "ndcg": Measure("nDCG", "gain of the first {k}, discounted by log2(rank + 1), over that of the best order possible; the gain is the grade", _ndcg),
+    "recall": Measure(
+        "recall", "share of a query's gold passages that are among the first {k}, mean over queries", _recall
+    ),
+    "precision": Measure(
+        "precision", "share of the first {k} passages that are gold, mean over queries", _precision
+    ),
+    "mrr": Measure(
+        "MRR",
+        "1 / rank of the first gold passage, 0 where it is not among the first {k}, mean over queries",
+        _reciprocal_rank,
+    ),
+    "ndcg": Measure(
+        "nDCG",
+        "gain of the first {k}, discounted by log2(rank + 1), over that of the best order possible; the gain is the grade",
+        _ndcg,
+    ),
     "hit": Measure("hit", "share of queries with at least one gold passage among the first {k}", _hit),
-}  # fmt: skip
+}
 _ALSO = {"p": "precision", "rr": "mrr", "success": "hit", "r": "recall"}
 _NAME = re.compile(r"([a-z]+)@([1-9][0-9]*)")
 
@@ -142,7 +154,9 @@ def parse(name: str) -> Metric:
     measure = _ALSO.get(found[1], found[1]) if found else ""
     if not found or measure not in MEASURES or int(found[2]) > MAX_CUTOFF:
         known = ", ".join(f"{measure}@k" for measure in MEASURES)
-        raise InputError(f"no metric {name[:40]!r}; expected {known} with k from 1 to {MAX_CUTOFF}, such as ndcg@10")
+        raise InputError(
+            f"no metric {name[:40]!r}; expected {known} with k from 1 to {MAX_CUTOFF}, such as ndcg@10"
+        )
     return Metric(measure, int(found[2]))
 
 
@@ -154,7 +168,9 @@ def parse_cutoffs(text: str | Sequence[int]) -> tuple[int, ...]:
     except (TypeError, ValueError):
         cutoffs = []
     if not cutoffs or not all(1 <= cutoff <= MAX_CUTOFF for cutoff in cutoffs):
-        raise InputError(f"cutoffs are {str(text)[:60]!r}; expected whole numbers from 1 to {MAX_CUTOFF}, such as 1,5,10")
+        raise InputError(
+            f"cutoffs are {str(text)[:60]!r}; expected whole numbers from 1 to {MAX_CUTOFF}, such as 1,5,10"
+        )
     return tuple(cutoffs)
 
 

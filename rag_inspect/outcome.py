@@ -116,12 +116,19 @@ class Outcome:
         order, scores = self.order(key), self.cosines if key == self.embedder.key else self.logits[key]
         for row, query in enumerate(self.queries):
             columns = [c for c in order[row] if self.places[row, c] >= 0]
-            yield query.query_id, Ranking.of([(self.passage_ids[self.places[row, c]], scores[row, c]) for c in columns])
+            yield (
+                query.query_id,
+                Ranking.of([(self.passage_ids[self.places[row, c]], scores[row, c]) for c in columns]),
+            )
 
 
 def document_of(system: System) -> dict[str, Any]:
     """A system as JSON has it."""
     return {
-        "key": system.key, "model": system.model, "revision": system.revision, "parameters": system.parameters,
-        "max_tokens": system.max_tokens, "languages": list(system.languages),
-    }  # fmt: skip
+        "key": system.key,
+        "model": system.model,
+        "revision": system.revision,
+        "parameters": system.parameters,
+        "max_tokens": system.max_tokens,
+        "languages": list(system.languages),
+    }

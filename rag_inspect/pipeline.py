@@ -116,13 +116,19 @@ def summarise(search: Search) -> str:
     sentence = f"{count}; {entered or 'none'} entered the top {search.top_n}." if moved else f"{count}."
     if not search.gold:
         return sentence
-    before, after = (r.best_rank(search.gold) for r in (search.candidates, search.reranked))
+    before, after = search.candidates.best_rank(search.gold), search.reranked.best_rank(search.gold)
+    best = "The gold passage" if len(search.gold) == 1 else "The best gold passage"
     if before is None or after is None:
-        gold = f"The gold passage is not among the {len(search.candidates)} candidates: no reranker can help here."
+        none = (
+            "The gold passage is not"
+            if len(search.gold) == 1
+            else f"None of the {len(search.gold)} gold passages is"
+        )
+        gold = f"{none} among the {len(search.candidates)} candidates: no reranker can help here."
     elif before == after:
-        gold = f"The gold passage stayed at {before}."
+        gold = f"{best} stayed at {before}."
     else:
-        gold = f"The gold passage moved {before} → {after}."
+        gold = f"{best} moved {before} → {after}."
     return f"{gold} {sentence}"
 
 

@@ -55,13 +55,18 @@ def from_json(document: Mapping[str, Any], corpus: Corpus, models: Mapping[str, 
 
 
 def _still_true(document: Mapping[str, Any], corpus: Corpus, models: Mapping[str, ModelSpec]) -> bool:
-    pinned = all(models[document[kind]["key"]].revision == document[kind]["revision"] for kind in ("embedder", "reranker"))
+    pinned = all(
+        models[document[kind]["key"]].revision == document[kind]["revision"]
+        for kind in ("embedder", "reranker")
+    )
     return pinned and all(hit["passage_id"] in corpus.passage_by_id for hit in document["candidates"])
 
 
 def record(folder: Path, searches: list[Search]) -> None:
     """Write these finished searches as the folder's record; what they took is no part of it."""
-    documents = [replace(search, timings_ms={}, scored_pairs=0, cached_pairs=0).to_json() for search in searches]
+    documents = [
+        replace(search, timings_ms={}, scored_pairs=0, cached_pairs=0).to_json() for search in searches
+    ]
     text = json.dumps(documents, ensure_ascii=False, indent=1)
     temporary = folder / f"{FILE}.new"
     temporary.write_text(text + "\n", encoding="utf-8")

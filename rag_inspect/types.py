@@ -89,7 +89,11 @@ class Corpus:
     @cached_property
     def qrels(self) -> Qrels:
         """Every judgement there is, all splits together."""
-        return {query_id: grades for split in self.splits.values() for query_id, grades in split.items()}
+        together: dict[str, dict[str, int]] = {}
+        for split in self.splits.values():
+            for query_id, grades in split.items():
+                together.setdefault(query_id, {}).update(grades)
+        return together
 
     @cached_property
     def query_by_text(self) -> Mapping[str, Query]:
@@ -224,9 +228,13 @@ class Search:
             "top_n": self.top_n,
             "candidates": [asdict(hit) for hit in self.candidates],
             "reranked": [
-                {**asdict(hit), "from_rank": move.before, "delta": move.delta,
-                 "read_tokens": self.readings[hit.passage_id].read,
-                 "truncated_tokens": self.readings[hit.passage_id].truncated}
+                {
+                    **asdict(hit),
+                    "from_rank": move.before,
+                    "delta": move.delta,
+                    "read_tokens": self.readings[hit.passage_id].read,
+                    "truncated_tokens": self.readings[hit.passage_id].truncated,
+                }
                 for hit, move in zip(self.reranked or (), self.moves, strict=True)
             ],
             "gold": sorted(self.gold),

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rag_inspect import pipeline
+from rag_inspect import pipeline, runs
+from rag_inspect.assessment import Evaluation, assess
 from rag_inspect.corpora import list_corpora, read_corpus
 from rag_inspect.embedders import EMBEDDERS, load_embedder
-from rag_inspect.errors import ModelError
+from rag_inspect.errors import ModelError, RagInspectError
+from rag_inspect.eval_set import eval_set
+from rag_inspect.evaluation import EvalProgress, evaluate, stamped
+from rag_inspect.jobs import Job, Jobs, Turn
 from rag_inspect.loading import Load, Loads, Stage
+from rag_inspect.metrics import parse_cutoffs
+from rag_inspect.outcome import Outcome
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.retrieval import ChromaRetriever, connect
@@ -35,6 +41,10 @@ class Workbench:
         self._corpora: dict[Path, tuple[tuple[int, ...], Corpus]] = {}
         self._lock = threading.Lock()
         self._warm_up: Load[None] | None = None
+        self.jobs = Jobs()
+        self.replay: Outcome | None = (
+            None  # an evaluation that `serve --replay` opens, read without any model
+        )
 
     # What there is
 
@@ -103,7 +113,9 @@ class Workbench:
             retriever.index(on_progress)
             return retriever
 
-        return self._loads.get(("index", corpus.fingerprint, corpus.path, embedder), make, f"indexing {corpus.name}")
+        return self._loads.get(
+            ("index", corpus.fingerprint, corpus.path, embedder), make, f"indexing {corpus.name}"
+        )
 
     def prepare(self, corpus: Corpus, embedder: str, reranker: str) -> Iterator[Stage]:
         """Stages until both models and the index are there; raises what went wrong with any of them."""
@@ -143,9 +155,7 @@ class Workbench:
         """
         pipeline.check_depths(top_k, top_n)
         chosen, key = self.corpus(corpus), reranker or self.default_reranker
-        for asked, table, kind in ((embedder, EMBEDDERS, "embedder"), (key, RERANKERS, "reranker")):
-            if asked not in table:
-                raise ModelError(f'no {kind} "{str(asked)[:80]}"; there are {", ".join(table)}')
+        self._check_models(embedder, [key])
         pipeline.make_query(query, chosen)
         began = time.perf_counter()
         stage = None
@@ -156,3 +166,71 @@ class Workbench:
         for moment in pipeline.search(query, *parts, self.score_cache, top_k, top_n):
             trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
             yield replace(moment, timings_ms={**loaded, **moment.timings_ms}, notes=moment.notes + trouble)
+
+    def _check_models(self, embedder: str, rerankers: Sequence[str]) -> None:
+        asked = [(embedder, EMBEDDERS, "embedder"), *((key, RERANKERS, "reranker") for key in rerankers)]
+        for key, table, kind in asked:
+            if key not in table:
+                raise ModelError(f'no {kind} "{str(key)[:80]}"; there are {", ".join(table)}')
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where evaluations are kept; `rag_inspect.runs` lists, loads and compares them."""
+        return self.settings.home / "runs"
+
+    def evaluate(
+        self,
+        corpus: str,
+        rerankers: Sequence[str] = (),
+        embedder: str = DEFAULT_EMBEDDER,
+        top_k: int = 20,
+        top_n: int | None = None,
+        cutoffs: Sequence[int] = (1, 5, 10),
+        split: str = "test",
+        metrics: Sequence[str] = (),
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Stage | EvalProgress | Evaluation]:
+        """Stages while it waits its turn or something loads, then progress, and the Evaluation at the end.
+
+        One evaluation runs at a time on a machine. Where `stopped` says so there is no Evaluation; what was
+        scored is in the cache. Raises a RagInspectError, for what was asked before anything slow is begun.
+        """
+        top_n = min(5, top_k) if top_n is None else top_n
+        pipeline.check_depths(top_k, top_n)
+        chosen, keys = self.corpus(corpus), tuple(dict.fromkeys(rerankers)) or (self.default_reranker,)
+        self._check_models(embedder, keys)
+        depths = parse_cutoffs(cutoffs)
+        eval_set(chosen, split)
+        turn = Turn(self.settings.home, f"{chosen.name} with {', '.join(keys)}")
+        try:
+            yield from turn.wait(stopped)
+            for key in keys:
+                yield from self.prepare(chosen, embedder, key)
+            models = [self.reranker(key).value() for key in keys]
+            for moment in evaluate(
+                chosen, self.retriever(chosen, embedder).value(), models, self.score_cache,
+                split=split, top_k=top_k, top_n=top_n, cutoffs=depths, stopped=stopped,
+            ):  # fmt: skip
+                if isinstance(moment, EvalProgress):
+                    yield moment
+                else:
+                    trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
+                    yield self._kept(stamped(moment, chosen, trouble), metrics)
+        finally:
+            turn.free()
+
+    def start_evaluation(self, corpus: str, rerankers: Sequence[str] = (), **options: Any) -> Job:
+        """The same as a job in its own thread, to be found again by its id in `jobs`."""
+        return self.jobs.start(
+            lambda stopped: self.evaluate(corpus, rerankers, **options, stopped=stopped), what=corpus
+        )
+
+    def _kept(self, outcome: Outcome, metrics: Sequence[str]) -> Evaluation:
+        """Assessed and saved among the runs; a disk that is full costs the saving, not the result."""
+        document, run_id = assess(outcome, metrics), runs.new_run_id(outcome.created)
+        try:
+            runs.save_run(self.runs_folder, run_id, outcome, document)
+        except RagInspectError as error:
+            document["notes"].append(f"This run was not kept: {error}.")
+            run_id = ""
+        return Evaluation(outcome, document, run_id)

@@ -8,16 +8,17 @@ import time
 import numpy as np
 import pytest
 
-from rag_inspect.embedders import load_embedder, minilm_folder
+from rag_inspect.embedders import load_embedder
 from rag_inspect.errors import ModelError
 from rag_inspect.rerankers import mini
+from rag_inspect.rerankers.mini.weights import compress, expand, read_notes
 from rag_inspect.settings import Settings
 from rag_inspect.types import Embedding, Passage
 
 QUERY = "How long does a goldfish live?"
 PASSAGES = [
     Passage("price", "Goldfish cost between two and ten pounds in most aquarium shops."),
-    Passage("answer", "With clean water and room to swim, these fish reach ten to fifteen years, some thirty."),
+    Passage("answer", "With clean water and room to swim, these fish reach ten to fifteen years."),
     Passage("food", "Goldfish eat flakes, pellets and blanched peas once or twice a day."),
     Passage("other", "The ferry to the island leaves every forty minutes from the eastern pier."),
 ]
@@ -44,23 +45,17 @@ def test_the_file_is_small_and_is_the_one_it_should_be():
 
 
 def test_asking_for_the_revision_imports_no_torch():
-    code = "import sys; from rag_inspect.rerankers import mini; mini.revision(); sys.exit('torch' in sys.modules)"
+    code = "from rag_inspect.rerankers import mini; mini.revision(); import sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_it_loads_in_a_second_or_about_as_soon_as_the_embedder(settings, embedder):
-    """On a busy machine a second may pass in any file's reading: then loading MiniLM alone is the measure."""
-
+def test_it_loads_in_a_second(settings, embedder):
     def seconds(load):
         start = time.perf_counter()
         load()
         return time.perf_counter() - start
 
-    rounds = [
-        (seconds(lambda: mini.load(settings, embedder)), seconds(lambda: load_embedder("minilm", settings)))
-        for _ in range(3)
-    ]
-    assert min(mine for mine, _ in rounds) < max(1, 3 * min(embedders for _, embedders in rounds))
+    assert min(seconds(lambda: mini.load(settings, embedder)) for _ in range(5)) < 1
 
 
 def test_it_tells_a_passage_about_the_matter_from_one_that_is_not(reranker):
@@ -73,7 +68,7 @@ def test_another_file_under_its_name_is_refused(tmp_path):
     copy = tmp_path / mini.WEIGHTS.name
     copy.write_bytes(mini.WEIGHTS.read_bytes()[:-1] + b"?")
     shutil.copy(mini.checksum_file(mini.WEIGHTS), tmp_path)
-    with pytest.raises(ModelError, match="has sha256 .*expected"):
+    with pytest.raises(ModelError, match="expected"):
         mini.build(copy)
 
 
@@ -120,31 +115,51 @@ def test_a_stored_vector_spares_the_embedding_and_changes_no_score(settings, emb
     assert counting.embedded == 4  # remembered
 
 
-def test_compression_keeps_the_order_of_what_was_trained(tmp_path):
-    """A model changed at random as much as training changes one: the file ranks as the whole model does."""
+@pytest.fixture
+def trained():
+    """(trained, base) of a small layer whose difference is of rank 5 and some noise, as training leaves it."""
     import torch
-    from safetensors.torch import load_file
 
-    from rag_inspect.rerankers.mini.weights import as_model, compress, expand
+    seeded = torch.Generator().manual_seed(0)
 
-    folder = minilm_folder()
-    base = load_file(folder / "model.safetensors")
-    shipped = expand(mini.WEIGHTS, base)
-    noise = torch.Generator().manual_seed(0)
-    trained = {
-        name: tensor + 0.02 * tensor.std() * torch.randn(tensor.shape, generator=noise)
-        if tensor.dim() == 2 and "embeddings" not in name
-        else tensor
-        for name, tensor in shipped.items()
-    }
+    def normal(*shape):
+        return torch.randn(*shape, generator=seeded)
+
+    base = {"embeddings.word": normal(50, 64), "layer.weight": normal(256, 64), "layer.bias": normal(256)}
+    trained = {f"bert.{name}": tensor.clone() for name, tensor in base.items()}
+    trained["bert.layer.weight"] += normal(256, 5) @ normal(5, 64) + 0.01 * normal(256, 64)
+    trained["bert.layer.bias"] += 1
+    return trained | {"classifier.weight": normal(1, 64)}, base
+
+
+def test_what_is_compressed_and_expanded_is_what_was_trained(tmp_path, trained):
+    whole, base = trained
     path = tmp_path / "small.safetensors"
-    compress(trained, base, path, notes={"prior_weight": "0"})
-    assert path.stat().st_size <= 10_000_000
-    texts = [" ".join(p.text for p in PASSAGES[at:]) for at in range(4)] + [p.text for p in PASSAGES]
-    orders = []
-    for state in (trained, expand(path, base)):
-        model, tokenizer = as_model(state, folder)
-        rows = tokenizer([QUERY] * len(texts), texts, padding=True, return_tensors="pt")
-        with torch.inference_mode():
-            orders.append(model(**rows).logits[:, 0].argsort(descending=True).tolist())
-    assert sum(a == b for a, b in zip(*orders, strict=True)) >= len(texts) - 2
+    compress(whole, base, path, notes={"prior_weight": "7"}, budget=5 * (256 + 64))
+    back = expand(path, base)
+    assert back.keys() == whole.keys()
+    for name, tensor in whole.items():
+        assert float((back[name] - tensor).norm() / tensor.norm()) < 0.02, name
+    assert read_notes(path)["prior_weight"] == "7"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_smaller_budget_makes_a_smaller_file_and_a_greater_error(tmp_path, trained):
+    whole, base = trained
+    sizes, errors = [], []
+    for budget in (1000, 2000, 20000):
+        path = tmp_path / f"{budget}.safetensors"
+        compress(whole, base, path, notes={}, budget=budget)
+        back = expand(path, base)["bert.layer.weight"]
+        sizes.append(path.stat().st_size)
+        errors.append(float((back - whole["bert.layer.weight"]).norm()))
+    assert sizes == sorted(sizes) and errors == sorted(errors, reverse=True)
+
+
+def test_a_failed_compression_leaves_the_old_file(tmp_path, trained):
+    whole, base = trained
+    path = tmp_path / "small.safetensors"
+    path.write_bytes(b"the old weights")
+    with pytest.raises(KeyError):
+        compress(whole | {"bert.unknown.weight": whole["bert.layer.weight"]}, base, path, notes={})
+    assert path.read_bytes() == b"the old weights"

@@ -30,15 +30,25 @@ def read_corpus(name: str, settings: Settings) -> Corpus:
 
     Raises CorpusError for a name there is none of, with the names there are, and for a folder that is broken.
     """
-    known = list_corpora(settings)
-    path = known.get(name)
-    if path is None and settings.allow_folders and name.strip():
-        path = Path(name).expanduser()
-        path = path if path.is_dir() else None
+    return read_folder(find_corpus(name, settings))
+
+
+def find_corpus(name: str, settings: Settings) -> Path:
+    """The folder of the corpus of that name, or that folder itself where settings allow; else CorpusError."""
+    known, name = list_corpora(settings), str(name)
+    path = known.get(name) or (_folder(name) if settings.allow_folders and name.strip() else None)
     if path is None:
         expected = ", ".join(known) or "none: the corpora folder is empty"
         raise CorpusError(f'no corpus "{name[:80]}"; there are {expected}')
-    return _read(path)
+    return path
+
+
+def _folder(name: str) -> Path | None:
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a path, a ~user there is none of, a zero byte
+        return None
 
 
 def _folders(root: Path) -> Iterator[Path]:
@@ -46,8 +56,11 @@ def _folders(root: Path) -> Iterator[Path]:
         yield from (p for p in sorted(root.iterdir()) if any(holds(p) for holds, _ in FORMATS.values()))
 
 
-def _read(path: Path) -> Corpus:
+def read_folder(path: Path) -> Corpus:
+    """The corpus in this folder, in whichever format it is; CorpusError where it is in none, or broken."""
     for holds, read in FORMATS.values():
         if holds(path):
             return read(path)
-    raise CorpusError(f"{path} is not a corpus in any known format ({', '.join(FORMATS)}); BEIR needs a corpus.jsonl")
+    raise CorpusError(
+        f"{path} is not a corpus in any known format ({', '.join(FORMATS)}); BEIR needs a corpus.jsonl"
+    )

@@ -6,8 +6,10 @@ Layout: https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from rag_inspect.types import Corpus, CorpusCard, Passage, Qrels, Query
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
 MAX_BYTES = 2 << 30  # of one file once unpacked: a gzip bomb ends here
 MAX_LINE_BYTES = 16 << 20
+MAX_GRADE = 1000  # nobody grades finer, and gains of 2^grade have to stay numbers
 
 
 def is_beir(folder: Path) -> bool:
@@ -41,8 +44,15 @@ def read_beir(folder: Path) -> Corpus:
         raise CorpusError(f"{corpus_file} has no passages; at least one row with _id and text is needed")
     query_file = _existing(folder / "queries.jsonl")
     queries = tuple(_queries(query_file)) if query_file else ()
-    splits = dict(_splits(folder / "qrels", {p.passage_id for p in passages}, {q.query_id for q in queries}))
-    return Corpus(read_card(folder), folder, passages, queries, splits)
+    query_ids = {query.query_id for query in queries}
+    splits = dict(_splits(folder / "qrels", {p.passage_id for p in passages}, query_ids))
+    card = read_card(folder)
+    strangers = [example for example in card.examples if example not in query_ids]
+    if strangers:
+        raise CorpusError(
+            f'{folder / "corpus.yaml"} has the example "{strangers[0][:80]}", which queries.jsonl does not hold'
+        )
+    return Corpus(card, folder, passages, queries, splits)
 
 
 def read_card(folder: Path) -> CorpusCard:
@@ -52,26 +62,29 @@ def read_card(folder: Path) -> CorpusCard:
         return CorpusCard(folder.resolve().name)
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise CorpusError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:  # ValueError: a 13th month
+        raise CorpusError(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(fields, dict):
         raise CorpusError(f"{path} holds a {type(fields).__name__}; expected keys such as name, description")
     unknown = sorted(str(key) for key in fields.keys() - set(CorpusCard.__dataclass_fields__))
     if unknown:
         known = ", ".join(CorpusCard.__dataclass_fields__)
-        raise CorpusError(f"{path} has unknown keys {', '.join(unknown)}; known are {known}")
-    texts = {key: " ".join(str(value).split()) for key, value in fields.items() if key not in {"language", "examples"}}
-    return CorpusCard(
-        **{"name": folder.resolve().name, **texts},
-        language=_strings(fields.get("language")),
-        examples=_strings(fields.get("examples")),
-    )
+        raise CorpusError(f"{path} has unknown keys {', '.join(unknown)[:80]}; known are {known}")
+    given = {key: value for key, value in fields.items() if value is not None}
+    lists = {
+        key: tuple(_scalar(path, key, entry) for entry in (value if isinstance(value, list) else [value]))
+        for key, value in given.items()
+        if key in {"language", "examples"}
+    }
+    texts = {key: _scalar(path, key, value) for key, value in given.items() if key not in lists}
+    return CorpusCard(**{"name": folder.resolve().name, **texts, **lists})  # type: ignore[arg-type]
 
 
-def _strings(value: object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+def _scalar(path: Path, key: str, value: object) -> str:
+    """Text, a number or a date as text; nothing nested, which aliases could make endless."""
+    if not isinstance(value, str | int | float | datetime.date):
+        raise CorpusError(f'{path} has "{key}" of type {type(value).__name__}; expected text')
+    return _checked(str(path), key, " ".join(str(value).split()))
 
 
 def _existing(path: Path) -> Path | None:
@@ -87,11 +100,15 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
             for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
                 place, total = f"{path}:{number}", total + len(raw)
                 if total > MAX_BYTES or len(raw) >= MAX_LINE_BYTES:
-                    raise CorpusError(f"{place} is past the limit of {MAX_LINE_BYTES >> 20} MB a line, {MAX_BYTES >> 30} GB a file")
+                    raise CorpusError(
+                        f"{place} is past the limit of {MAX_LINE_BYTES >> 20} MB a line, {MAX_BYTES >> 30} GB a file"
+                    )
                 try:
                     text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 except UnicodeDecodeError as error:
-                    raise CorpusError(f"{place} is not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from error
+                    raise CorpusError(
+                        f"{place} is not UTF-8 (byte {error.start + 1}); save the file as UTF-8"
+                    ) from error
                 if text.strip():
                     yield place, text
     except (OSError, EOFError, zlib.error) as error:
@@ -103,27 +120,35 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for place, line in _lines(path):
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise CorpusError(f"{place} is not JSON ({error}); expected one object a line") from error
         if not isinstance(row, dict):
             raise CorpusError(f"{place} is a JSON {type(row).__name__}; expected an object with _id and text")
         missing = [name for name in ("_id", "text") if name not in row]
         if missing:
-            raise CorpusError(f'{place} has no "{missing[0]}" (found {_keys(row)}); BEIR rows need _id and text')
-        row["_id"] = _checked(place, "_id", str(row["_id"]) if isinstance(row["_id"], int) else row["_id"])
+            raise CorpusError(
+                f'{place} has no "{missing[0]}" (found {_keys(row)}); BEIR rows need _id and text'
+            )
+        number = type(row["_id"]) is int  # not bool, which is a kind of int
+        row["_id"] = _checked(place, "_id", str(row["_id"]) if number else row["_id"])
         row["text"] = _checked(place, "text", row["text"])
         if not row["_id"]:
             raise CorpusError(f"{place} has an empty _id; every row needs its own")
         if row["_id"] in seen:
-            raise CorpusError(f'{place} repeats _id "{row["_id"]}", first used at {seen[row["_id"]]}; ids must differ')
+            raise CorpusError(
+                f'{place} repeats _id "{row["_id"][:80]}", first used at {seen[row["_id"]]}; ids must differ'
+            )
         if not isinstance(row.get("metadata") or {}, dict):
-            raise CorpusError(f"{place} has metadata of type {type(row['metadata']).__name__}; expected an object")
+            raise CorpusError(
+                f"{place} has metadata of type {type(row['metadata']).__name__}; expected an object"
+            )
+        _checked(place, "metadata", json.dumps(row.get("metadata"), ensure_ascii=False))
         seen[row["_id"]] = place
         yield place, row
 
 
 def _keys(row: Mapping[str, Any]) -> str:
-    return ", ".join(map(str, list(row)[:6])) or "nothing"
+    return ", ".join(key[:40] for key in list(row)[:6]) or "nothing"
 
 
 def _checked(place: str, name: str, value: object) -> str:
@@ -132,7 +157,9 @@ def _checked(place: str, name: str, value: object) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise CorpusError(f'{place} has half a surrogate pair in "{name}"; the text is not valid Unicode') from error
+        raise CorpusError(
+            f'{place} has half a surrogate pair in "{name}"; the text is not valid Unicode'
+        ) from error
     return value
 
 
@@ -166,14 +193,22 @@ def _qrels(path: Path, passage_ids: set[str], query_ids: set[str]) -> Qrels:
     for place, line in lines:
         cells = line.split("\t")
         if len(cells) != 3:
-            raise CorpusError(f"{place} has {len(cells)} columns; expected three, tab-separated: {QRELS_HEADER!r}")
+            raise CorpusError(
+                f"{place} has {len(cells)} columns; expected three, tab-separated: {QRELS_HEADER!r}"
+            )
         query_id, passage_id, grade = cells
         if query_id not in query_ids:
             raise CorpusError(f'{place} names query "{query_id[:80]}", which queries.jsonl does not hold')
         if passage_id not in passage_ids:
             raise CorpusError(f'{place} names passage "{passage_id[:80]}", which corpus.jsonl does not hold')
-        try:
-            grades.setdefault(query_id, {})[passage_id] = int(grade)
-        except ValueError as error:
-            raise CorpusError(f"{place} has the grade {grade[:40]!r}; expected a whole number") from error
+        if not re.fullmatch(r"-?[0-9]{1,4}", grade) or abs(int(grade)) > MAX_GRADE:
+            raise CorpusError(
+                f"{place} has the grade {grade[:40]!r}; expected a whole number of at most {MAX_GRADE}"
+            )
+        judged = grades.setdefault(query_id, {})
+        if judged.setdefault(passage_id, int(grade)) != int(grade):
+            raise CorpusError(
+                f'{place} judges passage "{passage_id[:80]}" for query "{query_id[:80]}" again, '
+                f"{grade} after {judged[passage_id]}; one grade a pair is expected, so keep one"
+            )
     return grades

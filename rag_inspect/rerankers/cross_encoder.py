@@ -1,18 +1,19 @@
 """Local cross-encoders with one label: BAAI's bge rerankers (XLM-RoBERTa) and the built-in mini (BERT).
 
 Scores are the raw logits that sentence-transformers' `CrossEncoder.predict` gives with an identity
-activation, but they come sooner: query and passages are tokenised once each, and pairs of like length go
-through the model in batches small enough for their activations to stay in a CPU's cache.
+activation, but they come sooner: query and passages are tokenised once each, pairs of like length go through
+the model in batches small enough for a CPU's cache, and each core works on a batch of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from rag_inspect.embedders import choose_device, load_transformer, readable, token_batches
+from rag_inspect.embedders import choose_device, load_transformer, readable, token_batches, worker_pool
 from rag_inspect.types import ModelSpec, Passage, Reading
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 Pair = tuple[str, Passage]
 Prior = Callable[[Sequence[Pair]], Sequence[float]]
 
-TOKENS_PER_BATCH = {"cpu": 640, "mps": 8192, "cuda": 65536}
+TOKENS_PER_BATCH = {"cpu": 512, "mps": 8192, "cuda": 65536}
 PAIRS_AT_ONCE = 512  # tokenised and sorted together
+STOPPABLE_SECONDS = 0.5
 
 
 class CrossEncoderReranker:
@@ -49,7 +51,8 @@ class CrossEncoderReranker:
         self._model = model.to(self.device).half() if self.precision == "fp16" else model.to(self.device)
         self._model.eval()
         self._tokenizer = tokenizer
-        self._lock = Lock()
+        self._tokenizer_lock = Lock()
+        self._workers = worker_pool(self.device)
 
     @classmethod
     def from_folder(cls, spec: ModelSpec, folder: Path, device: str = "auto") -> CrossEncoderReranker:
@@ -71,17 +74,14 @@ class CrossEncoderReranker:
         return [logits[index] for index in range(len(passages))]
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Iterator[dict[int, float]]:
-        """index -> raw logit, a batch at a time; the shortest pairs first, so that scores come soon."""
+        """index -> raw logit, a batch at a time, in no order.
+
+        Where no batch is done for half a second an empty one comes, so that whoever asks can stop by closing.
+        """
         for start in range(0, len(pairs), PAIRS_AT_ONCE):
             some = pairs[start : start + PAIRS_AT_ONCE]
-            encodings = self._encode(some)
-            lengths = [len(encoding) for encoding in encodings]
-            for batch in token_batches(lengths, TOKENS_PER_BATCH[self.device.type]):
-                logits = self._logits([encodings[i] for i in batch])
-                if self.prior is not None:
-                    priors = self.prior([some[i] for i in batch])
-                    logits = [logit + prior for logit, prior in zip(logits, priors, strict=True)]
-                yield {start + i: logit for i, logit in zip(batch, logits, strict=True)}
+            for batch in self._score_some(some):
+                yield {start + index: logit for index, logit in batch.items()}
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading]:
         """How many of each passage's tokens are read beside this query, and how many it has."""
@@ -92,26 +92,31 @@ class CrossEncoderReranker:
             for encoding, total in zip(encodings, totals, strict=True)
         ]
 
-    def _encode(self, pairs: Sequence[Pair]) -> list[Encoding]:
-        """Pairs as the tokenizer's own template joins them, cut at the window, the longer side first."""
-        texts = list(dict.fromkeys(text for query, passage in pairs for text in (query, passage.full_text)))
-        alone = dict(zip(texts, self._encode_alone(texts), strict=True))
-        backend = self._tokenizer.backend_tokenizer
-        with self._lock:  # truncation is a setting of the tokenizer, not of a call
-            backend.enable_truncation(self.window, strategy="longest_first")
-            joined = [backend.post_process(alone[query], alone[p.full_text]) for query, p in pairs]
-            backend.no_truncation()
-        return joined
+    def _score_some(self, pairs: Sequence[Pair]) -> Iterator[dict[int, float]]:
+        """Two batches a worker under way, so that callers take turns and little goes on after a stop."""
+        encodings = self._encode(pairs)
+        batches = token_batches([len(e) for e in encodings], TOKENS_PER_BATCH[self.device.type])
+        under_way: set[Future[dict[int, float]]] = set()
+        try:
+            while True:
+                while len(under_way) < 2 * self._workers.count and (batch := next(batches, None)):
+                    under_way.add(self._workers.submit(self._score_batch, batch, encodings, pairs))
+                if not under_way:
+                    return
+                done, under_way = wait(under_way, STOPPABLE_SECONDS, return_when=FIRST_COMPLETED)
+                yield {index: logit for future in done for index, logit in future.result().items()}
+        finally:
+            for future in under_way:
+                future.cancel()
 
-    def _encode_alone(self, texts: Sequence[str]) -> list[Encoding]:
-        backend = self._tokenizer.backend_tokenizer
-        with self._lock:
-            backend.no_truncation()
-            backend.no_padding()
-            return list(backend.encode_batch([readable(text) for text in texts], add_special_tokens=False))
+    def _score_batch(
+        self, batch: Sequence[int], encodings: Sequence[Encoding], pairs: Sequence[Pair]
+    ) -> dict[int, float]:
+        logits = self._logits([encodings[index] for index in batch])
+        priors = self.prior([pairs[index] for index in batch]) if self.prior else [0.0] * len(batch)
+        return {i: logit + prior for i, logit, prior in zip(batch, logits, priors, strict=True)}
 
     def _logits(self, encodings: Sequence[Encoding]) -> list[float]:
-        """One forward pass; only one at a time, whoever asks."""
         import torch
 
         rows = {
@@ -121,6 +126,22 @@ class CrossEncoderReranker:
         if "token_type_ids" in self._tokenizer.model_input_names:
             rows["token_type_ids"] = [e.type_ids for e in encodings]
         inputs = self._tokenizer.pad(rows, return_tensors="pt").to(self.device)
-        with self._lock, torch.inference_mode():
+        with torch.inference_mode():
             logits: list[float] = self._model(**inputs).logits.squeeze(-1).float().tolist()
         return logits
+
+    def _encode(self, pairs: Sequence[Pair]) -> list[Encoding]:
+        """Pairs as the tokenizer's own template joins them, cut at the window, the longer side first."""
+        texts = list(dict.fromkeys(text for query, passage in pairs for text in (query, passage.full_text)))
+        alone = dict(zip(texts, self._encode_alone(texts), strict=True))
+        backend = self._tokenizer.backend_tokenizer
+        with self._tokenizer_lock:  # truncation is a setting of the tokenizer, not of a call
+            backend.enable_truncation(self.window, strategy="longest_first")
+            return [backend.post_process(alone[query], alone[passage.full_text]) for query, passage in pairs]
+
+    def _encode_alone(self, texts: Sequence[str]) -> list[Encoding]:
+        backend = self._tokenizer.backend_tokenizer
+        with self._tokenizer_lock:
+            backend.no_truncation()
+            backend.no_padding()
+            return list(backend.encode_batch([readable(text) for text in texts], add_special_tokens=False))

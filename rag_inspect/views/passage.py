@@ -19,18 +19,24 @@ def passage_html(search: Search, passage_id: str) -> str:
     text = passage.text[:MAX_CHARACTERS]
     cut = len(passage.text) - len(text)
     more = f"\n… {cut:,} more characters" if cut else ""
-    facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in _facts(search, passage_id))
+    facts = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in _facts(search, passage_id)
+    )
     return (
         f'<div class="ri ri-passage" data-passage="{escape(passage_id)}">'
         '<button type="button" class="ri-close" aria-label="Close the passage (Escape)">×</button>'
-        f'<h4>{escape(heading(passage))}</h4>'
+        f"<h4>{escape(heading(passage))}</h4>"
         f'<dl>{facts}</dl><div class="ri-whole" tabindex="0">{escape(text + more)}</div></div>'
     )
 
 
 def _facts(search: Search, passage_id: str) -> list[tuple[str, str]]:
     cosine = next(hit.score for hit in search.candidates if hit.passage_id == passage_id)
-    facts = [("id", passage_id), ("embedding rank", f"{search.candidates.rank_by_id[passage_id]} (cosine {cosine:.4f})")]
+    facts = [
+        ("id", passage_id),
+        ("embedding rank", f"{search.candidates.rank_by_id[passage_id]} (cosine {cosine:.4f})"),
+    ]
     if passage_id in search.logits:
         logit = search.logits[passage_id]
         rank = search.reranked.rank_by_id[passage_id] if search.reranked else "not yet known"
@@ -41,6 +47,8 @@ def _facts(search: Search, passage_id: str) -> list[tuple[str, str]]:
         facts.append(("tokens read", f"{reading.read:,} of {reading.total:,}"))
     if passage_id in search.gold:
         facts.append(("judged", "gold"))
-    facts += [(str(name), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
-              for name, value in search.passages[passage_id].metadata.items()]  # fmt: skip
+    facts += [
+        (str(name), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+        for name, value in search.passages[passage_id].metadata.items()
+    ]
     return facts

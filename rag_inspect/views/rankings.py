@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from rag_inspect.types import Hit, Passage, RankMove, Ranking, Search
+from rag_inspect.types import Hit, Passage, Ranking, RankMove, Search
 
 ROW_HEIGHT = 58  # px; static/rankings.css has the same
 _SNIPPET = 220  # characters; CSS cuts to the lines there are
@@ -61,7 +61,7 @@ def heading(passage: Passage) -> str:
 
 def _head(title: str, measure: str, ranking: Ranking | None) -> str:
     count = f"{len(ranking)} passages · " if ranking else ""
-    return f'<h3>{title} <small>{count}{escape(measure)}</small></h3>'
+    return f"<h3>{title} <small>{count}{escape(measure)}</small></h3>"
 
 
 def _row(search: Search, hit: Hit, move: RankMove | None, measure: str) -> str:
@@ -71,7 +71,7 @@ def _row(search: Search, hit: Hit, move: RankMove | None, measure: str) -> str:
     tone = _tone(move, gold)
     label = f"Rank {hit.rank}: {heading(passage)}. {measure} {hit.score:.3f}."
     label += " Gold." * gold + (f" Passage {spoken(move)}." if move else "")
-    badge = f'<b class="ri-badge">gold</b>' if gold else ""
+    badge = '<b class="ri-badge">gold</b>' if gold else ""
     mark = f'<span class="ri-chip{tone}">{chip(move)}</span>' if move and measure == "logit" else ""
     return (
         f'<li class="{" ".join(classes)}"><button type="button" data-passage="{escape(hit.passage_id)}"'
@@ -93,7 +93,10 @@ def _score(search: Search, hit: Hit, measure: str) -> str:
     else:
         low, high = min(search.logits.values()), max(search.logits.values())
         share = (hit.score - low) / (high - low) if high > low else 1.0
-        number, aside = f"{hit.score:+.2f}", f'<small title="sigmoid of the logit">σ {sigmoid(hit.score):.3f}</small>'
+        number, aside = (
+            f"{hit.score:+.2f}",
+            f'<small title="sigmoid of the logit">σ {sigmoid(hit.score):.3f}</small>',
+        )
     bar = f'<i class="ri-bar"><i style="width:{100 * share:.1f}%"></i></i>'
     return f'<span class="ri-number">{number}{aside}</span>{bar}'
 

@@ -19,14 +19,22 @@ def sentence_html(search: Search) -> str:
 
 def timings_html(search: Search) -> str:
     """Warm latency by step, cold start apart, what came from the cache, and the notes."""
-    steps = [f"{words} <b>{search.timings_ms[step]:,.0f} ms</b>" for step, words in _STEPS.items() if step in search.timings_ms]
+    steps = [
+        f"{words} <b>{search.timings_ms[step]:,.0f} ms</b>"
+        for step, words in _STEPS.items()
+        if step in search.timings_ms
+    ]
     if search.cached_pairs or search.scored_pairs:
         steps.append(f"{search.scored_pairs} pairs scored, {search.cached_pairs} from the score cache")
     if "load" in search.timings_ms:
         steps.append(f"before that, once: loading <b>{search.timings_ms['load'] / 1000:,.1f} s</b>")
     notes = [*search.notes, *_cuts(search)]
     lines = [" · ".join(steps), *(escape(note) for note in notes)]
-    return '<div class="ri ri-lines">' + "".join(f'<p class="ri-aside">{line}</p>' for line in lines if line) + "</div>"
+    return (
+        '<div class="ri ri-lines">'
+        + "".join(f'<p class="ri-aside">{line}</p>' for line in lines if line)
+        + "</div>"
+    )
 
 
 def aside_html(words: str) -> str:
@@ -40,4 +48,6 @@ def _cuts(search: Search) -> list[str]:
         return []
     worst = max(reading.truncated for reading in cut)
     passages = "1 passage is" if len(cut) == 1 else f"{len(cut)} passages are"
-    return [f"{passages} longer than {search.reranker.key} reads beside this query: up to {worst:,} tokens were not read."]
+    return [
+        f"{passages} longer than {search.reranker.key} reads beside this query: up to {worst:,} tokens were not read."
+    ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rag_inspect.errors import ModelError
 
 if TYPE_CHECKING:
+    from rag_inspect.rerankers.mini.prior import Prior
     from rag_inspect.settings import Settings
     from rag_inspect.types import Embedder, Reranker
 
@@ -28,12 +29,11 @@ def load(settings: Settings, embedder: Embedder | None = None) -> Reranker:
     from rag_inspect.embedders import choose_device, load_embedder
     from rag_inspect.rerankers import RERANKERS
     from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
-    from rag_inspect.rerankers.mini.prior import CosinePrior
-    from rag_inspect.rerankers.mini.weights import read_notes
 
     model, tokenizer = build()
-    prior = CosinePrior(embedder or load_embedder("minilm", settings), float(read_notes(WEIGHTS)["prior_weight"]))
-    return CrossEncoderReranker(RERANKERS["mini"], model, tokenizer, choose_device(settings.device), prior=prior)
+    prior = build_prior(embedder or load_embedder("minilm", settings))
+    device = choose_device(settings.device)
+    return CrossEncoderReranker(RERANKERS["mini"], model, tokenizer, device, prior=prior)
 
 
 def build(weights: Path = WEIGHTS) -> tuple[Any, Any]:
@@ -53,6 +53,22 @@ def build(weights: Path = WEIGHTS) -> tuple[Any, Any]:
     return as_model(expand(weights, load_file(folder / "model.safetensors")), folder)
 
 
+def build_prior(embedder: Embedder, weights: Path = WEIGHTS) -> Prior:
+    """What is added to the cross-encoder's logit, weighted as the file says."""
+    from rag_inspect.embedders import minilm_folder
+    from rag_inspect.rerankers.mini.prior import Prior, Words
+    from rag_inspect.rerankers.mini.weights import read_beside, read_notes
+
+    notes = read_notes(weights)
+    words = Words(minilm_folder() / "tokenizer.json", read_beside(weights, "rarity").numpy())
+    return Prior(
+        embedder,
+        words,
+        cosine_weight=float(notes["cosine_weight"]),
+        coverage_weight=float(notes["coverage_weight"]),
+    )
+
+
 def revision(weights: Path = WEIGHTS) -> str:
     """The sha256 that the weights must have, as the file beside them says."""
     pinned = checksum_file(weights)
@@ -68,7 +84,8 @@ def sha256(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise ModelError(f"mini: {path} cannot be read ({error.strerror}); restore it or reinstall") from error
+        reason = error.strerror or "no reason given"
+        raise ModelError(f"mini: {path} cannot be read ({reason}); restore it or reinstall") from error
 
 
 def checksum_file(weights: Path) -> Path:

@@ -1,43 +1,116 @@
-"""The prior: what the first stage's embedding already says of a pair, added to the cross-encoder's logit."""
+"""The prior: what the embedding and the plain words already say of a pair, added to the cross-encoder's logit."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
+from rag_inspect.embedders import readable
 from rag_inspect.types import Embedder, Passage
 
 REMEMBERED = 4096
 """Vectors kept of passages that come without one: 6 MB."""
 
+MAX_TOKENS = 512
+"""No word beyond the cross-encoder's own window counts."""
 
-class CosinePrior:
-    """weight x cosine of the embeddings of query and passage, one number a pair.
+
+class Prior:
+    """cosine_weight x cosine + coverage_weight x coverage, one number a pair.
+
+    The cosine is that of the first stage's vectors of query and passage; coverage is `Words.coverage`.
+    """
+
+    def __init__(
+        self, embedder: Embedder, words: Words, *, cosine_weight: float, coverage_weight: float
+    ) -> None:
+        self.vectors = Vectors(embedder)
+        self.words = words
+        self.cosine_weight = cosine_weight
+        self.coverage_weight = coverage_weight
+
+    def __call__(self, pairs: Sequence[tuple[str, Passage]]) -> list[float]:
+        """The prior of each (query, passage), in input order."""
+        cosines = self.vectors.cosines(pairs)
+        coverages = self.words.coverages([(query, passage.full_text) for query, passage in pairs])
+        return [
+            self.cosine_weight * cosine + self.coverage_weight * coverage
+            for cosine, coverage in zip(cosines, coverages, strict=True)
+        ]
+
+
+class Words:
+    """How much of a query a passage says in the same words, with no thought for length or order."""
+
+    def __init__(self, tokenizer_file: Path, rarity: np.ndarray) -> None:
+        """`rarity`: for each token of the vocabulary its inverse passage frequency, log((n + ½) / (df + ½))."""
+        self.rarity = np.maximum(rarity.astype(np.float64), 0)
+        self._tokenizer = plain_tokenizer(tokenizer_file)
+
+    def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """From 0 to 1 for each (query, text): the share of the query's tokens, by rarity, that the text has."""
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        encoded = self._tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
+        tokens = {text: frozenset(row.ids[:MAX_TOKENS]) for text, row in zip(texts, encoded, strict=True)}
+        return [self._coverage(tokens[query], tokens[text]) for query, text in pairs]
+
+    def lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """How many tokens each text has, the special ones not counted."""
+        encoded = self._tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
+        return np.array([len(row.ids) for row in encoded], dtype=int)
+
+    def _coverage(self, query: frozenset[int], text: frozenset[int]) -> float:
+        whole = self.rarity[sorted(query)].sum()
+        return float(self.rarity[sorted(query & text)].sum() / whole) if whole else 0.0
+
+
+def rarity_of(texts: Sequence[str], tokenizer_file: Path) -> np.ndarray:
+    """The inverse passage frequency of every token of the vocabulary, float32; see `Words`."""
+    tokenizer = plain_tokenizer(tokenizer_file)
+    having = np.zeros(tokenizer.get_vocab_size())
+    for start in range(0, len(texts), 2000):
+        for row in tokenizer.encode_batch(list(texts[start : start + 2000]), add_special_tokens=False):
+            having[list(set(row.ids))] += 1
+    return np.log((len(texts) + 0.5) / (having + 0.5)).astype(np.float32)
+
+
+def plain_tokenizer(file: Path) -> Any:
+    """The tokenizer without the padding and truncation its file asks for."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+class Vectors:
+    """The embedder's vectors of queries and passages, none computed twice in a row.
 
     A passage that brings its vector along (out of an index made by the same embedder) is not embedded again;
     of the others the last few thousand vectors are remembered.
     """
 
-    def __init__(self, embedder: Embedder, weight: float) -> None:
+    def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
-        self.weight = weight
         self._remembered: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = Lock()
 
-    def __call__(self, pairs: Sequence[tuple[str, Passage]]) -> list[float]:
-        """The prior of each (query, passage), in input order."""
+    def cosines(self, pairs: Sequence[tuple[str, Passage]]) -> list[float]:
+        """One for each (query, passage), in input order."""
         queries = list(dict.fromkeys(query for query, _ in pairs))
-        query_vectors = dict(zip(queries, self.embedder.embed_queries(queries), strict=True))
-        passage_vectors = self._passage_vectors([passage for _, passage in pairs])
+        of_query = dict(zip(queries, self.embedder.embed_queries(queries), strict=True))
+        of_passages = self._of_passages([passage for _, passage in pairs])
         return [
-            self.weight * float(query_vectors[query] @ vector)
-            for (query, _), vector in zip(pairs, passage_vectors, strict=True)
+            float(of_query[query] @ vector) for (query, _), vector in zip(pairs, of_passages, strict=True)
         ]
 
-    def _passage_vectors(self, passages: Sequence[Passage]) -> list[np.ndarray]:
+    def _of_passages(self, passages: Sequence[Passage]) -> list[np.ndarray]:
         """Brought along, remembered, or embedded now, all in one go."""
         stored = [self._stored(passage) for passage in passages]
         texts = [passage.full_text for passage in passages]

@@ -1,4 +1,4 @@
-"""A trained model as a small file: what it differs by from all-MiniLM-L6-v2, as truncated singular values in int8.
+"""A trained model as a small file: its difference to all-MiniLM-L6-v2, as truncated singular values in int8.
 
 The embedding matrices are never trained, so they are not stored. Of every linear layer's difference the
 singular components with the most energy per byte are kept until the budget is full; biases, layer norms and
@@ -7,7 +7,8 @@ the head are stored whole, in fp16.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +17,31 @@ if TYPE_CHECKING:
 
 FORMAT = "rag-inspect mini 1"
 FROZEN = "bert.embeddings."
+BESIDE = "beside."
 BUDGET = 9_000_000
 """Bytes for the singular components: with the rest the file stays below 9.2 MB."""
 
 State = Mapping[str, "Tensor"]
 
 
-def compress(trained: State, base: State, path: Path, *, budget: int = BUDGET, notes: Mapping[str, str]) -> None:
+def compress(
+    trained: State,
+    base: State,
+    path: Path,
+    *,
+    notes: Mapping[str, str],
+    beside: State | None = None,
+    budget: int = BUDGET,
+) -> None:
     """Write `trained` (a BertForSequenceClassification) as its difference to `base` (a BertModel).
 
-    The file appears under its name only when it is whole. `notes` go into its header.
+    The file appears under its name only when it is whole. `notes` go into its header, the tensors in
+    `beside` are stored as they are, their names behind "beside.".
     """
     import torch
     from safetensors.torch import save_file
 
-    stored: dict[str, Tensor] = {}
+    stored = {f"{BESIDE}{name}": tensor.contiguous() for name, tensor in (beside or {}).items()}
     parts: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     for name, tensor in trained.items():
         if name.startswith(FROZEN):
@@ -57,33 +68,56 @@ def expand(path: Path, base: State) -> dict[str, Tensor]:
 
     stored = load_file(path)
     state = {f"bert.{name}": tensor.float() for name, tensor in base.items() if "position_ids" not in name}
-    for name, tensor in stored.items():
-        if name.endswith(".left"):
-            weight = name.removesuffix(".left")
-            left = tensor.float() * stored[f"{weight}.scale"]
-            state[weight] = state[weight].addmm(left, stored[f"{weight}.right"].float())
-        elif not name.endswith((".right", ".scale")):
-            state[name] = tensor.float()
+    with _one_thread():
+        for name, tensor in stored.items():
+            if name.endswith(".left"):
+                weight = name.removesuffix(".left")
+                left = tensor.float() * stored[f"{weight}.scale"]
+                state[weight] = state[weight].addmm(left, stored[f"{weight}.right"].float())
+            elif not name.endswith((".right", ".scale")) and not name.startswith(BESIDE):
+                state[name] = tensor.float()
     return state
 
 
 def as_model(state: State, folder: Path) -> tuple[Any, Any]:
-    """(model, tokenizer) of this whole state; `folder` is MiniLM's, for the architecture and the vocabulary."""
+    """(model, tokenizer) of this whole state; architecture and vocabulary are those in MiniLM's `folder`."""
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    config = BertConfig.from_pretrained(folder, num_labels=1, hidden_dropout_prob=0, attention_probs_dropout_prob=0)
+    no_dropout = {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}
+    config = BertConfig.from_pretrained(folder, num_labels=1, **no_dropout)
     model = BertForSequenceClassification.from_pretrained(None, config=config, state_dict=dict(state))
     return model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """The header that `compress` wrote: format, prior weight, recipe."""
+    """The header that `compress` wrote: format, the prior's weights, recipe."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as opened:
         return dict(opened.metadata() or {})
+
+
+def read_beside(path: Path, name: str) -> Tensor:
+    """A tensor that `compress` stored beside the model."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as opened:
+        return opened.get_tensor(f"{BESIDE}{name}")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Many small products: a second thread gives nothing; on a busy machine it costs 1.4 s for 0.07."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _ranks(parts: Mapping[str, tuple[Tensor, Tensor, Tensor]], budget: int) -> dict[str, int]:

@@ -1,0 +1,222 @@
+"""From an Outcome to the document that `eval --json` prints and the page, the report and the exports draw."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from rag_inspect.advice import advise
+from rag_inspect.frontier import frontier, gold_flow, thresholds
+from rag_inspect.metrics import HEADLINE, Metric, metrics_at, parse
+from rag_inspect.outcome import Latency, Outcome, System, document_of
+from rag_inspect.pipeline import judge
+from rag_inspect.significance import differences, holm, intervals
+from rag_inspect.types import Verdict
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation: what was found, the document made of it, and the id it is kept under ("": it is not)."""
+
+    outcome: Outcome
+    document: dict[str, Any]
+    run_id: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable document of `eval --json` and the API's /eval."""
+        return {**self.document, "run_id": self.run_id}
+
+
+WORST_FIRST: tuple[Verdict, ...] = (
+    "lost",
+    "demoted",
+    "near_miss",
+    "unreachable",
+    "held",
+    "promoted",
+    "rescued",
+)
+
+
+def assess(outcome: Outcome, more_metrics: Sequence[str] = ()) -> dict[str, Any]:
+    """Every number of the evaluation as one JSON document: DESIGN's contract, and what the page needs beside it.
+
+    systems[0] is the first stage; `verdicts`, and rank_after and verdict of a per_query row, are those of the
+    first reranker, and each system has its own besides.
+    """
+    metrics = metrics_at(outcome.cutoffs, [f"mrr@{outcome.top_n}", f"recall@{outcome.top_n}", *more_metrics])
+    values = {
+        s.key: np.stack([m.values(outcome.judged_by(s.key)) for m in metrics], axis=1)
+        for s in outcome.systems
+    }
+    systems = [_system(outcome, system, metrics, values) for system in outcome.systems]
+    _correct(systems, metrics)
+    rows = _per_query(outcome, metrics, values)
+    main = outcome.rerankers[0].key
+    document = {
+        "corpus": outcome.corpus,
+        "split": outcome.split,
+        "embedder": {"key": outcome.embedder.key, "revision": outcome.embedder.revision},
+        "top_k": outcome.top_k,
+        "top_n": outcome.top_n,
+        "cutoffs": list(outcome.cutoffs),
+        "queries": len(outcome.queries),
+        "left_out": {name: outcome.counts.get(name, 0) for name in ("unjudged", "without_gold")},
+        "passages": outcome.passage_count,
+        "primary": f"mrr@{outcome.top_n}",
+        "systems": systems,
+        "ceiling": _ceiling(outcome, metrics),
+        "ceiling_bars": [_bar(outcome, s.key) for s in outcome.systems],
+        "verdicts": _verdicts(rows, main),
+        "frontier": frontier(outcome, parse(f"mrr@{outcome.top_n}")),
+        "gold_flow": {s.key: gold_flow(outcome, s.key) for s in outcome.rerankers},
+        "thresholds": {s.key: thresholds(outcome, s.key) for s in outcome.rerankers},
+        "per_query": rows,
+        "scored_pairs": outcome.counts.get("scored_pairs", 0),
+        "cached_pairs": outcome.counts.get("cached_pairs", 0),
+        "created": outcome.created,
+        "versions": dict(outcome.versions),
+        "tooltips": {str(metric): metric.tooltip for metric in metrics},
+    }
+    document["advice"] = advise(document, outcome)
+    document["notes"] = [*outcome.notes, *_notes(document, outcome)]
+    return document
+
+
+def _system(
+    outcome: Outcome, system: System, metrics: Sequence[Metric], values: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    own, first = values[system.key], values[outcome.embedder.key]
+    bounds, latency = intervals(own), outcome.latency.get(system.key, Latency())
+    described = document_of(system) | {
+        "metrics": {
+            str(m): {"value": float(own[:, at].mean()), "ci95": bounds[at].tolist()}
+            for at, m in enumerate(metrics)
+        },
+        "latency_ms": {"p50": latency.p50, "p95": latency.p95},
+        "latency_measured": {"queries": latency.queries, "source": latency.source},
+    }
+    if system is not outcome.embedder:
+        changes = differences(first, own)
+        described["versus_first_stage"] = {
+            str(m): change.to_json() for m, change in zip(metrics, changes, strict=True)
+        }
+    return described
+
+
+def _correct(systems: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> None:
+    """Holm's correction over the rerankers, metric by metric, as `p_holm` beside each `p_value`."""
+    rows = [system["versus_first_stage"] for system in systems if "versus_first_stage" in system]
+    for name in map(str, metrics):
+        for row, adjusted in zip(rows, holm([row[name]["p_value"] for row in rows]), strict=True):
+            row[name]["p_holm"] = adjusted
+
+
+def _ceiling(outcome: Outcome, metrics: Sequence[Metric]) -> dict[str, float]:
+    """What a perfect reranker would reach over these candidates; first of all recall@top_k."""
+    best = outcome.judged.best_first
+    depth = Metric("recall", outcome.top_k)
+    return {str(metric): float(metric.values(best).mean()) for metric in dict.fromkeys([depth, *metrics])}
+
+
+def _bar(outcome: Outcome, key: str) -> dict[str, Any]:
+    """recall@top_n = achieved; + recoverable by a perfect reranker; + unreachable = 1."""
+    metric = Metric("recall", outcome.top_n)
+    achieved = float(metric.values(outcome.judged_by(key)).mean())
+    best = float(metric.values(outcome.judged.best_first).mean())
+    parts = {"achieved": achieved, "recoverable": best - achieved, "unreachable": 1 - best}
+    return {"system": key, "metric": str(metric), **parts}
+
+
+def _per_query(
+    outcome: Outcome, metrics: Sequence[Metric], values: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    before = outcome.judged.first_gold
+    after = {system.key: outcome.judged_by(system.key).first_gold for system in outcome.rerankers}
+    shown = [(at, str(metric)) for at, metric in enumerate(metrics)]
+    rows = []
+    for row, query in enumerate(outcome.queries):
+        grades = outcome.qrels[query.query_id]
+        ranks = {key: int(found[row]) or None for key, found in after.items()}
+        verdicts = {key: judge(int(before[row]) or None, rank, outcome.top_n) for key, rank in ranks.items()}
+        rows.append(
+            {
+                "query_id": query.query_id,
+                "query": query.text,
+                "gold": sorted(pid for pid, grade in grades.items() if grade > 0),
+                "rank_before": int(before[row]) or None,
+                "rank_after": next(iter(ranks.values())),
+                "verdict": next(iter(verdicts.values())),
+                "ranks": ranks,
+                "verdicts": verdicts,
+                "metrics": {
+                    key: {name: round(float(own[row, at]), 6) for at, name in shown}
+                    for key, own in values.items()
+                },
+            }
+        )
+    return rows
+
+
+def _verdicts(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
+    counted = Counter(row["verdicts"][key] for row in rows)
+    return {verdict: counted[verdict] for verdict in get_args(Verdict)}
+
+
+def worst_first(rows: Sequence[Mapping[str, Any]], key: str) -> list[Mapping[str, Any]]:
+    """Rows by verdict, what the reranker lost at the top; among equals, the longest fall first."""
+
+    def place(row: Mapping[str, Any]) -> tuple[int, int]:
+        fall = (row["ranks"][key] or 0) - (row["rank_before"] or 0)
+        return WORST_FIRST.index(row["verdicts"][key]), -fall
+
+    return sorted(rows, key=place)
+
+
+def _notes(document: Mapping[str, Any], outcome: Outcome) -> list[str]:
+    """What a reader of these numbers should know of the eval set."""
+    counts, n = outcome.counts, len(outcome.queries)
+    said = {
+        "unjudged": "queries have no judgements in this split and were left out",
+        "without_gold": "queries are judged, but nothing is relevant to them; they were left out",
+        "unknown_gold": "gold ids are not in the corpus; no system can find them, and they count as not found",
+        "repeated": "queries repeat the text of another, so there are fewer independent queries than it seems",
+    }
+    notes = [f"{counts[name]:,} {words}." for name, words in said.items() if counts.get(name)]
+    for name, count in counts.items():
+        if name.startswith("cut_gold:") and count:
+            notes.append(
+                f"{count:,} gold passages are longer than {name.partition(':')[2]} reads; their end was not seen."
+            )
+    if n == 1:
+        notes.append("One query tells nothing about others: its intervals span the whole scale.")
+    for system in document["systems"][1:]:
+        change = system["versus_first_stage"][document["primary"]]
+        if change["ci95"][0] <= 0 <= change["ci95"][1]:
+            notes.append(
+                f"{n:,} queries resolve a difference of {change['resolvable']:.3f} in {document['primary']} (8 times in 10); "
+                f"{system['key']}'s {change['delta']:+.3f} cannot be told from chance."
+            )
+        if system["latency_measured"]["source"] == "unknown":
+            notes.append(f"The latency of {system['key']} is unknown: all its scores came from the cache.")
+        elif system["latency_measured"]["source"] == "sample":
+            notes.append(
+                f"{system['key']}'s scores came from the cache; its latency was timed on {system['latency_measured']['queries']} queries."
+            )
+    if len(outcome.rerankers) > 1:
+        notes.append(
+            "Several rerankers were compared: p_holm is corrected for that (Holm 1979), p_value is not."
+        )
+    return notes
+
+
+def headline(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The table: one row a system, with the four metrics everyone asks for."""
+    return [
+        {"system": s["key"], **{name: s["metrics"][name] for name in HEADLINE}, "latency_ms": s["latency_ms"]}
+        for s in document["systems"]
+    ]

@@ -1,0 +1,262 @@
+"""The commands `eval` and `bench`: their options, what they print, and the line that fails a build."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rag_inspect.embedders import EMBEDDERS
+from rag_inspect.errors import InputError, RagInspectError
+from rag_inspect.loading import Stage
+from rag_inspect.metrics import Metric, parse, parse_cutoffs
+from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+
+
+def add_commands(commands: Any) -> None:
+    """Add both to argparse's subparsers."""
+    command = commands.add_parser(
+        "eval", help="an eval set through both stages: metrics, intervals, verdicts, advice"
+    )
+    command.add_argument(
+        "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus with qrels, by name or BEIR folder"
+    )
+    command.add_argument(
+        "--embedder", default=DEFAULT_EMBEDDER, choices=EMBEDDERS, help="the first stage's model"
+    )
+    command.add_argument(
+        "--reranker",
+        metavar="R[,R...]",
+        help="one or more, comma-separated (default: base where it is on disk, else mini)",
+    )
+    command.add_argument("--top-k", type=int, default=20, help="candidates to rerank, 1 to 200 (default: 20)")
+    command.add_argument(
+        "--top-n", type=int, help="reranked hits that count as kept, for the verdicts (default: 5)"
+    )
+    command.add_argument(
+        "--cutoffs",
+        type=_usage(parse_cutoffs),
+        default=(1, 5, 10),
+        help="the k of each metric (default: 1,5,10)",
+    )
+    command.add_argument("--split", default="test", help="which qrels/<split>.tsv (default: test)")
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="write TREC runs, CSV, JSON, report.html and replay.json here",
+    )
+    command.add_argument(
+        "--fail-under", type=_usage(_limit), action="append", default=[], metavar="METRIC=VALUE",
+        help='exit 1 where a reranker is below, such as "mrr@5=0.8"; may be repeated',
+    )  # fmt: skip
+    _add_json(command)
+    command.set_defaults(run=run_eval)
+
+    command = commands.add_parser(
+        "bench", help="what each reranker costs on this machine at each depth, measured now"
+    )
+    command.add_argument(
+        "--reranker", metavar="R[,R...]", help="which to measure (default: all that are on disk)"
+    )
+    _add_json(command)
+    command.set_defaults(run=run_bench)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
+
+
+def _usage(read: Any) -> Any:
+    """An InputError as argparse's own: exit 2, with the usage."""
+
+    def typed(text: str) -> Any:
+        try:
+            return read(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return typed
+
+
+def _limit(text: str) -> tuple[Metric, float]:
+    name, _, value = text.partition("=")
+    metric = parse(name)
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise InputError(
+            f'{text[:60]!r} is no limit; expected METRIC=VALUE with a value from 0 to 1, such as "mrr@5=0.8"'
+        )
+    return metric, number
+
+
+def _keys(text: str | None) -> list[str]:
+    return [key.strip() for key in text.split(",") if key.strip()] if text else []
+
+
+def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
+    """Evaluate, print, write, and hold the result against the limits. Raises a RagInspectError."""
+    from rag_inspect.assessment import Evaluation
+    from rag_inspect.evaluation import EvalProgress
+
+    end: Evaluation | None = None
+    moments = bench.evaluate(
+        options.corpus, _keys(options.reranker), options.embedder, options.top_k, options.top_n, options.cutoffs,
+        options.split, metrics=[str(metric) for metric, _ in options.fail_under],
+    )  # fmt: skip
+    try:
+        with _progress() as show:
+            for moment in moments:
+                if isinstance(moment, Evaluation):
+                    end = moment
+                elif isinstance(moment, EvalProgress):
+                    show(str(moment), moment.pairs_done, moment.pairs)
+                else:
+                    show(str(moment), moment.done, moment.total)
+    except KeyboardInterrupt:
+        print(
+            "rag-inspect: stopped; what was scored is kept, and the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise
+    assert end is not None
+    document = end.to_json()
+    if options.json:
+        _print_json(document)
+    else:
+        _print_evaluation(document)
+    if options.out:
+        from rag_inspect.exports import write_all
+        from rag_inspect.views.report import report_html
+
+        written = write_all(options.out, end.outcome, document, report_html)
+        print(f"rag-inspect: {len(written)} files in {options.out}", file=sys.stderr)
+    _hold(document, options.fail_under)
+
+
+def _hold(document: Mapping[str, Any], limits: Sequence[tuple[Metric, float]]) -> None:
+    """Raises where a reranker is below a limit, naming each."""
+    below = [
+        f"{metric} of {system['key']} is {system['metrics'][str(metric)]['value']:.4f}, below {least:g}"
+        for metric, least in limits
+        for system in document["systems"][1:]
+        if system["metrics"][str(metric)]["value"] < least
+    ]
+    if below:
+        raise RagInspectError(
+            f"{'; '.join(below)} (--fail-under, {document['corpus']}, n={document['queries']})"
+        )
+
+
+def run_bench(bench: Workbench, options: argparse.Namespace) -> None:
+    """Measure, print."""
+    from rag_inspect.cost import measure
+
+    document: dict[str, Any] = {}
+    with _progress() as show:
+        for moment in measure(bench, _keys(options.reranker)):
+            if isinstance(moment, Stage):
+                show(str(moment), moment.done, moment.total)
+            else:
+                document = moment
+    if options.json:
+        _print_json(document)
+        return
+    first, machine = document["first_stage"], document["machine"]
+    table = _table(
+        f"{machine['device']}, {machine['processors']} processors, {document['corpus']}",
+        ["model", "depth", "p50 ms", "p95 ms", "pairs/s", "runs"],
+    )
+    table.add_row(
+        first["key"], "", f"{first['p50_ms']:,.1f}", f"{first['p95_ms']:,.1f}", "", str(first["runs"])
+    )
+    for row in document["rerankers"]:
+        for at in row["depths"]:
+            cells = (
+                f"{at['p50_ms']:,.1f}",
+                f"{at['p95_ms']:,.1f}",
+                f"{at['pairs_per_second']:,.1f}",
+                str(at["runs"]),
+            )
+            table.add_row(row["key"], str(at["depth"]), *cells)
+    _say(table, *(f"{row['key']} was left out: {row['reason']}" for row in document["left_out"]))
+
+
+def _print_evaluation(document: Mapping[str, Any]) -> None:
+    from rag_inspect.metrics import HEADLINE
+
+    title = f"{document['corpus']} ({document['split']}), {document['queries']:,} queries, top {document['top_k']}"
+    table = _table(title, ["system", *HEADLINE, f"Δ {document['primary']}", "W/T/L", "p50/p95 ms"])
+    for system in document["systems"]:
+        cells = [
+            _interval(system["metrics"][name]["value"], system["metrics"][name]["ci95"], "")
+            for name in HEADLINE
+        ]
+        change = system.get("versus_first_stage", {}).get(document["primary"])
+        cells += [_interval(change["delta"], change["ci95"], "+") if change else ""]
+        cells += ["/".join(str(change[name]) for name in ("wins", "ties", "losses")) if change else ""]
+        times = [system["latency_ms"][name] for name in ("p50", "p95")]
+        table.add_row(
+            system["key"], *cells, "unknown" if None in times else "/".join(f"{ms:,.0f}" for ms in times)
+        )
+    lines = [f"→ {advice['text']}" for advice in document["advice"]]
+    for bar in document["ceiling_bars"][1:]:
+        parts = ", ".join(f"{name} {bar[name]:.3f}" for name in ("achieved", "recoverable", "unreachable"))
+        lines.append(f"{bar['metric']} with {bar['system']}: {parts}")
+    lines.append(
+        "verdicts: " + ", ".join(f"{name} {count:,}" for name, count in document["verdicts"].items())
+    )
+    _say(table, *lines, *document["notes"])
+
+
+def _interval(value: float, bounds: Sequence[float], sign: str) -> str:
+    low, high = (f"{bound:{sign}.2f}".replace("0.", ".") for bound in bounds)
+    return f"{value:{sign}.3f}\n{low}…{high}"
+
+
+def _print_json(document: Mapping[str, Any]) -> None:
+    from rag_inspect.exports import as_json
+
+    print(as_json(document, indent=2), end="")
+
+
+def _table(title: str, columns: Sequence[str]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _say(table: Any, *lines: str) -> None:
+    """The table, then the lines, as they are: no markup in what others wrote."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    console.print(table)
+    for line in lines:
+        console.print(Text(line))
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """show(text, done, total) on the terminal's stderr; on anything else it shows nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda text, done, total: bar.update(
+            task, description=text, completed=done, total=total or None
+        )

@@ -1,0 +1,185 @@
+"""The linter: what a reader accepts, but a search engineer would not trust.
+
+An error is what `read_corpus` refuses; a warning makes an eval set say something untrue; a note is worth knowing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from rag_inspect.errors import CorpusError
+from rag_inspect.settings import Settings
+from rag_inspect.types import Corpus, Passage, Query
+
+SMALL_CORPUS = 200  # passages; below, the top_k is most of what there is
+SMALL_EVAL_SET = 50  # judged queries; below, one query is worth two points of recall@5
+LONG_PASSAGE = 380  # words, about 512 tokens of English
+RUN_OF_WORDS = 5
+NEAR_DUPLICATE = 0.3  # of a passage's 8-grams found in one other passage
+STOP_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the of to in on for and or is are was be what which how do does did can i my we it with that this from "
+        "at by as if not when who why where me you your our there than into about",
+    )
+)
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about one place in a corpus."""
+
+    level: Literal["error", "warning", "note"]
+    place: str
+    message: str
+
+
+def lint(corpus: Corpus) -> list[Finding]:
+    """All that is worth saying of a corpus that could be read, warnings first."""
+    rules = (_card, _duplicates, _near_duplicates, _gold, _leaks, _lengths, _languages, _sizes)
+    found = [finding for rule in rules for finding in rule(corpus)]
+    return sorted(found, key=lambda finding: finding.level != "warning")
+
+
+def lint_named(name: str, settings: Settings) -> list[Finding]:
+    """The same by name or folder; a corpus that cannot be read is one error, in the reader's words."""
+    from rag_inspect.corpora import list_corpora, read_corpus
+
+    try:
+        return lint(read_corpus(name, settings))
+    except CorpusError as error:
+        if name not in list_corpora(settings) and "no corpus" in str(error):
+            raise
+        return [Finding("error", name, str(error))]
+
+
+def _card(corpus: Corpus) -> Iterator[Finding]:
+    missing = [name for name in ("description", "language", "licence") if not getattr(corpus.card, name)]
+    if missing:
+        yield Finding("note", "corpus.yaml", f"says nothing of {', '.join(missing)}")
+    for query_id in corpus.card.examples:
+        if query_id not in corpus.query_by_id:
+            yield Finding(
+                "warning", "corpus.yaml", f'names the example "{query_id}", which queries.jsonl does not hold'
+            )
+
+
+def _duplicates(corpus: Corpus) -> Iterator[Finding]:
+    passages = defaultdict(list)
+    for passage in corpus.passages:
+        passages[" ".join(passage.full_text.split()).lower()].append(passage.passage_id)
+    for ids in passages.values():
+        if len(ids) > 1:
+            yield Finding(
+                "warning",
+                ids[0],
+                f"has the same text as {', '.join(ids[1:4])}: one of them cannot be gold alone",
+            )
+    texts = Counter(query.text.strip().lower() for query in corpus.queries)
+    for query in corpus.queries:
+        if texts[query.text.strip().lower()] > 1:
+            yield Finding("warning", query.query_id, "is asked more than once, so it counts more than once")
+
+
+def _near_duplicates(corpus: Corpus) -> Iterator[Finding]:
+    grams = {passage.passage_id: _grams(passage) for passage in corpus.passages}
+    holders = defaultdict(list)
+    for passage_id, found in grams.items():
+        for gram in found:
+            holders[gram].append(passage_id)
+    for passage_id, found in grams.items():
+        shared = Counter(other for gram in found for other in holders[gram][:20] if other != passage_id)
+        for other, count in shared.most_common(1):
+            if count / len(found) > NEAR_DUPLICATE and grams[other] != found:
+                share = f"{count / len(found):.0%}"
+                yield Finding(
+                    "warning", passage_id, f'shares {share} of its runs of eight words with "{other}"'
+                )
+
+
+def _gold(corpus: Corpus) -> Iterator[Finding]:
+    judged = [query for query in corpus.queries if query.query_id in corpus.qrels]
+    for query in judged:
+        if not corpus.gold(query.query_id):
+            yield Finding(
+                "warning", query.query_id, "has judgements, but none above 0: nothing can be found for it"
+            )
+    if corpus.splits and len(judged) < len(corpus.queries):
+        yield Finding(
+            "note", "queries.jsonl", f"{len(corpus.queries) - len(judged)} queries have no judgement"
+        )
+
+
+def _leaks(corpus: Corpus) -> Iterator[Finding]:
+    for query, passage in _gold_pairs(corpus):
+        asked, text = _words(query.text), f" {' '.join(_words(passage.full_text))} "
+        runs = (" ".join(asked[at : at + RUN_OF_WORDS]) for at in range(len(asked) - RUN_OF_WORDS + 1))
+        run = next((run for run in runs if f" {run} " in text), None)
+        if run:
+            yield Finding(
+                "warning", query.query_id, f'repeats its gold "{passage.passage_id}" word for word: "{run}"'
+            )
+            continue
+        content = [word for word in asked if word not in STOP_WORDS]
+        same = sum(f" {word} " in text for word in content)
+        if len(content) > 3 and same / len(content) > 0.85 and query.metadata.get("hard") != "easy":
+            share = f"{same} of its {len(content)} content words"
+            yield Finding(
+                "warning", query.query_id, f'has {share} in its gold "{passage.passage_id}": too easy to find'
+            )
+
+
+def _lengths(corpus: Corpus) -> Iterator[Finding]:
+    long = [p.passage_id for p in corpus.passages if len(_words(p.full_text)) > LONG_PASSAGE]
+    if long:
+        yield Finding(
+            "note", "corpus.jsonl", f"{len(long)} passages may be longer than 512 tokens, first {long[0]}"
+        )
+    for passage in corpus.passages:
+        if not passage.text.strip():
+            yield Finding("warning", passage.passage_id, "has a title and no text")
+
+
+def _languages(corpus: Corpus) -> Iterator[Finding]:
+    for passage in corpus.passages:
+        language = passage.metadata.get("language")
+        if language and corpus.card.language and language not in corpus.card.language:
+            yield Finding(
+                "warning", passage.passage_id, f'is in "{language}", which corpus.yaml does not list'
+            )
+
+
+def _sizes(corpus: Corpus) -> Iterator[Finding]:
+    if len(corpus.passages) < SMALL_CORPUS:
+        yield Finding(
+            "note",
+            "corpus.jsonl",
+            f"{len(corpus.passages)} passages: under {SMALL_CORPUS} a reranker seldom pays",
+        )
+    judged = sum(bool(corpus.gold(query.query_id)) for query in corpus.queries)
+    if 0 < judged < SMALL_EVAL_SET:
+        yield Finding(
+            "note",
+            "qrels",
+            f"{judged} judged queries resolve only large differences; {SMALL_EVAL_SET} or more are better",
+        )
+
+
+def _gold_pairs(corpus: Corpus) -> Iterator[tuple[Query, Passage]]:
+    for query in corpus.queries:
+        for passage_id in sorted(corpus.gold(query.query_id)):
+            yield query, corpus.passage_by_id[passage_id]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _grams(passage: Passage) -> frozenset[tuple[str, ...]]:
+    words = _words(passage.text)
+    return frozenset(tuple(words[at : at + 8]) for at in range(len(words) - 7))

@@ -1,0 +1,105 @@
+"""What each model costs on this machine at each depth: measured on a corpus that is here, never from the cache."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rag_inspect.embedders import choose_device
+from rag_inspect.errors import ModelError
+from rag_inspect.loading import Stage
+from rag_inspect.rerankers import RERANKERS
+from rag_inspect.retrieval import ChromaRetriever
+from rag_inspect.types import Passage, Reranker
+
+if TYPE_CHECKING:
+    from rag_inspect.workbench import Workbench
+
+DEPTHS = (5, 10, 20, 50)
+QUERIES = 5
+SECONDS = 20.0  # for one model; each depth is measured once at the least
+
+
+def measure(bench: Workbench, rerankers: Sequence[str] = ()) -> Iterator[Stage | dict[str, Any]]:
+    """Stages, and at the end the document of `bench --json`: ms a query by reranker and depth.
+
+    Without names: every reranker whose files are here (none is downloaded); the others are in `left_out`.
+    """
+    corpus = bench.corpus(bench.default_corpus)
+    here = {spec.key: found for spec, found in bench.models() if spec.kind == "reranker"}
+    keys = list(rerankers) or [key for key, found in here.items() if found.source in {"builtin", "cache"}]
+    for key in keys:
+        if key not in RERANKERS:
+            raise ModelError(f'no reranker "{key[:80]}"; there are {", ".join(RERANKERS)}')
+    yield Stage(0, len(keys), "loading the first stage")
+    retriever = bench.retriever(corpus).value()
+    texts = [query.text for query in corpus.queries[:QUERIES]] or [
+        p.text[:100] for p in corpus.passages[:QUERIES]
+    ]
+    first, found = _first_stage(retriever, texts)
+    measured = []
+    for done, key in enumerate(keys):
+        yield Stage(done, len(keys), f"rerankers measured, {key} is at work")
+        began = time.perf_counter()
+        reranker = bench.reranker(key).value()
+        loaded = (time.perf_counter() - began) * 1000
+        spec = reranker.spec
+        depths = _depths(reranker, texts, found)
+        measured.append(
+            {"key": key, "model": spec.model, "revision": spec.revision, "load_ms": loaded, "depths": depths}
+        )
+    yield {
+        "machine": {"device": str(choose_device(bench.settings.device)), "processors": os.cpu_count(), "platform": platform.platform()},
+        "corpus": corpus.name,
+        "first_stage": {"key": retriever.embedder.spec.key, "revision": retriever.embedder.spec.revision, **first},
+        "rerankers": measured,
+        "left_out": [{"key": key, "reason": f.reason or "not downloaded"} for key, f in here.items() if key not in keys],
+    }  # fmt: skip
+
+
+def _first_stage(
+    retriever: ChromaRetriever, texts: Sequence[str]
+) -> tuple[dict[str, Any], list[list[Passage]]]:
+    """Embed and retrieve, one query at a time; the first one warms up and is not counted."""
+    times, found = [], []
+    for text in [texts[0], *texts]:
+        began = time.perf_counter()
+        # An ending the embedder has not seen: it remembers queries.
+        [(_, passages)] = retriever.retrieve(
+            retriever.embedder.embed_queries([f"{text} {began}"]), max(DEPTHS)
+        )
+        times.append((time.perf_counter() - began) * 1000)
+        found.append(passages)
+    return _spread(times[1:]), found[1:]
+
+
+def _depths(
+    reranker: Reranker, texts: Sequence[str], found: Sequence[Sequence[Passage]]
+) -> list[dict[str, Any]]:
+    """Query by query at every depth, until SECONDS are over."""
+    times: dict[int, list[float]] = {}
+    end = time.perf_counter() + SECONDS
+    for text, passages in zip(texts, found, strict=True):
+        for depth in dict.fromkeys(min(depth, len(passages)) for depth in DEPTHS):
+            began = time.perf_counter()
+            reranker.score(text, passages[:depth])
+            times.setdefault(depth, []).append((time.perf_counter() - began) * 1000)
+        if time.perf_counter() > end:
+            break
+    return [
+        {"depth": depth, **_spread(spent), "pairs_per_second": depth * len(spent) * 1000 / sum(spent)}
+        for depth, spent in times.items()
+    ]
+
+
+def _spread(times: Sequence[float]) -> dict[str, Any]:
+    return {
+        "p50_ms": float(np.percentile(times, 50)),
+        "p95_ms": float(np.percentile(times, 95)),
+        "runs": len(times),
+    }

@@ -1,0 +1,246 @@
+"""The work of an evaluation while it runs: what is retrieved, scored and measured, chunk by chunk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rag_inspect.errors import RagInspectError, RerankError
+from rag_inspect.eval_set import EvalSet
+from rag_inspect.latency import Costs, length, measure_live
+from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
+from rag_inspect.outcome import Latency
+from rag_inspect.pipeline import judge, make_query, score_pairs
+from rag_inspect.retrieval import ChromaRetriever
+from rag_inspect.score_cache import ScoreCache
+from rag_inspect.types import Corpus, Passage, Reranker
+
+PAIRS_AT_ONCE = 512  # of as many queries as that makes: sorted by length and scored together
+Pair = tuple[str, Passage]
+
+
+@dataclass(frozen=True)
+class EvalProgress:
+    """How far an evaluation is; `finished` are the rows that came in since the last one."""
+
+    queries_done: int
+    queries: int
+    pairs_done: int
+    pairs: int
+    cached_pairs: int
+    pairs_per_second: float | None  # of those the models read; None while all came from the cache
+    seconds_left: float | None
+    reranker: str  # the one at work
+    means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # system -> metric, so far
+    finished: tuple[
+        Mapping[str, Any], ...
+    ] = ()  # {query_id, query, rank_before, rank_after, verdict} a query
+    stopped: bool = False
+
+    def __str__(self) -> str:
+        pace = f", {self.pairs_per_second:,.0f} pairs/s" if self.pairs_per_second else ""
+        left = f", {_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+        return f"{self.queries_done:,} / {self.queries:,} queries{pace}{left} ({self.reranker})"
+
+
+class Pass:
+    """The state of one evaluation while it runs."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        chosen: EvalSet,
+        retriever: ChromaRetriever,
+        rerankers: Sequence[Reranker],
+        cache: ScoreCache | None,
+        depth: int,
+        top_n: int,
+    ) -> None:
+        self.chosen, self.retriever, self.rerankers, self.cache, self.top_n = (
+            chosen,
+            retriever,
+            rerankers,
+            cache,
+            top_n,
+        )
+        shape = (len(chosen.queries), depth)
+        self.texts = [make_query(query.text, corpus)[0].text for query in chosen.queries]
+        self.ids: dict[str, int] = {}  # passage_id -> place, in the order they were first retrieved
+        self.places = np.full(shape, -1, dtype=np.int32)
+        self.grades = np.zeros(shape)
+        self.cosines = np.full(shape, np.nan)
+        self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
+        self.costs = {reranker.spec.key: Costs(shape) for reranker in rerankers}
+        self.first_stage_ms = np.zeros(shape[0])
+        self.queries_done = self.pairs_done = self.scored = self.cached = 0
+        self.began, self.scoring_seconds, self.at_work = time.perf_counter(), 0.0, ""
+        self.sums: dict[str, dict[str, float]] = {}
+
+    def go(self) -> Iterator[EvalProgress]:
+        """Chunk by chunk: retrieve, then score with each reranker."""
+        n, depth = self.places.shape
+        step = max(1, PAIRS_AT_ONCE // depth)
+        for start in range(0, n, step):
+            rows = range(start, min(n, start + step))
+            found = self.retrieve(rows)
+            for reranker in self.rerankers:
+                self.at_work = reranker.spec.key
+                yield from self.score(reranker, rows, found)
+            self.queries_done = rows.stop
+            self._add_up(rows)
+            yield self.progress(tuple(self._row(row) for row in rows))
+
+    def retrieve(self, rows: range) -> list[list[Passage]]:
+        """Candidates of these queries into the arrays; the passages, with their vectors, handed back."""
+        began = time.perf_counter()
+        vectors = self.retriever.embedder.embed_queries([self.texts[row] for row in rows])
+        found = self.retriever.retrieve(vectors, self.places.shape[1])
+        self.first_stage_ms[rows.start : rows.stop] = (time.perf_counter() - began) * 1000 / len(rows)
+        for row, (ranking, _) in zip(rows, found, strict=True):
+            grades = self.chosen.qrels[self.chosen.queries[row].query_id]
+            for column, hit in enumerate(ranking):
+                self.places[row, column] = self.ids.setdefault(hit.passage_id, len(self.ids))
+                self.cosines[row, column] = hit.score
+                self.grades[row, column] = max(0, grades.get(hit.passage_id, 0))
+        return [passages for _, passages in found]
+
+    def score(
+        self, reranker: Reranker, rows: range, found: Sequence[Sequence[Passage]]
+    ) -> Iterator[EvalProgress]:
+        """Logits of these queries' candidates, with what each batch took."""
+        cells = [(row, c) for row, passages in zip(rows, found, strict=True) for c in range(len(passages))]
+        pairs = [(self.texts[row], p) for row, passages in zip(rows, found, strict=True) for p in passages]
+        logits, costs = self.logits[reranker.spec.key], self.costs[reranker.spec.key]
+        batches, seconds, read = self._guarded(reranker, pairs), 0.0, []
+        while True:
+            began = time.perf_counter()
+            scored = next(batches, None)
+            taken = time.perf_counter() - began
+            if scored is None:
+                break
+            for at, logit in scored.logits.items():
+                logits[cells[at]] = logit
+            self.pairs_done += len(scored.logits)
+            if scored.cached:
+                self.cached += len(scored.logits)
+            else:
+                read += list(scored.logits)
+                self.scored += len(scored.logits)
+                self.scoring_seconds, seconds = self.scoring_seconds + taken, seconds + taken
+            yield self.progress()
+        if read and len({(pairs[at][0], pairs[at][1].passage_id) for at in read}) == len(read):
+            # Not of a chunk with repeated queries: their pairs were read once, and cost nothing the second time.
+            costs.share([cells[at] for at in read], [length(pairs[at], reranker) for at in read], seconds)
+
+    def _guarded(self, reranker: Reranker, pairs: Sequence[Pair]) -> Iterator[Any]:
+        """score_pairs, where whatever fails says how far it came and that nothing is lost."""
+        try:
+            yield from score_pairs(reranker, pairs, self.cache)
+        except Exception as error:
+            cause = (
+                error
+                if isinstance(error, RagInspectError)
+                else f"{reranker.spec.key} failed ({type(error).__name__}: {error})"
+            )
+            place = (
+                f"stopped after {self.queries_done} of {len(self.texts)} queries, {self.pairs_done:,} pairs"
+            )
+            kept = (
+                "they are in the score cache, and the next run goes on from there"
+                if self.cache
+                else "nothing was kept"
+            )
+            raise RerankError(f"{cause}; {place}; {kept}") from error
+
+    def progress(self, finished: tuple[Mapping[str, Any], ...] = (), stopped: bool = False) -> EvalProgress:
+        total = self.places.size * len(self.rerankers)
+        pace = self.scored / self.scoring_seconds if self.scoring_seconds else None
+        overall = self.pairs_done / max(time.perf_counter() - self.began, 1e-6)
+        left = (total - self.pairs_done) / (pace or overall) if self.pairs_done else None
+        done = max(1, self.queries_done)
+        means = {key: {name: value / done for name, value in sums.items()} for key, sums in self.sums.items()}
+        return EvalProgress(
+            self.queries_done,
+            len(self.texts),
+            self.pairs_done,
+            total,
+            self.cached,
+            pace,
+            left,
+            self.at_work,
+            means,
+            finished,
+            stopped,
+        )
+
+    def _row(self, row: int) -> dict[str, Any]:
+        grades = self.grades[row]
+        ranks = (
+            _first(grades),
+            _first(grades[self._order(self.rerankers[0].spec.key, slice(row, row + 1))[0]]),
+        )
+        query = self.chosen.queries[row]
+        return {
+            "query_id": query.query_id,
+            "query": query.text,
+            "rank_before": ranks[0],
+            "rank_after": ranks[1],
+            "verdict": judge(*ranks, top_n=self.top_n),
+        }
+
+    def _order(self, key: str, rows: slice) -> np.ndarray:
+        return np.argsort(np.nan_to_num(-self.logits[key][rows], nan=np.inf), axis=1, kind="stable")
+
+    def _add_up(self, rows: range) -> None:
+        """Count these queries into the means so far."""
+        some = slice(rows.start, rows.stop)
+        qrels = (self.chosen.qrels[query.query_id] for query in self.chosen.queries[some])
+        first = Judged(self.grades[some], *ideal_grades(qrels, 10))
+        systems = {self.retriever.embedder.spec.key: first}
+        systems |= {key: first.reordered(self._order(key, some)) for key in self.logits}
+        for key, judged in systems.items():
+            sums = self.sums.setdefault(key, dict.fromkeys(HEADLINE, 0.0))
+            for name in HEADLINE:
+                sums[name] += float(parse(name).values(judged).sum())
+
+    def latencies(self, stopped: Callable[[], bool]) -> dict[str, Latency]:
+        """Of every system; a reranker whose scores all came from the cache is timed on a few queries."""
+        first = self.first_stage_ms
+        mean = float(first.mean())
+        known = {
+            self.retriever.embedder.spec.key: Latency(
+                (mean,),
+                float(np.percentile(first, 50)),
+                float(np.percentile(first, 95)),
+                len(first),
+                "batches",
+            )
+        }
+        for reranker in self.rerankers:
+            costs = self.costs[reranker.spec.key]
+            if costs.enough:
+                known[reranker.spec.key] = costs.latency(first, "batches")
+            else:
+                sample = measure_live(self.retriever, reranker, self.texts, costs.shape, stopped)
+                known[reranker.spec.key] = sample.latency(first, "sample")
+        return known
+
+
+def _first(grades: np.ndarray) -> int | None:
+    """The rank of the first gold, None where there is none."""
+    found = np.flatnonzero(grades > 0)
+    return int(found[0]) + 1 if found.size else None
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )

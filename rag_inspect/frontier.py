@@ -1,0 +1,106 @@
+"""Quality against latency at every depth, from one scoring pass at the deepest; and what a cutoff on logits would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rag_inspect.metrics import HEADLINE, Metric, parse
+from rag_inspect.outcome import Latency, Outcome
+from rag_inspect.significance import intervals
+
+CUTOFFS = 41  # steps of the threshold lab's slider
+BINS = 40
+
+
+def frontier(outcome: Outcome, primary: Metric) -> list[dict[str, Any]]:
+    """One point a system and depth; depth 0 is the first stage alone.
+
+    At depth d a reranker orders the first d candidates and leaves the others behind them as they were. A point is
+    within noise where the paired 95 % interval of (best - point) on the primary metric holds 0; of those, the one
+    with the least latency is `cheapest` (with the least depth, where no latency is known).
+    """
+    shown = tuple(dict.fromkeys([*map(parse, HEADLINE), primary]))
+    points: list[dict[str, Any]] = []
+    columns = []
+    for system, depth in _grid(outcome):
+        judged = outcome.judged_by(system, depth) if depth else outcome.judged
+        columns.append(primary.values(judged))
+        points.append(
+            {
+                "system": system,
+                "depth": depth,
+                "latency_ms": _at(outcome.latency.get(system, Latency()), depth),
+                "metrics": {str(metric): float(metric.values(judged).mean()) for metric in shown},
+            }
+        )
+    values = np.stack(columns, axis=1)
+    behind = intervals(values[:, [int(values.mean(axis=0).argmax())]] - values, -1.0, 1.0)
+    for point, bounds, own in zip(points, behind, intervals(values), strict=True):
+        point["ci95"], point["within_noise"], point["cheapest"] = own.tolist(), bool(bounds[0] <= 0), False
+    _cheapest(outcome, points)["cheapest"] = True
+    return points
+
+
+def _grid(outcome: Outcome) -> list[tuple[str, int]]:
+    depths = range(1, outcome.places.shape[1] + 1)
+    return [(outcome.embedder.key, 0), *((s.key, depth) for s in outcome.rerankers for depth in depths)]
+
+
+def _at(latency: Latency, depth: int) -> float | None:
+    return latency.depth_ms[max(depth, 1) - 1] if latency.depth_ms else None
+
+
+def _cheapest(outcome: Outcome, points: list[dict[str, Any]]) -> dict[str, Any]:
+    """The least latency within noise of the best; by parameters read where a latency is not known."""
+    parameters = {system.key: system.parameters or 1 for system in outcome.rerankers}
+    known = all(point["latency_ms"] is not None for point in points)
+
+    def cost(point: dict[str, Any]) -> tuple[float, int]:
+        work = point["depth"] * parameters.get(point["system"], 0)
+        return (point["latency_ms"] if known else work), point["depth"]
+
+    return min((point for point in points if point["within_noise"]), key=cost)
+
+
+def gold_flow(outcome: Outcome, key: str) -> dict[str, Any]:
+    """Where each query's best gold stood, by rank band, before and after: a table of counts, rows before."""
+    edges = sorted({1, outcome.top_n, min(10, outcome.top_k), outcome.top_k})
+    names = [
+        f"{low + 1}–{high}" if high > low + 1 else str(high)
+        for low, high in zip([0, *edges], edges, strict=False)
+    ]
+    bands = [*names, "not among the candidates"]
+    counts = np.zeros((len(bands), len(bands)), dtype=int)
+    before, after = (_band(judged.first_gold, edges) for judged in (outcome.judged, outcome.judged_by(key)))
+    np.add.at(counts, (before, after), 1)
+    return {"bands": bands, "counts": counts.tolist()}
+
+
+def _band(ranks: np.ndarray, edges: list[int]) -> np.ndarray:
+    return np.where(ranks > 0, np.searchsorted(edges, ranks), len(edges))
+
+
+def thresholds(outcome: Outcome, key: str) -> dict[str, Any]:
+    """Logits of gold and other candidates as histograms, and what keeping only logits >= cutoff would cost.
+
+    A cutoff holds for this model and this corpus only: logits do not compare across either.
+    """
+    logits, gold = outcome.logits[key], outcome.judged.grades > 0
+    there = ~np.isnan(logits)
+    low, high = float(logits[there].min()), float(logits[there].max())
+    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    histograms = [np.histogram(logits[there & which], edges)[0].tolist() for which in (gold, ~gold)]
+    best = np.nanmax(np.where(there, logits, -np.inf), axis=1)
+    steps = [
+        {
+            "cutoff": float(cutoff),
+            "gold_lost": int((logits[there & gold] < cutoff).sum()),
+            "junk_dropped": int((logits[there & ~gold] < cutoff).sum()),
+            "queries_empty": int((best < cutoff).sum()),
+        }
+        for cutoff in np.quantile(logits[there], np.linspace(0, 1, CUTOFFS))
+    ]
+    totals = {"gold_total": int((there & gold).sum()), "junk_total": int((there & ~gold).sum())}
+    return {"edges": edges.tolist(), "gold": histograms[0], "other": histograms[1], "steps": steps, **totals}

@@ -1,0 +1,256 @@
+"""replay.json: a whole evaluation that reopens without a model. One from someone else is untrusted, and is checked."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from rag_inspect.errors import InputError
+from rag_inspect.metrics import parse_cutoffs
+from rag_inspect.outcome import Latency, Outcome, System, document_of
+from rag_inspect.types import Query
+
+KIND, VERSION = "rag-inspect replay", 1
+MAX_BYTES = 128 << 20
+MAX_QUERIES, MAX_DEPTH, MAX_RERANKERS, MAX_TEXT, MAX_ID = 200_000, 200, 16, 200_000, 1_000
+_LARGEST_GRADE = 1_000
+_CARRIED_TEXT = 16_000_000  # characters of passages that a replay brings along; past that, ids only
+_NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def to_replay(outcome: Outcome) -> dict[str, Any]:
+    """The outcome as JSON: candidates as places in `passage_ids`, cosines and raw logits in the same order."""
+    carried = (
+        outcome.passages
+        if sum(len(title) + len(text) for title, text in outcome.passages.values()) <= _CARRIED_TEXT
+        else {}
+    )
+    return {
+        "kind": KIND,
+        "version": VERSION,
+        "corpus": {
+            "name": re.sub(r"[/\\\x00-\x1f]", "_", outcome.corpus)[:200] or "corpus",
+            "fingerprint": outcome.corpus_fingerprint, "passages": outcome.passage_count,
+            "languages": list(outcome.languages), "language_source": outcome.language_source,
+        },
+        "split": outcome.split,
+        "embedder": document_of(outcome.embedder),
+        "rerankers": [document_of(system) for system in outcome.rerankers],
+        "settings": {"top_k": outcome.top_k, "top_n": outcome.top_n, "cutoffs": list(outcome.cutoffs)},
+        "created": outcome.created,
+        "versions": dict(outcome.versions),
+        "notes": list(outcome.notes),
+        "counts": dict(outcome.counts),
+        "latency": {key: _latency_document(latency) for key, latency in outcome.latency.items()},
+        "passage_ids": list(outcome.passage_ids),
+        "passages": {pid: {"title": title, "text": text} for pid, (title, text) in carried.items()},
+        "queries": [_query_document(outcome, row) for row in range(len(outcome.queries))],
+    }  # fmt: skip
+
+
+def _latency_document(latency: Latency) -> dict[str, Any]:
+    return {
+        "depth_ms": [round(ms, 4) for ms in latency.depth_ms], "p50": latency.p50, "p95": latency.p95,
+        "queries": latency.queries, "source": latency.source,
+    }  # fmt: skip
+
+
+def _query_document(outcome: Outcome, row: int) -> dict[str, Any]:
+    query, there = outcome.queries[row], outcome.places[row] >= 0
+    return {
+        "query_id": query.query_id,
+        "text": query.text,
+        "qrels": dict(outcome.qrels[query.query_id]),
+        "candidates": outcome.places[row][there].tolist(),
+        "cosines": outcome.cosines[row][there].tolist(),
+        "logits": {key: logits[row][there].tolist() for key, logits in outcome.logits.items()},
+    }
+
+
+def read_replay(source: Path | str | bytes) -> Outcome:
+    """The outcome in a replay: a file's path, or its content as bytes. InputError says where it is not one."""
+    name = "the replay" if isinstance(source, bytes) else str(source)
+    try:
+        if not isinstance(source, bytes):
+            with Path(source).open("rb") as file:
+                source = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(
+            f"{name} cannot be read ({error.strerror}); give the replay.json that eval --out wrote"
+        ) from error
+    if len(source) > MAX_BYTES:
+        raise InputError(f"{name} has more than {MAX_BYTES >> 20} MB; a replay of this version has less")
+    try:
+        document = json.loads(source.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{name} is not JSON ({str(error)[:120]}); give the replay.json that eval --out wrote"
+        ) from error
+    return from_replay(document, name)
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
+
+
+def from_replay(document: Any, name: str = "the replay") -> Outcome:
+    """The outcome of a replay document, every part of it checked."""
+    look = _Look(name, "", document)
+    if look.at("kind").value != KIND or look.at("version").value != VERSION:
+        raise InputError(
+            f'{name} is no replay of this version; expected "kind": "{KIND}", "version": {VERSION}'
+        )
+    settings, corpus = look.at("settings"), look.at("corpus")
+    top_k = settings.at("top_k").whole(1, MAX_DEPTH)
+    cutoffs = parse_cutoffs([item.whole(1, 1000) for item in settings.at("cutoffs").items(1, 50)])
+    embedder, rerankers = (
+        _system(look.at("embedder")),
+        tuple(map(_system, look.at("rerankers").items(1, MAX_RERANKERS))),
+    )
+    keys = [system.key for system in (embedder, *rerankers)]
+    if len(set(keys)) < len(keys):
+        look.at("rerankers").refuse(f"names {keys}", "keys that differ")
+    ids = tuple(item.string(MAX_ID, 1) for item in look.at("passage_ids").items(1, MAX_QUERIES * MAX_DEPTH))
+    if len(set(ids)) < len(ids):
+        look.at("passage_ids").refuse("repeats an id", "each once")
+    rows = look.at("queries").items(1, MAX_QUERIES)
+    depth = max(len(row.at("candidates").items(0, top_k)) for row in rows)
+    if depth == 0:
+        look.at("queries").refuse("has no candidates at all", "at least one")
+    arrays = {key: np.full((len(rows), depth), np.nan) for key in keys}
+    places = np.full((len(rows), depth), -1, dtype=np.int32)
+    queries, qrels = [], {}
+    for number, row in enumerate(rows):
+        _fill(row, number, places, arrays, embedder.key, len(ids))
+        queries.append(Query(row.at("query_id").string(MAX_ID, 1), row.at("text").string(MAX_TEXT, 1)))
+        qrels[queries[-1].query_id] = _grades(row.at("qrels"))
+    if len(qrels) < len(queries):
+        look.at("queries").refuse("repeats a query_id", "each once")
+    language_source: Any = corpus.at("language_source").one_of(("card", "text", ""))
+    return Outcome(
+        corpus.at("name").match(_NAME, "a name without slashes"), corpus.at("fingerprint").match(re.compile("[0-9a-f]{64}"), "a sha256"),
+        corpus.at("passages").whole(1, 10**9), look.at("split").match(_NAME, "a name without slashes"), embedder, rerankers, top_k,
+        settings.at("top_n").whole(1, top_k), cutoffs, tuple(queries), qrels, ids, places, arrays[embedder.key],
+        {system.key: arrays[system.key] for system in rerankers},
+        {key: _latency(item, depth) for key, item in look.at("latency").pairs(len(keys)) if key in keys},
+        tuple(item.string(50) for item in corpus.at("languages").items(0, 20)), language_source,
+        tuple(item.string(1_000) for item in look.at("notes").items(0, 100)), look.at("created").string(40),
+        {key: item.string(100) for key, item in look.at("versions").pairs(50)},
+        {key: item.whole(0, 10**12) for key, item in look.at("counts").pairs(50)},
+        {key: (item.at("title").string(MAX_TEXT), item.at("text").string(10**7)) for key, item in look.at("passages").pairs(len(ids)) if key in set(ids)},
+    )  # fmt: skip
+
+
+def _fill(
+    row: _Look, number: int, places: np.ndarray, arrays: Mapping[str, np.ndarray], first: str, known: int
+) -> None:
+    candidates = [item.whole(0, known - 1) for item in row.at("candidates").items(0, MAX_DEPTH)]
+    if len(set(candidates)) < len(candidates):
+        row.at("candidates").refuse("names a passage twice", "each once")
+    places[number, : len(candidates)] = candidates
+    for key, array in arrays.items():
+        scores = row.at("cosines") if key == first else row.at("logits").at(key)
+        array[number, : len(candidates)] = [
+            item.number() for item in scores.items(len(candidates), len(candidates))
+        ]
+
+
+def _system(look: _Look) -> System:
+    return System(
+        look.at("key").match(_KEY, "letters, digits, dots and dashes"), look.at("model").string(300), look.at("revision").string(200),
+        look.at("parameters").whole(0, 10**13), look.at("max_tokens").whole(0, 10**7),
+        tuple(item.string(50) for item in look.at("languages").items(0, 200)),
+    )  # fmt: skip
+
+
+def _grades(look: _Look) -> dict[str, int]:
+    grades = {key: item.whole(-_LARGEST_GRADE, _LARGEST_GRADE) for key, item in look.pairs(100_000)}
+    if not any(grade > 0 for grade in grades.values()):
+        look.refuse("has no grade above 0", "at least one gold passage")
+    return grades
+
+
+def _latency(look: _Look, depth: int) -> Latency:
+    steps = tuple(item.number(0, 1e9) for item in look.at("depth_ms").items(0, depth))
+    p50, p95 = (
+        None if look.at(name).value is None else look.at(name).number(0, 1e9) for name in ("p50", "p95")
+    )
+    source: Any = look.at("source").one_of(("batches", "sample", "unknown"))
+    return Latency(steps, p50, p95, look.at("queries").whole(0, MAX_QUERIES), source)
+
+
+class _Look:
+    """A value in the document and the way to it; each method hands over a checked value or says what was found."""
+
+    __slots__ = ("name", "value", "way")
+
+    def __init__(self, name: str, way: str, value: Any) -> None:
+        self.name, self.way, self.value = name, way, value
+
+    def refuse(self, found: str, expected: str) -> NoReturn:
+        raise InputError(f"{self.name}: {self.way or 'the document'} {found}; expected {expected}")
+
+    def _be(self, kind: type, expected: str) -> Any:
+        if type(self.value) is not kind:
+            self.refuse(f"is a {type(self.value).__name__}", expected)
+        return self.value
+
+    def at(self, key: str) -> _Look:
+        if key not in self._be(dict, "an object"):
+            self.refuse(f'has no "{key[:60]}"', "a replay as eval --out writes it")
+        return _Look(self.name, f"{self.way}.{key}".strip("."), self.value[key])
+
+    def items(self, least: int, most: int) -> list[_Look]:
+        if not least <= len(self._be(list, "a list")) <= most:
+            self.refuse(f"has {len(self.value):,} entries", f"{least:,} to {most:,}")
+        return [_Look(self.name, f"{self.way}[{at}]", value) for at, value in enumerate(self.value)]
+
+    def pairs(self, most: int) -> list[tuple[str, _Look]]:
+        if len(self._be(dict, "an object")) > most:
+            self.refuse(f"has {len(self.value):,} entries", f"at most {most:,}")
+        keys = (_Look(self.name, f"a key of {self.way}", key).string(MAX_ID) for key in self.value)
+        return [(key, _Look(self.name, f"{self.way}.{key[:60]}", self.value[key])) for key in keys]
+
+    def string(self, most: int, least: int = 0) -> str:
+        text: str = self._be(str, "a string")
+        if not least <= len(text) <= most:
+            self.refuse(f"has {len(text):,} characters", f"{least:,} to {most:,}")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            self.refuse("has half a surrogate pair", "valid Unicode")
+        return text
+
+    def match(self, pattern: re.Pattern[str], expected: str) -> str:
+        text = self.string(MAX_ID)
+        return text if pattern.fullmatch(text) else self.refuse(f"is {text[:40]!r}", expected)
+
+    def one_of(self, words: tuple[str, ...]) -> str:
+        return (
+            str(self.value)
+            if self.value in words
+            else self.refuse(f"is {str(self.value)[:40]!r}", f"one of {words}")
+        )
+
+    def whole(self, least: int, most: int) -> int:
+        number: int = self._be(int, "a whole number")
+        return (
+            number
+            if least <= number <= most
+            else self.refuse(f"is {number if abs(number) < 10**18 else 'huge'}", f"{least:,} to {most:,}")
+        )
+
+    def number(self, least: float = -1e6, most: float = 1e6) -> float:
+        if type(self.value) is int and abs(self.value) <= 10**18:
+            return _Look(self.name, self.way, float(self.value)).number(least, most)
+        number: float = self._be(float, "a number")
+        return (
+            number
+            if math.isfinite(number) and least <= number <= most
+            else self.refuse(f"is {number}", "a finite number")
+        )

@@ -1,0 +1,219 @@
+"""Training examples: queries with their positives and, as negatives, what the first stage would put beside them.
+
+The data folder holds passages.jsonl.gz (`_id, title, text`; an id starts with its source and a slash) and
+pairs.jsonl.gz (`source, query_id, query, passage_id`, sometimes `negative_ids`). One more source is made on the
+spot: the running Python's standard library, a function's first docstring sentence → its code.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import json
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rag_inspect.errors import CorpusError
+from rag_inspect.rerankers.mini.prior import Words
+from rag_inspect.types import Embedder, Passage
+
+CODE = "stdlib_code"
+SHARES = {  # how often a source is drawn; questions more than titles, the answers' length kept in mind
+    "squad_split": 0.20,
+    "fairytaleqa": 0.10,
+    "medquad": 0.08,
+    "bioasq": 0.08,
+    "conditionalqa": 0.08,
+    "climate_fever": 0.08,
+    "selqa": 0.06,
+    "tldr": 0.06,
+    CODE: 0.06,
+    "qamr": 0.05,
+    "evidence_inference": 0.05,
+    "medmcqa_exp": 0.04,
+    "arxiv_titles": 0.03,
+    "dbpedia_titles": 0.02,
+    "pmc_titles": 0.01,
+    "tatqa": 0.01,
+    "va_faq": 0.02,
+}
+PASSAGES = {  # at most so many of a source are embedded: what is long or alike is thinned out
+    "arxiv_titles": 300,
+    "dbpedia_titles": 400,
+    "pmc_titles": 60,
+    "medquad": 800,
+    "evidence_inference": 1200,
+    "fairytaleqa": 1200,
+    "tldr": 2000,
+    "bioasq": 2500,
+}
+QUERIES = 2500
+SKIPPED = {"bioasq": 5, "medquad": 2, "evidence_inference": 2, "conditionalqa": 2, "fairytaleqa": 1}
+"""Mined negatives passed over at the top, where many are positives that nobody judged."""
+MINED = 30
+NEVER_CUT = ("squad_split", "fairytaleqa", "medquad", "medmcqa_exp", CODE, "conditionalqa", "bioasq")
+"""Sources whose answer may stand anywhere: groups are made of passages that fit the window whole."""
+
+
+@dataclass
+class Asked:
+    """A query of a source, with passage ids."""
+
+    text: str
+    positives: list[str] = field(default_factory=list)
+    negatives: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A query and what may stand beside its positives, as places in the source; each with its prior."""
+
+    query: str
+    positives: Mapping[int, float]
+    mined: Mapping[int, float]
+    judged: Mapping[int, float]
+
+    @property
+    def hardness(self) -> float:
+        """The loss of the prior alone, at most 3: how much there is to learn here."""
+        gap = np.array(list(self.mined.values())) - max(self.positives.values())
+        return min(float(np.log1p(np.exp(gap).sum())), 3.0)
+
+
+class Source:
+    """The groups of one source; drawn the oftener, the more the prior errs on them."""
+
+    def __init__(self, name: str, texts: Sequence[str], groups: Sequence[Group]) -> None:
+        self.name, self.texts, self.groups = name, texts, groups
+        weights = np.array([group.hardness + 0.25 for group in groups])
+        self._odds = weights / weights.sum()
+
+    def draw(self, rng: np.random.Generator, negatives: int) -> tuple[str, list[tuple[str, float]]]:
+        """(query, [(text, prior), …]), the positive first, the hard negatives likelier than the easy ones."""
+        group = self.groups[rng.choice(len(self.groups), p=self._odds)]
+        places = np.array(list(group.mined))
+        luck = np.array(list(group.mined.values())) + rng.gumbel(size=len(places))
+        chosen = {int(place): group.mined[int(place)] for place in places[np.argsort(-luck)[:negatives]]}
+        if group.judged and rng.random() < 0.7:
+            chosen.popitem()
+            chosen |= [list(group.judged.items())[rng.integers(len(group.judged))]]
+        positive = list(group.positives.items())[rng.integers(len(group.positives))]
+        return group.query, [(self.texts[place], prior) for place, prior in (positive, *chosen.items())]
+
+
+def read_sources(folder: Path) -> dict[str, tuple[list[Passage], list[Asked]]]:
+    """source -> (passages, queries), the standard library's among them. Raises CorpusError, with file and line."""
+    passages: dict[str, list[Passage]] = {}
+    for row in _rows(folder / "passages.jsonl.gz", ("_id", "text")):
+        source = row["_id"].split("/")[0]
+        passages.setdefault(source, []).append(Passage(row["_id"], row["text"], row.get("title") or ""))
+    asked: dict[str, dict[str, Asked]] = {}
+    for row in _rows(folder / "pairs.jsonl.gz", ("source", "query_id", "query", "passage_id")):
+        query = asked.setdefault(row["source"], {}).setdefault(row["query_id"], Asked(row["query"]))
+        query.positives.append(row["passage_id"])
+        query.negatives += row.get("negative_ids", [])
+    sources = {name: (passages.get(name, []), list(queries.values())) for name, queries in asked.items()}
+    functions = list(python_functions(Path(sysconfig.get_paths()["stdlib"])))[:1500]
+    return sources | {
+        CODE: (
+            [Passage(key, code) for key, _, code in functions],
+            [Asked(doc, [key]) for key, doc, _ in functions],
+        )
+    }
+
+
+def python_functions(root: Path) -> Iterator[tuple[str, str, str]]:
+    """(id, first docstring paragraph, the code without it) of documented functions, at most 8 a file."""
+    for file in sorted(root.rglob("*.py")):
+        if "test" in str(file.relative_to(root)) or "site-packages" in file.parts:
+            continue
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+        except (SyntaxError, ValueError, OSError):
+            continue
+        found = [
+            node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and ast.get_docstring(node)
+        ]
+        for node in [node for node in found if len(node.body) > 1 and not node.name.startswith("__")][:8]:
+            summary = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+            node.body = node.body[1:]
+            code = ast.unparse(node)
+            if 25 <= len(summary) <= 200 and 80 < len(code) < 1500:
+                yield f"{CODE}/{file.stem}.{node.name}.{node.lineno}", summary, code
+
+
+def mine(
+    name: str,
+    passages: Sequence[Passage],
+    queries: Sequence[Asked],
+    *,
+    embedder: Embedder,
+    words: Words,
+    prior_weights: tuple[float, float],
+    window: int,
+    rng: np.random.Generator,
+) -> Source | None:
+    """A source's groups, from a sample of its passages; None where too few can be made."""
+    passages = _sample(passages, PASSAGES.get(name, len(passages)), rng)
+    place = {passage.passage_id: at for at, passage in enumerate(passages)}
+    asked = [query for query in queries if any(p in place for p in query.positives)]
+    asked = _sample(asked, QUERIES, rng)
+    if not asked or len(passages) < MINED:
+        return None
+    texts = [passage.full_text for passage in passages]
+    room = window - 3 - words.lengths(texts) if name in NEVER_CUT else np.full(len(texts), window)
+    cosines = embedder.embed_queries([q.text for q in asked]) @ embedder.embed_passages(passages).T
+    groups = []
+    for query, row in zip(asked, cosines, strict=True):
+        fits = room >= words.lengths([query.text])[0]
+        gold = {place[p] for p in query.positives if p in place}
+        nearest = [int(at) for at in np.argsort(-row)[: MINED + 20] if at not in gold]
+        mined = [at for at in nearest[SKIPPED.get(name, 0) :][:MINED] if fits[at]]
+        positives = [at for at in gold if fits[at]]
+        judged = [place[p] for p in query.negatives if p in place and place[p] not in gold]
+        if positives and len(mined) >= 4:
+            priors = _priors(query.text, [*positives, *mined, *judged], row, texts, words, prior_weights)
+            groups.append(
+                Group(query.text, *({at: priors[at] for at in part} for part in (positives, mined, judged)))
+            )
+    return Source(name, texts, groups) if groups else None
+
+
+def _priors(
+    query: str,
+    places: Sequence[int],
+    cosines: np.ndarray,
+    texts: Sequence[str],
+    words: Words,
+    weights: tuple[float, float],
+) -> dict[int, float]:
+    coverages = words.coverages([(query, texts[at]) for at in places])
+    return {
+        at: weights[0] * float(cosines[at]) + weights[1] * coverage
+        for at, coverage in zip(places, coverages, strict=True)
+    }
+
+
+def _sample(rows: Sequence[Any], limit: int, rng: np.random.Generator) -> list[Any]:
+    return [rows[at] for at in rng.permutation(len(rows))[:limit]]
+
+
+def _rows(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                row = json.loads(line)
+                missing = [key for key in keys if not isinstance(row.get(key), str)]
+                if missing:
+                    raise CorpusError(f"{path}:{number} has no {missing[0]!r} (found {', '.join(row)})")
+                yield row
+    except (OSError, EOFError, ValueError, AttributeError) as error:
+        raise CorpusError(
+            f"{path}:{number + 1} cannot be read ({error}); expected gzipped JSON lines, whole: fetch it again"
+        ) from error

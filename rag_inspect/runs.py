@@ -1,0 +1,123 @@
+"""Evaluations kept under home/runs: saved whole, listed by their summaries, compared two at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rag_inspect.assessment import assess
+from rag_inspect.errors import InputError
+from rag_inspect.exports import as_json, write
+from rag_inspect.outcome import Outcome
+from rag_inspect.replay import MAX_BYTES, from_replay, to_replay
+from rag_inspect.significance import differences
+
+_RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
+_SUMMARY_BYTES = 1 << 20
+
+
+def new_run_id(created: str) -> str:
+    """From an ISO time in UTC: `20261123-190501-3fa9c1`."""
+    return f"{re.sub('[^0-9]', '', created)[:8]}-{re.sub('[^0-9]', '', created)[8:14]}-{secrets.token_hex(3)}"
+
+
+def save_run(folder: Path, run_id: str, outcome: Outcome, document: Mapping[str, Any]) -> Path:
+    """The run as one JSON file: its summary on the first line, the replay below. Raises RagInspectError."""
+    summary = {
+        "run_id": run_id, "created": outcome.created, "corpus": outcome.corpus, "split": outcome.split,
+        "queries": document["queries"], "top_k": outcome.top_k, "top_n": outcome.top_n,
+        "systems": [
+            {"key": s["key"], "revision": s["revision"], "metrics": {name: m["value"] for name, m in s["metrics"].items()}}
+            for s in document["systems"]
+        ],
+        "advice": document["advice"][0]["text"] if document["advice"] else "",
+    }  # fmt: skip
+    text = f'{{"summary": {as_json(summary).strip()},\n"replay": {as_json(to_replay(replace(outcome, passages={})))}}}\n'
+    return write(folder / f"{run_id}.json", text)
+
+
+def list_runs(folder: Path) -> list[dict[str, Any]]:
+    """Summaries, the newest first; a file that is none of ours is passed over."""
+    found = []
+    for path in sorted(folder.glob("*.json"), reverse=True):
+        if not _RUN_ID.fullmatch(path.stem):
+            continue
+        try:
+            with path.open("rb") as file:
+                line = file.readline(_SUMMARY_BYTES).decode("utf-8").rstrip().removesuffix(",")
+            summary = json.loads(line + "}")["summary"]
+            found.append({**summary, "run_id": path.stem})
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return found
+
+
+def load_run(folder: Path, run_id: str) -> tuple[Outcome, dict[str, Any]]:
+    """The outcome of a saved run, and its document, computed anew. InputError where there is no such run."""
+    path = folder / f"{run_id}.json"
+    if not _RUN_ID.fullmatch(run_id) or not path.is_file():
+        raise InputError(f"no saved run {run_id[:40]!r}; see the list of past runs")
+    try:
+        with path.open("rb") as file:
+            document = json.loads(file.read(MAX_BYTES))
+        replay = document["replay"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path} is no saved run ({str(error)[:80]}); delete it and evaluate again"
+        ) from error
+    outcome = from_replay(replay, str(path))
+    return outcome, assess(outcome) | {"run_id": run_id}
+
+
+def compare_runs(
+    before: Mapping[str, Any], after: Mapping[str, Any], system_before: str = "", system_after: str = ""
+) -> dict[str, Any]:
+    """Two documents over the queries they share: which verdicts changed, and each metric's difference.
+
+    The systems default to each run's first reranker. Raises InputError where no query, text and gold alike, is shared.
+    """
+    keys = tuple(
+        chosen or document["systems"][1]["key"]
+        for chosen, document in ((system_before, before), (system_after, after))
+    )
+    for key, document in zip(keys, (before, after), strict=True):
+        if key not in {system["key"] for system in document["systems"]}:
+            raise InputError(f"the run of {document['created']} has no system {key[:40]!r}")
+    rows = {_identity(row): row for row in before["per_query"]}
+    pairs = [(rows[_identity(row)], row) for row in after["per_query"] if _identity(row) in rows]
+    if not pairs:
+        raise InputError(
+            f"the runs share no query ({before['corpus']} and {after['corpus']}); compare runs of one corpus and split"
+        )
+    names = [name for name in after["systems"][0]["metrics"] if name in before["systems"][0]["metrics"]]
+    values = [
+        np.array([[pair[side]["metrics"][keys[side]][name] for name in names] for pair in pairs])
+        for side in (0, 1)
+    ]
+    changed = [
+        {
+            "query_id": new["query_id"], "query": new["query"],
+            "verdict_before": old["verdicts"].get(keys[0], ""), "verdict_after": new["verdicts"].get(keys[1], ""),
+            "rank_before": old["ranks"].get(keys[0], old["rank_before"]), "rank_after": new["ranks"].get(keys[1], new["rank_before"]),
+        }
+        for old, new in pairs
+        if old["verdicts"].get(keys[0]) != new["verdicts"].get(keys[1])
+    ]  # fmt: skip
+    return {
+        "systems": list(keys),
+        "queries": len(pairs),
+        "only_in_one": len(before["per_query"]) + len(after["per_query"]) - 2 * len(pairs),
+        "metrics": {name: change.to_json() for name, change in zip(names, differences(*values), strict=True)},
+        "changed": changed,
+    }
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:
+    return row["query_id"], row["query"], tuple(row["gold"])

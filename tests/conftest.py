@@ -1,0 +1,103 @@
+"""What every test may ask for; and no test reads or writes the caches of whoever runs it."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_HOME = tempfile.mkdtemp(prefix="rag-inspect-tests-")
+for _name in [name for name in os.environ if name.startswith(("RAG_INSPECT_", "HF_", "XDG_", "CHROMA_"))]:
+    del os.environ[_name]
+# Before anything imports huggingface_hub, which reads its variables once. The endpoint is a port nobody has.
+os.environ |= {
+    "HOME": _HOME,
+    "RAG_INSPECT_HOME": f"{_HOME}/rag-inspect",
+    "HF_HOME": f"{_HOME}/huggingface",
+    "HF_ENDPOINT": "http://127.0.0.1:9",
+}
+
+from rag_inspect.embedders import load_embedder  # noqa: E402
+from rag_inspect.rerankers import load_reranker  # noqa: E402
+from rag_inspect.settings import Settings  # noqa: E402
+from rag_inspect.types import Embedder, Reranker  # noqa: E402
+
+CorpusFolder = Callable[..., Path]
+
+
+def pytest_unconfigure() -> None:
+    import shutil
+
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Everything in this test's own folder, no hub, and no corpus but those the test writes."""
+    corpora = tmp_path / "corpora"
+    corpora.mkdir()
+    return Settings(
+        home=tmp_path / "home",
+        corpora_dir=corpora,
+        hub_endpoint="http://127.0.0.1:9",
+        hub_offline=True,
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def corpus_folder(settings: Settings) -> CorpusFolder:
+    """A factory of BEIR folders: texts by passage id, texts by query id, {split: {query: {passage: grade}}}."""
+
+    def write(
+        name: str = "tiny",
+        passages: Mapping[str, str] | Sequence[Mapping[str, Any]] = (),
+        queries: Mapping[str, str] | Sequence[Mapping[str, Any]] = (),
+        qrels: Mapping[str, Mapping[str, Mapping[str, int]]] | None = None,
+        card: str = "",
+    ) -> Path:
+        folder = settings.corpora_dir / name
+        folder.mkdir(exist_ok=True)
+        (folder / "corpus.jsonl").write_text(_rows(passages), encoding="utf-8")
+        if queries:
+            (folder / "queries.jsonl").write_text(_rows(queries), encoding="utf-8")
+        for split, judged in (qrels or {}).items():
+            (folder / "qrels").mkdir(exist_ok=True)
+            cells = [
+                (query, passage, grade)
+                for query, grades in judged.items()
+                for passage, grade in grades.items()
+            ]
+            lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in cells)]
+            (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if card:
+            (folder / "corpus.yaml").write_text(card, encoding="utf-8")
+        return folder
+
+    return write
+
+
+def _rows(rows: Mapping[str, str] | Sequence[Mapping[str, Any]]) -> str:
+    if isinstance(rows, Mapping):
+        rows = [{"_id": row_id, "text": text} for row_id, text in rows.items()]
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+@dataclass(frozen=True)
+class Models:
+    """The two models that need no hub."""
+
+    minilm: Embedder
+    mini: Reranker
+
+
+@pytest.fixture(scope="session")
+def models() -> Models:
+    """The real minilm and mini, loaded once a run."""
+    settings = Settings(home=Path(_HOME), hub_offline=True, device="cpu")
+    minilm = load_embedder("minilm", settings)
+    return Models(minilm, load_reranker("mini", settings, minilm))

@@ -1,0 +1,130 @@
+"""Doubles for the evaluation's tests: a bag-of-words first stage, a reranker with given scores, and a corpus."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from rag_inspect.types import Corpus, CorpusCard, ModelSpec, Passage, Query, Ranking, Reading
+
+
+def spec(key, kind="reranker", languages=("en",), parameters=1_000_000):
+    return ModelSpec(key, kind, f"test/{key}", "r1", parameters, 512, languages, "MIT", "test")
+
+
+class BagEmbedder:
+    """Words hashed into 64 dimensions: passages that share words with the query are near."""
+
+    spec = spec("bag", "embedder")
+    fingerprint = "bag"
+
+    def embed_queries(self, texts):
+        return np.stack([self._vector(text) for text in texts])
+
+    def embed_passages(self, passages):
+        return np.stack([self._vector(passage.full_text) for passage in passages])
+
+    def _vector(self, text):
+        vector = np.full(64, 1e-3, dtype=np.float32)
+        for word, count in Counter(re.findall(r"\w+", text.lower())).items():
+            vector[sum(word.encode()) % 64] += count
+        return vector / np.linalg.norm(vector)
+
+
+class ExactRetriever:
+    """What ChromaRetriever does, by brute force."""
+
+    def __init__(self, corpus):
+        self.corpus, self.embedder = corpus, BagEmbedder()
+        self._vectors = self.embedder.embed_passages(corpus.passages)
+
+    def retrieve(self, vectors, top_k):
+        found = []
+        for cosines in vectors @ self._vectors.T:
+            order = np.argsort(-cosines, kind="stable")[:top_k]
+            passages = [self.corpus.passages[at] for at in order]
+            found.append(
+                (
+                    Ranking.of([(p.passage_id, cosines[at]) for p, at in zip(passages, order, strict=True)]),
+                    passages,
+                )
+            )
+        return found
+
+
+@dataclass
+class ScriptedReranker:
+    """Scores by a function of query and passage; counts what it read; fails or goes NaN after so many pairs."""
+
+    score_of: object = lambda query, passage: float(len(passage.text) % 7)
+    key: str = "fixed"
+    languages: tuple = ("en",)
+    fail_after: int | None = None
+    error: object = field(default_factory=lambda: RuntimeError("out of memory"))
+    read: int = 0
+    batch: int = 8
+
+    @property
+    def spec(self):
+        return spec(self.key, languages=self.languages)
+
+    @property
+    def fingerprint(self):
+        return f"test/{self.key}"
+
+    def score(self, query, passages):
+        scores = {}
+        for batch in self.score_pairs([(query, passage) for passage in passages]):
+            scores |= batch
+        return [scores[at] for at in range(len(passages))]
+
+    def score_pairs(self, pairs):
+        for start in range(0, len(pairs), self.batch):
+            if self.fail_after is not None and self.read >= self.fail_after:
+                if isinstance(self.error, Exception):
+                    raise self.error
+                yield {start: self.error}
+                continue
+            some = pairs[start : start + self.batch]
+            self.read += len(some)
+            yield {start + at: self.score_of(query, passage) for at, (query, passage) in enumerate(some)}
+
+    def readings(self, query, passages):
+        return [Reading(min(len(p.text.split()), 512), len(p.text.split())) for p in passages]
+
+
+ANIMALS = "cat dog horse cow sheep goat duck hen pig donkey rabbit otter beaver mole fox wolf bear lynx seal whale".split()
+
+
+def make_corpus(queries=20, passages=60, splits=None, card=None, seed=0):
+    """Passages about two animals each; a query asks about two, its gold is a passage that names both."""
+    generator = np.random.default_rng(seed)
+    pairs = [generator.choice(len(ANIMALS), 2, replace=False) for _ in range(passages)]
+    body = [
+        Passage(
+            f"p{at:03}",
+            f"The {ANIMALS[a]} met the {ANIMALS[b]} on day {at} and what they said is not known to us.",
+            f"Day {at}",
+        )
+        for at, (a, b) in enumerate(pairs)
+    ]
+    asked = [(f"q{at:03}", int(generator.integers(passages))) for at in range(queries)]
+    questions = tuple(
+        Query(qid, f"When did the {ANIMALS[pairs[at][0]]} meet the {ANIMALS[pairs[at][1]]}, in case {qid}?")
+        for qid, at in asked
+    )
+    qrels = {qid: {f"p{at:03}": 1} for qid, at in asked}
+    return Corpus(
+        card or CorpusCard("animals", language=("en",)), Path("animals"), tuple(body), questions,
+        {"test": qrels} if splits is None else splits,
+    )  # fmt: skip
+
+
+def knows(corpus):
+    """A score_of that puts each query's gold first."""
+    gold = {query.text: corpus.gold(query.query_id) for query in corpus.queries}
+    return lambda query, passage: (
+        5.0 if passage.passage_id in gold[query] else -float(len(passage.passage_id))
+    )

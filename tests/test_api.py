@@ -1,0 +1,65 @@
+"""The named API through gradio_client: the CLI's arguments, the CLI's JSON, the CLI's errors."""
+
+import json
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from rag_inspect.settings import Settings
+from rag_inspect.workbench import Workbench
+
+FRUIT = [
+    "Apples keep best in a cold cellar.",
+    "Bananas turn brown in the fridge.",
+    "Pears ripen off the tree.",
+]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    from rag_inspect.ui import serve
+
+    root = tmp_path_factory.mktemp("api")
+    folder = root / "corpora" / "fruit"
+    (folder / "qrels").mkdir(parents=True)
+    rows = [{"_id": f"p{at}", "text": text} for at, text in enumerate(FRUIT)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "queries.jsonl").write_text('{"_id": "q0", "text": "where do apples keep"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tp0\t1\n")
+    settings = Settings(
+        root / "home", corpora_dir=root / "corpora", hub_endpoint="http://127.0.0.1:9", hub_offline=True
+    )
+    app = serve(Workbench(settings), host="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    yield Client(app.local_url, verbose=False)
+    app.close()
+
+
+def test_search_returns_the_contract(client):
+    found = client.predict("where do apples keep", "fruit", top_k=3, top_n=2, api_name="/search")
+    assert found["corpus"] == "fruit" and found["top_k"] == 3 and found["top_n"] == 2
+    assert [hit["rank"] for hit in found["candidates"]] == [1, 2, 3]
+    assert {hit["passage_id"] for hit in found["reranked"]} == {"p0", "p1", "p2"}
+    assert all(hit["delta"] == hit["from_rank"] - hit["rank"] for hit in found["reranked"])
+    assert found["gold"] == ["p0"] and found["verdict"] in {"promoted", "held", "demoted"}
+    assert found["scored_pairs"] + found["cached_pairs"] == 3
+    assert {"embed", "retrieve", "rerank", "total"} <= found["timings_ms"].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"query": " ", "corpus": "fruit"}, "blank"),
+        ({"query": "x", "corpus": "nowhere"}, 'no corpus "nowhere"; there are fruit'),
+        ({"query": "x", "corpus": "fruit", "reranker": "gpt"}, 'no reranker "gpt"; there are mini, base'),
+        ({"query": "x", "corpus": "fruit", "top_k": 0}, "top_k is 0"),
+        ({"query": "x", "corpus": "fruit", "top_k": 3, "top_n": 4}, "top_n 4 is more than top_k 3"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_words(client, arguments, words):
+    with pytest.raises(AppError, match=words):
+        client.predict(**arguments, api_name="/search")
+
+
+def test_only_the_named_operations_are_offered(client):
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/search"}

@@ -1,0 +1,355 @@
+"""The page as people meet it, in headless Chromium: nothing here is faked but the corpora's size."""
+
+import json
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from rag_inspect.settings import BUILT_IN_CORPORA, Settings
+from rag_inspect.workbench import Workbench
+
+pytestmark = pytest.mark.browser
+HOSTILE = [
+    "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>",
+    "${window.hacked = 1} `${alert(1)}` {{value}} </button></li></ol>",
+    "C:\\users\\new\\table \\u0041 \\n",
+    "شالوم שלום مرحبا كيف الحال",
+    "🦜🦜🦜 " * 40,
+    "word " * 10_000,
+    "quotes \" and ' and &amp; <b>bold</b>",
+    "plain passage about hostile text and how pages show it",
+]
+
+
+def write_corpus(folder: Path, texts: list[str], queries: dict[str, str] | None = None) -> None:
+    """A BEIR folder: passages p0, p1, …; `queries` maps a query text to its gold passage."""
+    (folder / "qrels").mkdir(parents=True)
+    rows = [{"_id": f"p{at}", "title": text[:60], "text": text} for at, text in enumerate(texts)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    asked = list(enumerate(queries or {}))
+    (folder / "queries.jsonl").write_text(
+        "".join(json.dumps({"_id": f"q{at}", "text": text}) + "\n" for at, text in asked)
+    )
+    judged = "".join(f"q{at}\t{(queries or {})[text]}\t1\n" for at, text in asked)
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A running app over the built-in `resources`, a hostile corpus and a small one; models warm."""
+    from rag_inspect.ui import serve
+
+    root = tmp_path_factory.mktemp("app")
+    shutil.copytree(BUILT_IN_CORPORA / "resources", root / "corpora" / "resources")
+    write_corpus(
+        root / "corpora" / "hostile",
+        HOSTILE,
+        {"<script>window.hacked = 1</script> ${window.hacked = 1}": "p0"},
+    )
+    fruit = [
+        "Apples keep best in a cold cellar.",
+        "Bananas turn brown in the fridge.",
+        "Pears ripen off the tree.",
+    ]
+    write_corpus(
+        root / "corpora" / "fruit", fruit, {"where do apples keep": "p0", "do bananas like the cold": "p1"}
+    )
+    settings = Settings(
+        root / "home", corpora_dir=root / "corpora", hub_endpoint="http://127.0.0.1:9", hub_offline=True
+    )
+    bench = Workbench(settings)
+    app = serve(bench, host="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    yield app.local_url
+    app.close()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The browser; where there is none, a skip that says what to install, and a failure on CI."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        word = "no Chromium here: install it (Debian: apt install chromium) or point CHROMIUM at one"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(word)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, address):
+    """visit(link, width=…) opens a page of its own; at the end none may have failed or reached outside."""
+    contexts, trouble = [], []
+
+    def open_page(link: str = "", **options):
+        context = chromium.new_context(
+            viewport={"width": options.pop("width", 1280), "height": 900}, **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: trouble.append(f"script error: {error}"))
+        page.on("request", lambda request: trouble.append(request.url) if outside(request.url) else None)
+        page.goto(address + link, wait_until="domcontentloaded")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not trouble
+
+
+def outside(url: str) -> bool:
+    return urlsplit(url).scheme not in {"data", "blob"} and urlsplit(url).hostname not in {
+        "127.0.0.1",
+        "localhost",
+    }
+
+
+def ranked(page) -> None:
+    """Wait until a live rerank is on the page."""
+    page.wait_for_selector(".ri-after .ri-chip")
+    says(page, "score cache")
+
+
+def says(page, words: str, timeout: float = 60_000) -> None:
+    """Wait until the quiet line below the sentence holds these words."""
+    script = "words => document.querySelector('#aside')?.innerText.includes(words)"
+    page.wait_for_function(script, arg=words, timeout=timeout)
+
+
+def ask(page, query: str) -> None:
+    box = page.locator("#query textarea")
+    box.fill(query)
+    box.press("Enter")
+    page.wait_for_function(
+        "q => document.querySelector('.ri-rankings')?.dataset.query === q", arg=query[:200]
+    )
+    page.wait_for_selector(".ri-after .ri-chip")
+
+
+def test_the_first_screen_makes_its_point_without_a_click(visit):
+    page = visit()
+    page.wait_for_selector(".ri-after .ri-chip", timeout=120_000)
+    assert page.locator(".ri-before li.ri-row").count() == page.locator(".ri-after li.ri-row").count() == 20
+    assert page.locator("#query textarea").input_value()
+    assert re.search(r"gold passage (moved|stayed)", page.locator("#sentence").inner_text())
+    assert page.locator(".ri-after .ri-gold .ri-badge").first.inner_text() == "gold"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    ranked(page)
+
+
+def test_a_query_shows_both_orders_with_moves_that_agree(visit):
+    page = visit()
+    ranked(page)
+    ask(page, "which vector store is a Postgres extension")
+    before = page.eval_on_selector_all(".ri-before button", "rows => rows.map(row => row.dataset.passage)")
+    after = page.eval_on_selector_all(".ri-after button", "rows => rows.map(row => row.dataset.passage)")
+    chips = page.locator(".ri-after .ri-chip").all_inner_texts()
+    assert sorted(before) == sorted(after) and len(before) == 20
+    for rank, (passage, chip) in enumerate(zip(after, chips, strict=True), 1):
+        was = before.index(passage) + 1
+        assert chip == (
+            "=" if was == rank else f"#{was} → #{rank} {'▲' if was > rank else '▼'}{abs(was - rank)}"
+        )
+    assert page.locator("path.ri-line").count() == 20
+    assert page.locator(".ri-before li").nth(4).evaluate("row => row.classList.contains('ri-last-kept')")
+    assert "ms" in page.locator("#aside").inner_text()
+
+
+def test_hover_lights_both_rows_of_a_passage(visit):
+    page = visit("?corpus=fruit")
+    ranked(page)
+    page.locator(".ri-after button").first.hover()
+    assert page.locator("li.ri-lit").count() == 2 and page.locator("path.ri-lit").count() == 1
+    page.mouse.move(2, 2)
+    page.wait_for_function("!document.querySelector('.ri-lit')")
+
+
+def test_a_pin_by_mouse_opens_the_whole_passage_and_escape_closes_it(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    ranked(page)
+    page.locator(".ri-after button[data-passage=p0]").click()
+    panel = page.locator(".ri-passage")
+    panel.wait_for()
+    text = panel.inner_text()
+    assert "Apples keep best in a cold cellar." in text and "embedding rank" in text and "tokens read" in text
+    assert page.locator("li.ri-pinned").count() == 2
+    page.keyboard.press("Escape")
+    panel.wait_for(state="detached")
+    assert page.locator("li.ri-pinned").count() == 0
+
+
+def test_the_keyboard_alone_moves_jumps_to_the_twin_and_pins(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    ranked(page)
+    page.locator(".ri-before button").first.focus()
+    page.keyboard.press("ArrowDown")
+    focused = page.evaluate("document.activeElement.dataset.passage")
+    assert focused == page.locator(".ri-before button").nth(1).get_attribute("data-passage")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.closest('.ri-after') !== null")
+    assert page.evaluate("document.activeElement.dataset.passage") == focused
+    assert "rank" in page.evaluate("document.activeElement.getAttribute('aria-label')").lower()
+    page.keyboard.press("Enter")
+    page.locator(f".ri-passage[data-passage={focused}]").wait_for()
+
+
+def test_a_permalink_reopens_exactly_this_view(visit):
+    page = visit("?corpus=fruit&q=do bananas like the cold&k=9&n=2")
+    ranked(page)
+    ask(page, "ripening pears")
+    page.wait_for_function("location.search.includes('ripening')")
+    link = urlsplit(page.url).query
+    assert {name: values[0] for name, values in parse_qs(link).items()} == {
+        "q": "ripening pears", "corpus": "fruit", "embedder": "minilm", "reranker": "mini", "k": "9", "n": "2",
+    }  # fmt: skip
+    again = visit("?" + link)
+    ranked(again)
+    assert again.locator("#query textarea").input_value() == "ripening pears"
+    order = ".ri-after button", "rows => rows.map(row => [row.dataset.passage, row.innerText])"
+    assert again.eval_on_selector_all(*order) == page.eval_on_selector_all(*order)
+
+
+@pytest.mark.parametrize(
+    "link", ["?k=999&n=-3&corpus=fruit", "?corpus=../../etc&q=x", "?reranker=gpt&k=abc&corpus=fruit"]
+)
+def test_a_link_that_makes_no_sense_is_clamped_not_broken(visit, link):
+    page = visit(link)
+    ranked(page)
+    assert page.locator(".ri-after .ri-chip").count() > 0
+
+
+def test_hostile_passages_are_text_and_nothing_runs(visit):
+    page = visit("?corpus=hostile&k=8")
+    ranked(page)
+    assert page.locator(".ri-after li.ri-row").count() == len(HOSTILE)
+    for at in range(len(HOSTILE)):
+        page.locator(f".ri-after button[data-passage=p{at}]").click()
+        page.locator(f".ri-passage[data-passage=p{at}]").wait_for()
+    shown = page.locator(".ri-before").inner_text()
+    assert "<script>window.hacked" in shown and "${window.hacked = 1}" in shown and "C:\\users" in shown
+    assert page.evaluate("window.hacked === undefined")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    heights = page.eval_on_selector_all(
+        "li.ri-row", "rows => [...new Set(rows.map(row => row.offsetHeight))]"
+    )
+    assert heights == [58]
+
+
+def test_a_blank_query_says_so_and_changes_nothing(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    ranked(page)
+    box = page.locator("#query textarea")
+    box.fill("   ")
+    box.press("Enter")
+    says(page, "blank")
+    assert page.locator(".ri-rankings").get_attribute("data-query") == "where do apples keep"
+    assert box.input_value() == "   "
+
+
+def test_top_n_above_top_k_is_a_clear_word(visit):
+    page = visit("?corpus=fruit&q=where do apples keep&k=5&n=5")
+    ranked(page)
+    page.locator("#settings input[type=number]").nth(1).fill("9")
+    page.get_by_role("button", name="Search").click()
+    says(page, "top_n 9 is more than top_k 5")
+
+
+def test_a_huge_query_is_cut_and_said_so(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    ranked(page)
+    page.locator("#query textarea").fill("apples " * 15_000)
+    page.get_by_role("button", name="Search").click()
+    says(page, "104,999 characters")
+
+
+def test_a_model_that_cannot_be_had_gives_way_to_mini_in_words(visit):
+    page = visit("?corpus=fruit&q=where do apples keep&reranker=base")
+    says(page, "Shown with mini instead", timeout=90_000)
+    assert "HF_HUB_OFFLINE" in page.locator("#aside").inner_text()
+    assert "mini" in page.locator(".ri-after h3").inner_text()
+
+
+def test_eval_queries_are_stepped_with_the_arrows(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    ranked(page)
+    page.locator("#next-query").click()
+    page.wait_for_function(
+        "document.querySelector('.ri-rankings')?.dataset.query === 'do bananas like the cold'"
+    )
+    assert page.locator("#query textarea").input_value() == "do bananas like the cold"
+
+
+def test_two_browsers_with_different_corpora_do_not_mix(visit):
+    one, two = visit("?corpus=fruit&q=where do apples keep"), visit("?corpus=resources")
+    ranked(one)
+    ranked(two)
+    box = one.locator("#query textarea")
+    box.fill("do bananas like the cold")
+    box.press("Enter")
+    ask(two, "a fork of Elasticsearch")
+    ranked(one)
+    assert one.locator(".ri-after li.ri-row").count() == 3
+    assert set(one.eval_on_selector_all(".ri-after button", "rows => rows.map(r => r.dataset.passage)")) == {
+        "p0",
+        "p1",
+        "p2",
+    }
+    one.locator(".ri-after button[data-passage=p1]").click()
+    one.locator(".ri-passage[data-passage=p1]").wait_for()
+    assert "Bananas" in one.locator(".ri-passage").inner_text()
+
+
+def test_the_figures_and_the_code_come_on_demand(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    ranked(page)
+    page.get_by_text("Slopegraph and score scatter").click()
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length === 2")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save both as SVG").click()
+    assert download.value.suggested_filename.endswith(".svg")
+    page.get_by_text("Use in your code").click()
+    page.wait_for_function("document.body.innerText.includes('2cfc18c9415c912f9d8155881c133215df768a70')")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_sees_everything_stacked(visit, scheme):
+    page = visit("?__theme=" + scheme, width=390, color_scheme=scheme)
+    ranked(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    boxes = [page.locator(f".ri-{side}").bounding_box() for side in ("after", "before")]
+    assert boxes[0]["y"] < boxes[1]["y"] and all(box["width"] > 300 for box in boxes)
+    ink = page.locator(".ri-sentence").evaluate("p => getComputedStyle(p).color")
+    assert (sum(map(int, re.findall(r"\d+", ink)[:3])) > 380) is (scheme == "dark")
+
+
+def test_while_the_models_warm_the_recorded_example_is_shown(tmp_path, chromium):
+    """The record comes before any model: here the warm-up never ends."""
+    from rag_inspect.ui import serve
+
+    class NeverWarm(Workbench):
+        def warm_up(self) -> None:
+            self._warm_up = self._loads.get(
+                "warm-up", lambda report: threading.Event().wait(60), "loading torch"
+            )
+
+    bench = NeverWarm(Settings(tmp_path, hub_endpoint="http://127.0.0.1:9", hub_offline=True))
+    app = serve(bench, host="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    page = chromium.new_page()
+    try:
+        page.goto(app.local_url)
+        page.wait_for_selector(".ri-after .ri-chip", timeout=30_000)
+        says(page, "Recorded with mini")
+        assert page.locator(".ri-after .ri-chip").count() == 20
+    finally:
+        page.close()
+        app.close()

@@ -1,0 +1,302 @@
+"""The first stage: the true order, an index that survives a kill, and servers that are not there."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rag_inspect.corpora import read_corpus
+from rag_inspect.errors import RetrievalError
+from rag_inspect.retrieval import BATCH, ChromaRetriever, connect
+from rag_inspect.types import Corpus, CorpusCard, Passage
+from tests.fixed_embedder import FixedEmbedder
+
+WORDS = "amber birch cedar delta ember fjord grove heron inlet jetty knoll larch maple nacre ocean pearl".split()
+
+
+def corpus_of(texts: dict[str, str], name: str = "tiny") -> Corpus:
+    return Corpus(CorpusCard(name), Path(name), tuple(Passage(pid, text) for pid, text in texts.items()))
+
+
+def random_corpus(count: int, seed: int = 0) -> Corpus:
+    chance = np.random.default_rng(seed)
+    return corpus_of({f"p{n}": " ".join(chance.choice(WORDS, 9)) for n in range(count)})
+
+
+def retrieved(retriever: ChromaRetriever, query: str, top_k: int):
+    [(ranking, passages)] = retriever.retrieve(retriever.embedder.embed_queries([query]), top_k)
+    return ranking, passages
+
+
+@pytest.fixture
+def client(settings):
+    return connect(settings)
+
+
+@pytest.fixture
+def whole(client):
+    """A whole index of 300 passages."""
+    retriever = ChromaRetriever(client, random_corpus(300), FixedEmbedder(dimensions=32))
+    assert retriever.index() == 300
+    return retriever
+
+
+# The order
+
+
+@pytest.mark.parametrize("top_k", [1, 20, 200])
+def test_the_ranking_is_that_of_every_cosine_computed(whole, top_k):
+    vectors = whole.embedder.embed_passages(whole.corpus.passages)
+    chance = np.random.default_rng(1)
+    queries = whole.embedder.embed_queries([" ".join(chance.choice(WORDS, 4)) for _ in range(40)])
+    for query, (ranking, passages) in zip(queries, whole.retrieve(queries, top_k), strict=True):
+        cosines = vectors @ query
+        best = np.argsort(-cosines.round(6), kind="stable")[:top_k]
+        assert [hit.score for hit in ranking] == pytest.approx(cosines[best].tolist(), abs=1e-5)
+        assert ranking.passage_ids == tuple(passage.passage_id for passage in passages)
+        assert [hit.rank for hit in ranking] == list(range(1, top_k + 1))
+        assert [cosines[int(pid[1:])] for pid in ranking.passage_ids] == pytest.approx(cosines[best].tolist(), abs=1e-5)
+
+
+def test_passages_come_with_the_vectors_the_index_holds(whole):
+    _, passages = retrieved(whole, "amber fjord", 5)
+    for passage in passages:
+        assert passage.embedding is not None and passage.embedding.embedder == whole.embedder.fingerprint
+        assert passage.embedding.values.dtype == np.float32
+        [expected] = whole.embedder.embed_passages([passage])
+        assert passage.embedding.values == pytest.approx(expected, abs=1e-6)
+
+
+def test_equal_cosines_keep_the_order_of_the_corpus_even_where_top_k_cuts_them(client):
+    texts = {f"other{n}": f"{WORDS[n]} {WORDS[n + 1]}" for n in range(10)}
+    texts |= {f"same{n}": "pearl pearl" for n in (7, 3, 9, 1, 5)}
+    retriever = ChromaRetriever(client, corpus_of(texts), FixedEmbedder(dimensions=32))
+    retriever.index()
+    for top_k in (1, 3, 5):
+        ranking, _ = retrieved(retriever, "pearl", top_k)
+        assert ranking.passage_ids == ("same7", "same3", "same9", "same1", "same5")[:top_k]
+
+
+def test_a_deeper_ranking_begins_with_the_shallower_one(whole):
+    deep, _ = retrieved(whole, "heron inlet", 200)
+    for top_k in (1, 7, 20, 30, 150):
+        ranking, _ = retrieved(whole, "heron inlet", top_k)
+        assert ranking.hits == deep.hits[:top_k]
+
+
+def test_top_k_past_the_end_gives_every_passage(client):
+    retriever = ChromaRetriever(client, random_corpus(7), FixedEmbedder())
+    retriever.index()
+    ranking, _ = retrieved(retriever, "cedar", 200)
+    assert sorted(ranking.passage_ids) == [f"p{n}" for n in range(7)]
+
+
+def test_one_passage_is_a_corpus(client):
+    retriever = ChromaRetriever(client, corpus_of({"only": "amber"}), FixedEmbedder())
+    assert retriever.index() == 1
+    assert retrieved(retriever, "pearl", 20)[0].passage_ids == ("only",)
+
+
+def test_many_queries_come_back_in_their_order(whole):
+    queries = ["amber birch", "pearl ocean", "grove"]
+    together = whole.retrieve(whole.embedder.embed_queries(queries), 10)
+    assert [ranking for ranking, _ in together] == [retrieved(whole, query, 10)[0] for query in queries]
+
+
+def test_ids_may_hold_anything(client):
+    ids = ["a/b c", "日本語", "😀", "<script>", "'; DROP TABLE embeddings; --", "%00", "a\tb", "\u202eabc", "x" * 3000, "a\x00b"]
+    retriever = ChromaRetriever(client, corpus_of(dict(zip(ids, WORDS, strict=False))), FixedEmbedder())
+    assert retriever.index() == len(ids) and retriever.missing() == []
+    assert sorted(retrieved(retriever, "amber", 50)[0].passage_ids) == sorted(ids)
+
+
+# What is embedded, and how often
+
+
+def test_what_is_indexed_is_never_embedded_again(client, whole):
+    embedder = FixedEmbedder(dimensions=32)
+    assert ChromaRetriever(client, whole.corpus, embedder).index() == 0
+    assert ChromaRetriever(client, replace(whole.corpus, card=CorpusCard("renamed")), embedder).index() == 0
+    assert embedder.embedded == []
+
+
+def test_progress_counts_to_the_last_passage(client):
+    told: list[tuple[int, int, str]] = []
+    retriever = ChromaRetriever(client, random_corpus(BATCH + 5), FixedEmbedder())
+    retriever.index(lambda *stage: told.append(stage))
+    assert [done for done, _, _ in told] == [BATCH, BATCH + 5]
+    assert told[0][1:] == (BATCH + 5, "passages of tiny embedded")
+
+
+def test_a_changed_corpus_is_a_new_index(client, whole):
+    first, *rest = whole.corpus.passages
+    changed = replace(whole.corpus, passages=(replace(first, text="something else"), *rest))
+    assert len(ChromaRetriever(client, changed, FixedEmbedder(dimensions=32)).missing()) == 300
+    assert whole.missing() == []
+
+
+def test_another_embedder_is_a_new_index_whatever_its_fingerprint_begins_with(client):
+    corpus, names = random_corpus(3), set()
+    prints = ["nomic-ai/nomic-embed|e5cf|search_query: ", "nomic-ai/nomic-embed|e5cf|", "BAAI/bge-m3|5617", "é 😀", ""]
+    for fingerprint in prints:
+        retriever = ChromaRetriever(client, corpus, FixedEmbedder(fingerprint=fingerprint))
+        assert retriever.index() == 3
+        names.add(retriever.name)
+    assert len(names) == len(prints)
+
+
+INDEXING = """
+import sys, time
+from pathlib import Path
+from rag_inspect.retrieval import ChromaRetriever, connect
+from rag_inspect.settings import Settings
+from tests.fixed_embedder import FixedEmbedder
+from tests.test_retrieval import random_corpus
+
+home, log, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+
+class Slow(FixedEmbedder):
+    def embed_passages(self, passages):
+        time.sleep(seconds)
+        with log.open("a") as file:
+            file.writelines(passage.passage_id + "\\n" for passage in passages)
+        return super().embed_passages(passages)
+
+retriever = ChromaRetriever(connect(Settings(home=home)), random_corpus(300), Slow(dimensions=32))
+retriever.index()
+assert retriever.missing() == []
+"""
+
+
+def start_indexing(home: Path, log: Path, seconds: float) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", INDEXING, str(home), str(log), str(seconds)]
+    return subprocess.Popen(command, cwd=Path(__file__).parent.parent, stderr=subprocess.PIPE)
+
+
+def embedded(log: Path) -> list[str]:
+    return log.read_text().split() if log.exists() else []
+
+
+def test_a_killed_process_leaves_an_index_that_is_resumed(settings, tmp_path, whole):
+    home, log = tmp_path / "killed", tmp_path / "embedded"
+    process = start_indexing(home, log, 0.2)
+    deadline = time.monotonic() + 60
+    while len(embedded(log)) < 4 * BATCH:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = embedded(log)
+
+    embedder = FixedEmbedder(dimensions=32)
+    retriever = ChromaRetriever(connect(replace(settings, home=home)), whole.corpus, embedder)
+    count = retriever.index()
+    assert len(embedder.embedded) == count and retriever.missing() == []
+    # Of what the killed process had embedded, at most the batch that was in its hands is embedded again.
+    assert len(set(before) & set(embedder.embedded)) <= BATCH
+    assert set(before) | set(embedder.embedded) == set(whole.corpus.passage_by_id)
+    assert retrieved(retriever, "amber delta", 50)[0] == retrieved(whole, "amber delta", 50)[0]
+
+
+def test_two_processes_may_index_at_once(settings, tmp_path, whole):
+    home = tmp_path / "both"
+    processes = [start_indexing(home, tmp_path / f"embedded{n}", 0.05) for n in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=90)
+        assert process.returncode == 0, errors.decode()
+    embedder = FixedEmbedder(dimensions=32)
+    retriever = ChromaRetriever(connect(replace(settings, home=home)), whole.corpus, embedder)
+    assert retriever.index() == 0
+    assert retrieved(retriever, "amber delta", 200)[0] == retrieved(whole, "amber delta", 200)[0]
+
+
+# What is not there, or broken
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://127.0.0.1:99999", "nonsense"])
+def test_an_address_that_is_none(settings, url):
+    with pytest.raises(RetrievalError, match="RAG_INSPECT_CHROMA_URL"):
+        connect(replace(settings, chroma_url=url))
+
+
+def test_a_server_that_is_not_there_is_known_at_once(settings):
+    began = time.monotonic()
+    with pytest.raises(RetrievalError, match="RAG_INSPECT_CHROMA_URL"):
+        connect(replace(settings, chroma_url=f"http://127.0.0.1:{free_port()}"))
+    assert time.monotonic() - began < 5
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(settings):
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        began = time.monotonic()
+        with pytest.raises(RetrievalError, match="RAG_INSPECT_CHROMA_URL"):
+            connect(replace(settings, chroma_url=f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        assert time.monotonic() - began < 15
+
+
+def test_a_chroma_server_serves_as_the_embedded_one_does(settings, tmp_path, whole):
+    port = free_port()
+    chroma = Path(sys.executable).with_name("chroma")
+    command = [chroma, "run", "--path", tmp_path / "served", "--host", "127.0.0.1", "--port", str(port)]
+    remote = replace(settings, chroma_url=f"http://127.0.0.1:{port}")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet) as server:
+        try:
+            retriever = ChromaRetriever(_once_there(remote), whole.corpus, FixedEmbedder(dimensions=32))
+            assert retriever.index() == 300 and retriever.index() == 0
+            ranking, passages = retrieved(retriever, "amber delta", 50)
+            expected, _ = retrieved(whole, "amber delta", 50)
+            assert [h.score for h in ranking] == pytest.approx([h.score for h in expected], abs=1e-5)
+            assert passages[0].embedding is not None
+        finally:
+            server.kill()
+    with pytest.raises(RetrievalError, match="RAG_INSPECT_CHROMA_URL"):
+        retrieved(retriever, "amber delta", 50)
+
+
+def _once_there(settings):
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return connect(settings)
+        except RetrievalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def test_a_broken_index_says_what_to_do(settings):
+    (settings.home / "chroma").mkdir(parents=True)
+    (settings.home / "chroma" / "chroma.sqlite3").write_bytes(b"no database " * 1000)
+    with pytest.raises(RetrievalError, match="delete the folder chroma") as caught:
+        connect(settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_home_that_is_a_file_says_so(settings):
+    settings.home.write_text("")
+    with pytest.raises(RetrievalError, match="delete the folder chroma|check the disk"):
+        connect(settings)
+
+
+def test_vectors_of_another_width_are_refused(whole):
+    with pytest.raises(RetrievalError, match="dimension"):
+        whole.retrieve(np.ones((1, 7), dtype=np.float32), 5)
+
+
+def test_importing_it_imports_no_chroma():
+    code = "import sys, rag_inspect.retrieval; sys.exit('chromadb' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
