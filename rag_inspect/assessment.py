@@ -18,7 +18,7 @@ from rag_inspect.significance import differences, holm, intervals
 from rag_inspect.types import Verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """A finished evaluation: what was found, the document made of it, and the id it is kept under ("": it is not)."""
 

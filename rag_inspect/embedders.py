@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
+from os import SEEK_END
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rag_inspect.errors import ModelError
-from rag_inspect.hub import MINILM_PACKAGE, model_folder
+from rag_inspect.hub import MINILM_PACKAGE, WEIGHTS, model_folder
 from rag_inspect.settings import Settings
 from rag_inspect.types import Embedder, ModelSpec, Passage, Progress
 
@@ -85,7 +86,8 @@ def load_embedder(key: str, settings: Settings, on_progress: Progress | None = N
         raise ModelError(f"no embedder is named {key!r}; there are {', '.join(EMBEDDERS)}")
     packaged = spec.backend == "packaged"
     folder = minilm_folder() if packaged else model_folder(spec, settings, on_progress)
-    return TransformerEmbedder.from_folder(spec, folder, settings.device)
+    revision = spec.revision if packaged else found_revision(spec, folder)
+    return TransformerEmbedder.from_folder(spec, folder, settings.device, revision)
 
 
 def minilm_folder() -> Path:
@@ -110,9 +112,16 @@ class TransformerEmbedder:
     """A bi-encoder: the mean of its token vectors, or the first of them, as a vector of unit length."""
 
     def __init__(
-        self, spec: ModelSpec, model: Any, tokenizer: Any, device: torch.device, pooling: Pooling
+        self,
+        spec: ModelSpec,
+        model: Any,
+        tokenizer: Any,
+        device: torch.device,
+        pooling: Pooling,
+        revision: str | None = None,
     ) -> None:
         self.spec = spec
+        self.revision = revision or spec.revision
         self.pooling = pooling
         self.precision = "fp16" if device.type == "cuda" else "fp32"
         self.dimensions = int(model.config.hidden_size)
@@ -125,16 +134,18 @@ class TransformerEmbedder:
         self._query_vector = lru_cache(QUERIES_REMEMBERED)(self._embed_query)
 
     @classmethod
-    def from_folder(cls, spec: ModelSpec, folder: Path, device: str = "auto") -> TransformerEmbedder:
+    def from_folder(
+        cls, spec: ModelSpec, folder: Path, device: str = "auto", revision: str | None = None
+    ) -> TransformerEmbedder:
         """Load a folder as the hub has it. No remote code: architectures are transformers' own."""
         from transformers import AutoModel
 
         model, tokenizer = load_transformer(spec, folder, AutoModel)
-        return cls(spec, model, tokenizer, choose_device(device), pooling=_pooling(folder))
+        return cls(spec, model, tokenizer, choose_device(device), _pooling(folder), revision)
 
     @property
     def fingerprint(self) -> str:
-        parts = (self.spec.model, self.spec.revision, self.spec.query_prefix, self.spec.passage_prefix)
+        parts = (self.spec.model, self.revision, self.spec.query_prefix, self.spec.passage_prefix)
         return "|".join((*parts, self.pooling, self.precision, str(self.window)))
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
@@ -214,6 +225,20 @@ def load_transformer(spec: ModelSpec, folder: Path, auto_class: Any, **options: 
         advice = f"put the files of {spec.model} there anew"
         raise ModelError(f"{spec.key}: {folder} cannot be loaded ({reason}); {advice}") from error
     return model.eval(), tokenizer
+
+
+def found_revision(spec: ModelSpec, folder: Path) -> str:
+    """The pinned revision where the folder is the cache's; else, since nobody vouches for it, what is in it.
+
+    That is a checksum over both ends of its weights, so that scores and indexes of other weights are not reused.
+    """
+    if folder.name == spec.revision:
+        return spec.revision
+    with next(path for name in WEIGHTS if (path := folder / name).is_file()).open("rb") as weights:
+        head = weights.read(1 << 16)
+        size = weights.seek(0, SEEK_END)
+        weights.seek(max(0, size - (1 << 16)))
+        return "found-" + hashlib.sha256(b"%d %b%b" % (size, head, weights.read())).hexdigest()[:16]
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -45,7 +45,7 @@ class Latency:
     source: Literal["batches", "sample", "unknown"] = "unknown"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """n judged queries, their candidates K deep, and each reranker's logits in the candidates' order.
 

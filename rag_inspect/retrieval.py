@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 BATCH = 32  # passages embedded and stored at a time: what a kill costs
 MAX_TOP_K = 200
+PROBE_SECONDS = 5.0  # how long a Chroma server may take to say that it is there
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -56,6 +58,7 @@ def _clear(call: Callable[_P, _T]) -> Callable[_P, _T]:
 def connect(settings: Settings) -> ClientAPI:
     """A client of the embedded Chroma under `settings.home`, or of the server at `settings.chroma_url`."""
     import chromadb
+    import httpx
 
     quiet = chromadb.Settings(anonymized_telemetry=False)
     if settings.chroma_url is None:
@@ -68,9 +71,10 @@ def connect(settings: Settings) -> ClientAPI:
             f"RAG_INSPECT_CHROMA_URL is {settings.chroma_url!r}; expected http(s)://host:port"
         )
     ssl = url.scheme == "https"
-    return chromadb.HttpClient(
-        host=url.hostname, port=url.port or (443 if ssl else 8000), ssl=ssl, settings=quiet
-    )
+    port = url.port or (443 if ssl else 8000)
+    # Chroma's own client waits for an answer without end.
+    httpx.get(f"{url.scheme}://{url.hostname}:{port}/api/v2/heartbeat", timeout=PROBE_SECONDS).raise_for_status()
+    return chromadb.HttpClient(host=url.hostname, port=port, ssl=ssl, settings=quiet)
 
 
 class ChromaRetriever:
@@ -83,7 +87,8 @@ class ChromaRetriever:
     def __init__(self, client: ClientAPI, corpus: Corpus, embedder: Embedder) -> None:
         self.corpus = corpus
         self.embedder = embedder
-        self.name = f"{corpus.fingerprint[:24]}.{embedder.spec.key}.{embedder.fingerprint[:12]}"
+        made_by = sha256(embedder.fingerprint.encode()).hexdigest()
+        self.name = f"{corpus.fingerprint[:24]}.{embedder.spec.key}.{made_by[:12]}"
         self._collection = self._open(client)
         self._position = {p.passage_id: place for place, p in enumerate(corpus.passages)}
 

@@ -95,7 +95,10 @@ class ScriptedReranker:
         return [Reading(min(len(p.text.split()), 512), len(p.text.split())) for p in passages]
 
 
-ANIMALS = "cat dog horse cow sheep goat duck hen pig donkey rabbit otter beaver mole fox wolf bear lynx seal whale".split()
+_NAMES = (
+    "cat dog horse cow sheep goat duck hen pig donkey rabbit otter beaver mole fox wolf bear lynx seal whale"
+)
+ANIMALS = _NAMES.split()
 
 
 def make_corpus(queries=20, passages=60, splits=None, card=None, seed=0):

@@ -135,6 +135,7 @@ def test_a_download_is_whole_scores_and_is_not_repeated(
     assert default_reranker(online) == "mini"
     reranker = load_reranker("base", online, on_progress=lambda *told: seen.append(told))
     assert len(reranker.score("which index?", [Passage("1", "an index of vectors")])) == 1
+    assert BASE.revision in reranker.fingerprint
     folder = local_folder(BASE, online)
     assert folder is not None and folder.parts[-2:] == ("snapshots", BASE.revision)
     assert {path.name for path in folder.iterdir()} <= set(BASE.files)

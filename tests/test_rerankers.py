@@ -16,7 +16,7 @@ from rag_inspect.settings import Settings
 from rag_inspect.types import Passage, Reranker
 from tests.conftest import Models
 from tests.fixed_reranker import FixedReranker
-from tests.tiny_models import sentence, write_all
+from tests.tiny_models import sentence, write_all, write_reranker
 
 QUERY = "which index keeps its vectors on disk?"
 PASSAGES = tuple(
@@ -242,6 +242,16 @@ def test_a_folder_of_another_model_is_refused(settings: Settings, tmp_path: Path
     target.symlink_to(models_dir / "BAAI" / "bge-m3", target_is_directory=True)
     with pytest.raises(ModelError, match=r"cannot be loaded \(no weights for classifier"):
         load_reranker("base", replace(settings, models_dir=tmp_path / "models"))
+
+
+def test_other_weights_in_the_same_place_are_another_fingerprint(settings: Settings, tmp_path: Path) -> None:
+    local = replace(settings, models_dir=tmp_path / "models")
+    folder = tmp_path / "models" / RERANKERS["base"].model
+    fingerprints = []
+    for positions in (514, 516):
+        write_reranker(folder, positions)
+        fingerprints += [load_reranker("base", local).fingerprint for _ in range(2)]
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2] == fingerprints[3]
 
 
 def test_a_broken_file_is_one_line(settings: Settings, tmp_path: Path, models_dir: Path) -> None:

@@ -13,7 +13,14 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from rag_inspect.embedders import choose_device, load_transformer, readable, token_batches, worker_pool
+from rag_inspect.embedders import (
+    choose_device,
+    found_revision,
+    load_transformer,
+    readable,
+    token_batches,
+    worker_pool,
+)
 from rag_inspect.types import ModelSpec, Passage, Reading
 
 if TYPE_CHECKING:
@@ -42,8 +49,10 @@ class CrossEncoderReranker:
         device: torch.device | None = None,
         *,
         prior: Prior | None = None,
+        revision: str | None = None,
     ) -> None:
         self.spec = spec
+        self.revision = revision or spec.revision
         self.prior = prior
         self.device = device or choose_device()
         self.precision = "fp16" if self.device.type == "cuda" else "fp32"
@@ -60,11 +69,11 @@ class CrossEncoderReranker:
         from transformers import AutoModelForSequenceClassification
 
         model, tokenizer = load_transformer(spec, folder, AutoModelForSequenceClassification, num_labels=1)
-        return cls(spec, model, tokenizer, choose_device(device))
+        return cls(spec, model, tokenizer, choose_device(device), revision=found_revision(spec, folder))
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.spec.model}|{self.spec.revision}|{self.precision}|{self.window}"
+        return f"{self.spec.model}|{self.revision}|{self.precision}|{self.window}"
 
     def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
         """Raw logits, one a passage, in input order."""

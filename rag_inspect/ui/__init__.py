@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect.ui import api, explore
+from rag_inspect.ui import api, evaluate, explore
 from rag_inspect.ui.theme import css, theme
 from rag_inspect.workbench import Workbench
 
-TABS = (explore,)
+TABS = (explore, evaluate)
 
 _MASTHEAD = """<div class="ri-masthead"><h1>rag-inspect</h1>
 <p>what a reranker does to an embedding search, why, and whether it pays</p></div>"""

@@ -6,13 +6,15 @@ from typing import Any
 
 import gradio as gr
 
+from rag_inspect.assessment import Evaluation
+from rag_inspect.metrics import parse_cutoffs
 from rag_inspect.types import Search
 from rag_inspect.ui.errors import shown
 from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
 
 
 def build(bench: Workbench) -> None:
-    """Add /search to the app that is being built."""
+    """Add /search and /eval to the app that is being built."""
 
     def search(
         query: str,
@@ -27,4 +29,19 @@ def build(bench: Workbench) -> None:
         *_, end = (moment for moment in moments if isinstance(moment, Search))
         return end.to_json()
 
+    def evaluate(
+        corpus: str,
+        reranker: str | None = None,
+        embedder: str = DEFAULT_EMBEDDER,
+        top_k: int = 20,
+        cutoffs: str = "1,5,10",
+        split: str = "test",
+    ) -> dict[str, Any]:
+        """A corpus's eval set through both stages; `reranker` may name several, with commas between them."""
+        keys = [key.strip() for key in (reranker or "").split(",") if key.strip()]
+        moments = bench.evaluate(corpus, keys, embedder, top_k, cutoffs=parse_cutoffs(cutoffs), split=split)
+        *_, end = (moment for moment in moments if isinstance(moment, Evaluation))
+        return end.to_json()
+
     gr.api(shown(search), api_name="search", concurrency_id="model")
+    gr.api(shown(evaluate), api_name="eval", concurrency_id="eval", concurrency_limit=2)

@@ -10,9 +10,12 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+import random
 import sysconfig
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,7 @@ PASSAGES = {  # at most so many of a source are embedded: what is long or alike 
     "bioasq": 2500,
 }
 QUERIES = 2500
+FUNCTIONS = 1500
 SKIPPED = {"bioasq": 5, "medquad": 2, "evidence_inference": 2, "conditionalqa": 2, "fairytaleqa": 1}
 """Mined negatives passed over at the top, where many are positives that nobody judged."""
 MINED = 30
@@ -99,15 +103,21 @@ class Source:
         places = np.array(list(group.mined))
         luck = np.array(list(group.mined.values())) + rng.gumbel(size=len(places))
         chosen = {int(place): group.mined[int(place)] for place in places[np.argsort(-luck)[:negatives]]}
-        if group.judged and rng.random() < 0.7:
+        judged = [place for place in group.judged if place not in chosen]
+        if judged and rng.random() < 0.7:
             chosen.popitem()
-            chosen |= [list(group.judged.items())[rng.integers(len(group.judged))]]
+            place = judged[rng.integers(len(judged))]
+            chosen[place] = group.judged[place]
         positive = list(group.positives.items())[rng.integers(len(group.positives))]
         return group.query, [(self.texts[place], prior) for place, prior in (positive, *chosen.items())]
 
 
-def read_sources(folder: Path) -> dict[str, tuple[list[Passage], list[Asked]]]:
-    """source -> (passages, queries), the standard library's among them. Raises CorpusError, with file and line."""
+Found = dict[str, tuple[list[Passage], list[Asked]]]
+"""source -> (passages, queries)"""
+
+
+def read_sources(folder: Path) -> Found:
+    """What the data folder holds. Raises CorpusError, with file and line."""
     passages: dict[str, list[Passage]] = {}
     for row in _rows(folder / "passages.jsonl.gz", ("_id", "text")):
         source = row["_id"].split("/")[0]
@@ -117,19 +127,21 @@ def read_sources(folder: Path) -> dict[str, tuple[list[Passage], list[Asked]]]:
         query = asked.setdefault(row["source"], {}).setdefault(row["query_id"], Asked(row["query"]))
         query.positives.append(row["passage_id"])
         query.negatives += row.get("negative_ids", [])
-    sources = {name: (passages.get(name, []), list(queries.values())) for name, queries in asked.items()}
-    functions = list(python_functions(Path(sysconfig.get_paths()["stdlib"])))[:1500]
-    return sources | {
-        CODE: (
-            [Passage(key, code) for key, _, code in functions],
-            [Asked(doc, [key]) for key, doc, _ in functions],
-        )
-    }
+    return {name: (passages.get(name, []), list(queries.values())) for name, queries in asked.items()}
+
+
+def standard_library() -> Found:
+    """The code source: a function's summary → its code."""
+    functions = list(islice(python_functions(Path(sysconfig.get_paths()["stdlib"])), FUNCTIONS))
+    passages = [Passage(key, code) for key, _, code in functions]
+    return {CODE: (passages, [Asked(summary, [key]) for key, summary, _ in functions])}
 
 
 def python_functions(root: Path) -> Iterator[tuple[str, str, str]]:
     """(id, first docstring paragraph, the code without it) of documented functions, at most 8 a file."""
-    for file in sorted(root.rglob("*.py")):
+    files = sorted(root.rglob("*.py"))
+    random.Random(0).shuffle(files)
+    for file in files:
         if "test" in str(file.relative_to(root)) or "site-packages" in file.parts:
             continue
         try:
@@ -208,12 +220,21 @@ def _rows(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
-                row = json.loads(line)
-                missing = [key for key in keys if not isinstance(row.get(key), str)]
-                if missing:
-                    raise CorpusError(f"{path}:{number} has no {missing[0]!r} (found {', '.join(row)})")
-                yield row
-    except (OSError, EOFError, ValueError, AttributeError) as error:
+                yield _row(f"{path}:{number}", line, keys)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise CorpusError(
-            f"{path}:{number + 1} cannot be read ({error}); expected gzipped JSON lines, whole: fetch it again"
+            f"{path} cannot be read past line {number} ({error}); expected gzipped JSON lines: fetch it again"
         ) from error
+
+
+def _row(place: str, line: str, keys: Sequence[str]) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise CorpusError(f"{place} is not JSON ({error}); fetch the file again") from error
+    missing = [key for key in keys if not isinstance(row, dict) or not isinstance(row.get(key), str)]
+    if missing:
+        raise CorpusError(
+            f"{place} has no {missing[0]!r} (found {line.strip()[:60]}); rows need {', '.join(keys)}"
+        )
+    return row

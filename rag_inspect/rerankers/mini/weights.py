@@ -85,8 +85,8 @@ def as_model(state: State, folder: Path) -> tuple[Any, Any]:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    no_dropout = {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}
-    config = BertConfig.from_pretrained(folder, num_labels=1, **no_dropout)
+    config = BertConfig.from_pretrained(folder)
+    config.num_labels, config.hidden_dropout_prob, config.attention_probs_dropout_prob = 1, 0.0, 0.0
     model = BertForSequenceClassification.from_pretrained(None, config=config, state_dict=dict(state))
     return model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
 

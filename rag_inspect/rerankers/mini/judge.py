@@ -1,0 +1,161 @@
+"""What mini does to corpora with an eval set, part by part, beside the embedding order:
+
+    python -m rag_inspect.rerankers.mini.judge ../shared/data/dev/covid_faq --queries 150 --against ../shared/mini-seed
+
+Rows: the embedding order (minilm), the prior alone (embedding and words), the cross-encoder alone, mini (their
+sum), and, for each --against FOLDER[:COSINE_WEIGHT], that BertForSequenceClassification plus so much cosine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rag_inspect.errors import CorpusError, RagInspectError
+from rag_inspect.rerankers.mini import WEIGHTS, build, build_prior
+from rag_inspect.types import Corpus, Embedder, Passage
+
+METRICS = ("recall@5", "mrr@5", "ndcg@10")
+Pair = tuple[str, Passage]
+Score = Callable[[Sequence[Pair]], np.ndarray]
+"""pairs -> one number each; the higher ranks first."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Every judged query's candidates in embedding order: pairs of shape (n, top_k), flattened, and cosines."""
+
+    pairs: list[Pair]
+    cosines: np.ndarray  # (n, top_k)
+    grades: np.ndarray  # (n, top_k)
+    qrels: list[Mapping[str, int]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a table; 0, or 1 with one line on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m rag_inspect.rerankers.mini.judge")
+    parser.add_argument("corpora", nargs="+", type=Path, help="folders in BEIR layout")
+    parser.add_argument("--queries", type=int, default=150, help="a sample of so many judged queries of each")
+    parser.add_argument("--top-k", type=int, default=20, help="how deep the first stage goes")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a file that train.py wrote")
+    parser.add_argument(
+        "--against", action="append", default=[], help="FOLDER[:COSINE_WEIGHT], 40 by default"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        judge(options)
+    except RagInspectError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def judge(options: argparse.Namespace) -> None:
+    """Print each corpus's rows as they come. Raises RagInspectError."""
+    from rag_inspect.corpora.beir import read_beir
+    from rag_inspect.embedders import load_embedder
+    from rag_inspect.settings import Settings
+
+    embedder = load_embedder("minilm", Settings.from_env())
+    prior = build_prior(embedder, options.weights)
+    cross_encoder = _cross_encoder(*build(options.weights))
+    rivals = {name: _rival(name) for name in options.against}
+    print("| corpus | system | " + " | ".join(METRICS) + " |\n|---|---|" + "---|" * len(METRICS))
+    for folder in options.corpora:
+        corpus = read_beir(folder)
+        found = candidates(corpus, embedder, options.queries, options.top_k)
+        cosines, priors = found.cosines.ravel(), np.array(prior(found.pairs))
+        _print(corpus.name, "embedding order", cosines, found)
+        _print(corpus.name, "prior alone", priors, found)
+        logits = cross_encoder(found.pairs)
+        _print(corpus.name, "cross-encoder alone", logits, found)
+        _print(corpus.name, "mini", logits + priors, found)
+        for name, (score, weight) in rivals.items():
+            _print(corpus.name, name, score(found.pairs) + weight * cosines, found)
+
+
+def candidates(corpus: Corpus, embedder: Embedder, queries: int, top_k: int) -> Candidates:
+    """The first stage's candidates of a sample of the corpus's judged queries (its test split, if it has one)."""
+    qrels = corpus.splits.get("test") or corpus.qrels
+    asked = [
+        query
+        for query in corpus.queries
+        if any(grade > 0 for grade in qrels.get(query.query_id, {}).values())
+    ]
+    if not asked:
+        raise CorpusError(f"{corpus.path} has no judged queries; nothing to measure")
+    sample = np.random.default_rng(1).permutation(len(asked))[:queries]
+    asked = [asked[at] for at in sample]
+    cosines = embedder.embed_queries([q.text for q in asked]) @ embedder.embed_passages(corpus.passages).T
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :top_k]
+    grades = [
+        [max(qrels[query.query_id].get(corpus.passages[at].passage_id, 0), 0) for at in row]
+        for query, row in zip(asked, nearest, strict=True)
+    ]
+    return Candidates(
+        pairs=[(q.text, corpus.passages[at]) for q, row in zip(asked, nearest, strict=True) for at in row],
+        cosines=np.take_along_axis(cosines, nearest, axis=1),
+        grades=np.array(grades, dtype=float),
+        qrels=[qrels[query.query_id] for query in asked],
+    )
+
+
+def values(scores: np.ndarray, found: Candidates) -> np.ndarray:
+    """METRICS of every query when its candidates are sorted by these scores, shape (n, 3)."""
+    from rag_inspect.metrics import Judged, ideal_grades, parse
+
+    ideal, gold = ideal_grades(found.qrels, width=10)
+    order = np.argsort(-scores.reshape(found.grades.shape), axis=1, kind="stable")
+    judged = Judged(found.grades, ideal, gold).reordered(order)
+    return np.stack([parse(name).values(judged) for name in METRICS], axis=1)
+
+
+def _print(corpus: str, system: str, scores: np.ndarray, found: Candidates) -> None:
+    from rag_inspect.significance import intervals
+
+    measured = values(scores, found)
+    cells = [
+        f"{mean:.3f} ({low:.3f}–{high:.3f})"
+        for mean, (low, high) in zip(measured.mean(axis=0), intervals(measured), strict=True)
+    ]
+    print(f"| {corpus} ({len(measured)}) | {system} | " + " | ".join(cells) + " |", flush=True)
+
+
+def _cross_encoder(model: object, tokenizer: object) -> Score:
+    """The logits of a model, without a prior."""
+    from rag_inspect.embedders import choose_device
+    from rag_inspect.rerankers import RERANKERS
+    from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
+
+    reranker = CrossEncoderReranker(RERANKERS["mini"], model, tokenizer, choose_device())
+
+    def score(pairs: Sequence[Pair]) -> np.ndarray:
+        logits = np.empty(len(pairs))
+        for batch in reranker.score_pairs(pairs):
+            logits[list(batch)] = list(batch.values())
+        return logits
+
+    return score
+
+
+def _rival(name: str) -> tuple[Score, float]:
+    """(score, cosine weight) of FOLDER[:COSINE_WEIGHT]."""
+    from safetensors.torch import load_file
+
+    from rag_inspect.embedders import minilm_folder
+    from rag_inspect.rerankers.mini.train import first_state
+    from rag_inspect.rerankers.mini.weights import as_model
+
+    folder, _, weight = name.partition(":")
+    base = load_file(minilm_folder() / "model.safetensors")
+    model = as_model(first_state(Path(folder), base, 1.0), minilm_folder())
+    return _cross_encoder(*model), float(weight or 40)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

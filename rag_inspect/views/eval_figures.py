@@ -1,0 +1,185 @@
+"""Plotly figures of an evaluation's document: ceiling, frontier, gold flow, thresholds, and one run against another.
+
+Colours read on white and on near-black; every figure has its numbers in words beside it, in the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Document = Mapping[str, Any]
+
+INK, GRID = "#7d8797", "rgba(128,136,148,.25)"
+PARTS = {"achieved": "#2f9e5f", "recoverable": "#d9a441", "unreachable": "#8a94a3"}
+LINES = ("#3b82c4", "#c9772b", "#5f9e5f", "#9277b8", "#8a94a3")
+GOLD, OTHER = "#c98a1b", "#8a94a3"
+
+
+def ceiling_bar(document: Document) -> Figure:
+    """recall@top_n in three stacked parts, a bar a system."""
+    import plotly.graph_objects as go
+
+    bars = document["ceiling_bars"]
+    figure = go.Figure()
+    for name, colour in PARTS.items():
+        shares = [bar[name] for bar in bars]
+        figure.add_bar(
+            x=shares, y=[escape(bar["system"]) for bar in bars], orientation="h", name=name, marker_color=colour,
+            text=[f"{share:.0%}" if share >= 0.04 else "" for share in shares], textposition="inside",
+            hovertemplate=f"%{{y}}: {name} %{{x:.1%}}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(range=[0, 1], tickformat=".0%", title=bars[0]["metric"])
+    figure.update_yaxes(autorange="reversed")
+    return _dressed(figure, 110 + 44 * len(bars))
+
+
+def frontier(document: Document) -> Figure:
+    """The primary metric at every depth against measured latency (against depth, where none was measured)."""
+    import plotly.graph_objects as go
+
+    points, primary = document["frontier"], document["primary"]
+    timed = all(point["latency_ms"] is not None for point in points)
+    across = "latency_ms" if timed else "depth"
+    figure = go.Figure()
+    for number, key in enumerate(dict.fromkeys(point["system"] for point in points)):
+        own = [point for point in points if point["system"] == key]
+        values = [point["metrics"][primary] for point in own]
+        figure.add_scatter(
+            x=[point[across] for point in own], y=values, mode="lines+markers", name=escape(key),
+            line={"color": LINES[number % len(LINES)], "width": 2}, marker={"size": 7},
+            error_y={
+                "type": "data", "symmetric": False, "thickness": 0.7, "width": 0,
+                "array": [p["ci95"][1] - value for p, value in zip(own, values, strict=True)],
+                "arrayminus": [value - p["ci95"][0] for p, value in zip(own, values, strict=True)],
+            },
+            hovertext=[_point_words(point, primary) for point in own], hoverinfo="text",
+        )  # fmt: skip
+    cheapest = next(point for point in points if point["cheapest"])
+    figure.add_scatter(
+        x=[cheapest[across]], y=[cheapest["metrics"][primary]], mode="markers", name="cheapest within noise of the best",
+        marker={"size": 17, "symbol": "circle-open", "color": GOLD, "line": {"width": 3}},
+        hovertext=[_point_words(cheapest, primary)], hoverinfo="text",
+    )  # fmt: skip
+    figure.update_xaxes(
+        title="ms a query, measured" if timed else "depth (latency not measured)", rangemode="tozero"
+    )
+    figure.update_yaxes(title=primary)
+    return _dressed(figure, 420)
+
+
+def _point_words(point: Mapping[str, Any], primary: str) -> str:
+    cost = "latency unknown" if point["latency_ms"] is None else f"{point['latency_ms']:,.0f} ms"
+    bounds = f"[{point['ci95'][0]:.3f}, {point['ci95'][1]:.3f}]"
+    return f"{escape(point['system'])}, depth {point['depth']}<br>{primary} {point['metrics'][primary]:.3f} {bounds}<br>{cost}"
+
+
+def gold_flow(document: Document, key: str) -> Figure:
+    """Queries by the rank band of their best gold, before and after, as ribbons between two columns."""
+    import plotly.graph_objects as go
+
+    flow = document["gold_flow"][key]
+    bands, size = flow["bands"], len(flow["bands"])
+    cells = [(i, j, count) for i, row in enumerate(flow["counts"]) for j, count in enumerate(row) if count]
+    # Bands run from the best down: a ribbon to a lower index is gold that rose.
+    colours = [PARTS["achieved"] if j < i else "#c0504d" if j > i else OTHER for i, j, _ in cells]
+    figure = go.Figure(
+        go.Sankey(
+            arrangement="snap",
+            node={"label": [*(f"before: {band}" for band in bands), *(f"after: {band}" for band in bands)], "color": INK, "pad": 14, "thickness": 14},
+            link={
+                "source": [i for i, _, _ in cells], "target": [size + j for _, j, _ in cells], "value": [count for _, _, count in cells],
+                "color": [_faint(colour) for colour in colours],
+                "customdata": [f"{count} {'rose' if j < i else 'fell' if j > i else 'stayed'}: {bands[i]} → {bands[j]}" for i, j, count in cells],
+                "hovertemplate": "%{customdata}<extra></extra>",
+            },
+        )
+    )  # fmt: skip
+    return _dressed(figure, 380)
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},.5)"
+
+
+def thresholds(document: Document, key: str, cutoff: float | None = None) -> Figure:
+    """Histograms of gold and other candidates' logits, each as a share of its own; a line at the cutoff."""
+    import plotly.graph_objects as go
+
+    lab = document["thresholds"][key]
+    edges = lab["edges"]
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
+    figure = go.Figure()
+    for name, counts, total, colour in (
+        ("other candidates", lab["other"], lab["junk_total"], OTHER),
+        ("gold", lab["gold"], lab["gold_total"], GOLD),
+    ):
+        figure.add_bar(
+            x=middles, y=[count / max(total, 1) for count in counts], width=edges[1] - edges[0], name=f"{name} ({total:,})",
+            marker_color=colour, opacity=0.7, customdata=counts,
+            hovertemplate=f"{name}: %{{customdata}} at %{{x:.2f}}<extra></extra>",
+        )  # fmt: skip
+    if cutoff is not None:
+        figure.add_vline(
+            x=cutoff,
+            line={"color": INK, "width": 2, "dash": "dash"},
+            annotation_text=f"keep from {cutoff:.2f}",
+        )
+    figure.update_layout(barmode="overlay", bargap=0)
+    figure.update_xaxes(title=f"logit ({escape(key)})")
+    figure.update_yaxes(title="share of its own", tickformat=".0%")
+    return _dressed(figure, 360)
+
+
+def threshold_words(document: Document, key: str, step: int) -> str:
+    """What the cutoff at this step of the slider does, in a sentence."""
+    lab = document["thresholds"][key]
+    at = lab["steps"][max(0, min(step, len(lab["steps"]) - 1))]
+    return (
+        f"Keeping logits from {at['cutoff']:.2f}: {at['gold_lost']:,} of {lab['gold_total']:,} gold lost, {at['junk_dropped']:,} of "
+        f"{lab['junk_total']:,} others dropped, {at['queries_empty']:,} of {document['queries']:,} queries left empty."
+    )
+
+
+def comparison(compared: Mapping[str, Any]) -> Figure:
+    """`runs.compare_runs`: each metric's difference with its 95 % interval, 0 marked."""
+    import plotly.graph_objects as go
+
+    names = list(compared["metrics"])
+    deltas = [compared["metrics"][name]["delta"] for name in names]
+    bounds = [compared["metrics"][name]["ci95"] for name in names]
+    figure = go.Figure(
+        go.Scatter(
+            x=deltas, y=names, mode="markers", marker={"size": 9, "color": LINES[0]}, showlegend=False,
+            error_x={
+                "type": "data", "symmetric": False,
+                "array": [high - delta for (_, high), delta in zip(bounds, deltas, strict=True)],
+                "arrayminus": [delta - low for (low, _), delta in zip(bounds, deltas, strict=True)],
+            },
+            hovertext=[f"{n} {d:+.3f} [{low:+.3f}, {high:+.3f}]" for n, d, (low, high) in zip(names, deltas, bounds, strict=True)],
+            hoverinfo="text",
+        )
+    )  # fmt: skip
+    figure.add_vline(x=0, line={"color": INK, "dash": "dot"})
+    figure.update_xaxes(
+        title=f"{escape(compared['systems'][1])} minus {escape(compared['systems'][0])}, n={compared['queries']:,}"
+    )
+    figure.update_yaxes(autorange="reversed")
+    return _dressed(figure, 90 + 26 * len(names))
+
+
+def _dressed(figure: Figure, height: int) -> Figure:
+    figure.update_layout(
+        height=height, margin={"l": 64, "r": 16, "t": 28, "b": 48}, font={"color": INK, "family": "system-ui, sans-serif"},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", legend={"orientation": "h", "y": 1.12},
+    )  # fmt: skip
+    figure.update_xaxes(gridcolor=GRID, zeroline=False)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False)
+    return figure

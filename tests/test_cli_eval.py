@@ -1,0 +1,250 @@
+"""`eval` and `bench` as a shell sees them: with the real mini, on a corpus of twelve passages."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rag_inspect.__main__ import main
+from rag_inspect.assessment import Evaluation
+from rag_inspect.errors import CorpusError, InputError, ModelError
+from rag_inspect.jobs import Turn
+from rag_inspect.loading import Stage
+from rag_inspect.settings import Settings
+from rag_inspect.workbench import Workbench
+
+FACTS = {
+    "goldfish": (
+        "How long does a goldfish live?",
+        "With clean water these fish reach ten to fifteen years, some thirty.",
+    ),
+    "ferry": (
+        "How often does the island ferry leave?",
+        "The ferry to the island leaves every forty minutes from the eastern pier.",
+    ),
+    "bread": (
+        "Why does dough rise?",
+        "Yeast eats sugar and gives off gas, which swells the dough before it is baked.",
+    ),
+    "tower": (
+        "How tall is the radio tower?",
+        "The mast on the hill measures two hundred and ten metres to its tip.",
+    ),
+    "tea": (
+        "How hot should water for green tea be?",
+        "Pour it at seventy to eighty degrees, or the leaves turn bitter.",
+    ),
+    "tax": ("When are tax returns due?", "Returns must reach the office by the last day of July."),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cli") / "facts"
+    (root / "qrels").mkdir(parents=True)
+    rows = [{"_id": key, "title": "", "text": text} for key, (_, text) in FACTS.items()]
+    rows += [
+        {
+            "_id": f"{key}-price",
+            "title": "",
+            "text": f"The price of anything to do with {key} went up last year.",
+        }
+        for key in FACTS
+    ]
+    (root / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (root / "queries.jsonl").write_text(
+        "".join(json.dumps({"_id": f"q-{key}", "text": asked}) + "\n" for key, (asked, _) in FACTS.items())
+    )
+    judged = "".join(f"q-{key}\t{key}\t1\n" for key in FACTS)
+    (root / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        for name, value in {
+            "RAG_INSPECT_HOME": str(home),
+            "HF_HUB_OFFLINE": "1",
+            "RAG_INSPECT_DEVICE": "cpu",
+        }.items():
+            patch.setenv(name, value)
+        yield home
+
+
+def test_eval_prints_one_document_writes_every_file_and_keeps_the_run(folder, tmp_path, capsys, home):
+    out = tmp_path / "out"
+    assert (
+        main(
+            [
+                "eval",
+                "--corpus",
+                str(folder),
+                "--reranker",
+                "mini",
+                "--top-k",
+                "6",
+                "--cutoffs",
+                "1,3",
+                "--out",
+                str(out),
+                "--json",
+            ]
+        )
+        == 0
+    )
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert [system["key"] for system in document["systems"]] == ["minilm", "mini"] and document[
+        "queries"
+    ] == 6
+    assert {"recall@5", "mrr@5", "ndcg@10", "hit@1", "recall@3", "precision@1"} <= set(
+        document["systems"][1]["metrics"]
+    )
+    assert (
+        "ceiling" in document
+        and "recall@6" in document["ceiling"]
+        and sum(document["verdicts"].values()) == 6
+    )
+    assert document["systems"][1]["latency_ms"]["p50"] > document["systems"][0]["latency_ms"]["p50"] > 0
+    names = {
+        "run.minilm.trec",
+        "run.mini.trec",
+        "qrels.trec",
+        "per_query.csv",
+        "metrics.json",
+        "report.html",
+        "replay.json",
+    }
+    assert {path.name for path in out.iterdir()} == names
+    assert (home / "runs" / f"{document['run_id']}.json").exists()
+    assert "7 files in" in captured.err
+
+
+def test_eval_on_a_terminal_says_what_to_do(folder, capsys):
+    assert main(["eval", "--corpus", str(folder), "--reranker", "mini", "--top-k", "6"]) == 0
+    printed = capsys.readouterr().out
+    assert "12 passages: under 200 a reranker seldom pays" in " ".join(printed.split())
+    assert "verdicts: rescued" in printed and "mini" in printed
+
+
+def test_fail_under_fails_with_a_clear_line_and_still_prints(folder, capsys):
+    arguments = ["eval", "--corpus", str(folder), "--reranker", "mini", "--top-k", "6", "--json"]
+    assert main([*arguments, "--fail-under", "mrr@5=0", "--fail-under", "precision@7=0.01"]) == 0
+    assert "precision@7" in json.loads(capsys.readouterr().out)["systems"][1]["metrics"]
+    assert main([*arguments, "--fail-under", "precision@7=0.99"]) == 1
+    captured = capsys.readouterr()
+    assert (
+        "precision@7 of mini is 0." in captured.err
+        and "below 0.99 (--fail-under, facts, n=6)" in captured.err
+    )
+    assert json.loads(captured.out)["queries"] == 6
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--split", "dev"], 'no split "dev"; there are test'),
+        (["--reranker", "none"], 'no reranker "none"; there are mini'),
+        (["--top-k", "0"], "top_k is 0"),
+        (["--top-k", "3", "--top-n", "5"], "top_n 5 is more than top_k 3"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_in_one_line(folder, capsys, more, words):
+    assert main(["eval", "--corpus", str(folder), *more]) == 1
+    captured = capsys.readouterr()
+    assert words in captured.err and captured.err.count("\n") == 1 and not captured.out
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--cutoffs", "0"], "whole numbers from 1"),
+        (["--fail-under", "mrr@5"], "is no limit"),
+        (["--fail-under", "map@5=1"], "no metric"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_a_wrong_usage(folder, capsys, more, words):
+    with pytest.raises(SystemExit) as caught:
+        main(["eval", "--corpus", str(folder), *more])
+    captured = capsys.readouterr()
+    assert caught.value.code == 2 and words in " ".join(captured.err.split()) and not captured.out
+
+
+def test_a_corpus_without_qrels_is_refused(folder, tmp_path, capsys):
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "corpus.jsonl").write_text('{"_id": "a", "text": "alone"}\n')
+    assert main(["eval", "--corpus", str(tmp_path / "bare")]) == 1
+    assert "has no qrels" in capsys.readouterr().err
+
+
+def test_the_same_evaluation_twice_gives_the_same_numbers_and_reads_nothing(folder, capsys):
+    documents = []
+    for _ in range(2):
+        main(["eval", "--corpus", str(folder), "--reranker", "mini", "--top-k", "6", "--json"])
+        documents.append(json.loads(capsys.readouterr().out))
+    assert documents[1]["scored_pairs"] == 0 and documents[1]["cached_pairs"] == 36
+    assert documents[0]["systems"][1]["metrics"] == documents[1]["systems"][1]["metrics"]
+    assert documents[0]["per_query"] == documents[1]["per_query"]
+
+
+def test_a_second_evaluation_waits_its_turn_and_can_be_stopped_while_it_does(folder, home):
+    bench = Workbench(Settings.from_env())
+    turn = Turn(home, "something long")
+    assert turn.take()
+    job = bench.start_evaluation(str(folder), ["mini"], top_k=6)
+    try:
+        assert any("queued" in str(moment) for moment, _ in zip(job.watch(0.05), range(100), strict=False))
+        assert isinstance(job.moment, Stage) and not job.over
+        turn.free()
+        end = job.value()
+    finally:
+        turn.free()
+    assert isinstance(end, Evaluation) and len(job.rows) == 6 and bench.jobs.get(job.job_id) is job
+
+
+def test_a_full_disk_costs_the_saving_and_not_the_result(folder, monkeypatch):
+    bench = Workbench(Settings.from_env())
+    monkeypatch.setattr("rag_inspect.runs.write", _full)
+    *_, end = bench.evaluate(str(folder), ["mini"], top_k=6)
+    assert isinstance(end, Evaluation) and end.run_id == ""
+    assert any("was not kept: the disk is full" in note for note in end.document["notes"])
+
+
+def _full(path, text):
+    raise CorpusError("the disk is full")
+
+
+def test_what_is_wrong_is_known_before_a_model_is_loaded(folder):
+    bench = Workbench(Settings.from_env())
+    with pytest.raises(ModelError, match='no embedder "none"'):
+        next(bench.evaluate(str(folder), ["mini"], "none"))
+    with pytest.raises(InputError, match="cutoffs"):
+        next(bench.evaluate(str(folder), ["mini"], cutoffs=[0]))
+    assert not bench._loads._loads
+
+
+def test_serve_refuses_a_broken_replay_before_it_opens_anything(tmp_path, capsys):
+    (tmp_path / "replay.json").write_text("{}")
+    assert main(["serve", "--replay", str(tmp_path / "replay.json")]) == 1
+    assert 'has no "kind"' in capsys.readouterr().err
+
+
+def test_bench_measures_what_is_here_and_names_what_is_not(capsys, monkeypatch):
+    monkeypatch.setattr("rag_inspect.cost.DEPTHS", (2, 4))
+    monkeypatch.setattr("rag_inspect.cost.SECONDS", 0.1)
+    assert main(["bench", "--reranker", "mini", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    [mini] = document["rerankers"]
+    assert [row["depth"] for row in mini["depths"]] == [2, 4] and all(
+        row["p50_ms"] > 0 for row in mini["depths"]
+    )
+    assert document["machine"]["device"] == "cpu" and document["first_stage"]["p50_ms"] > 0
+    assert {row["key"] for row in document["left_out"]} == {"base", "large", "v2-m3"}
+
+
+def test_the_commands_help_loads_no_torch_and_no_scipy():
+    code = "import sys; from rag_inspect.__main__ import parser; parser(); sys.exit(bool({'torch', 'scipy', 'plotly', 'chromadb'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)

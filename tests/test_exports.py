@@ -1,0 +1,325 @@
+"""What leaves the house reads back the same, and what comes in from outside is checked."""
+
+import copy
+import csv
+import dataclasses
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import pytrec_eval
+
+from rag_inspect import runs
+from rag_inspect.assessment import assess
+from rag_inspect.errors import InputError, RagInspectError
+from rag_inspect.evaluation import evaluate, stamped
+from rag_inspect.exports import (
+    export_files,
+    per_query_csv,
+    read_replay,
+    to_replay,
+    trec_qrels,
+    trec_run,
+    write,
+    write_all,
+)
+from rag_inspect.types import Query
+from rag_inspect.views.report import report_html
+from tests.evaluating import ExactRetriever, ScriptedReranker, knows, make_corpus
+
+
+def outcome_of(corpus, *rerankers, **options):
+    *_, end = evaluate(corpus, ExactRetriever(corpus), rerankers or [ScriptedReranker()], **options)
+    return stamped(end, corpus)
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    return outcome_of(
+        make_corpus(30), ScriptedReranker(), ScriptedReranker(lambda q, p: 1.0, key="flat"), top_k=15
+    )
+
+
+@pytest.fixture(scope="module")
+def replay(outcome):
+    return to_replay(outcome)
+
+
+def test_trec_eval_finds_our_numbers_in_our_run_ties_and_all(outcome):
+    document = assess(outcome)
+    qrels: dict[str, dict[str, int]] = {}
+    for line in trec_qrels(outcome):
+        qid, _, pid, grade = line.split()
+        qrels.setdefault(qid, {})[pid] = int(grade)
+    for system in document["systems"]:
+        run: dict[str, dict[str, float]] = {}
+        for line in trec_run(outcome, system["key"]):
+            qid, _, pid, _, score, tag = line.split()
+            run.setdefault(qid, {})[pid] = float(np.float32(score))
+            assert tag == system["key"]
+        found = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "recall.5", "success.1"}).evaluate(run)
+        for theirs, ours in (("ndcg_cut_10", "ndcg@10"), ("recall_5", "recall@5"), ("success_1", "hit@1")):
+            assert np.mean([row[theirs] for row in found.values()]) == pytest.approx(
+                system["metrics"][ours]["value"]
+            )
+
+
+def test_white_space_in_an_id_does_not_break_a_trec_line():
+    corpus = make_corpus(1)
+    odd = dataclasses.replace(
+        corpus, queries=(Query("a b\n%", corpus.queries[0].text),), splits={"test": {"a b\n%": {"p000": 1}}}
+    )
+    line = next(trec_run(outcome_of(odd), "bag"))
+    assert len(line.split()) == 6 and line.startswith("a%20b%0A%25 Q0 ")
+
+
+def test_the_csv_has_every_query_and_no_formula(outcome):
+    document = copy.deepcopy(assess(outcome))
+    document["per_query"][0]["query"] = '=HYPERLINK("http://x","y")'
+    rows = list(csv.DictReader(io.StringIO(per_query_csv(document))))
+    assert len(rows) == 30 and rows[0]["query"].startswith("'=HYPERLINK")
+    mean = np.mean([float(row["mrr@5 fixed"]) for row in rows])
+    assert mean == pytest.approx(document["systems"][1]["metrics"]["mrr@5"]["value"], abs=1e-6)
+
+
+def test_a_replay_brings_every_number_back(outcome, tmp_path):
+    files = {path.name: path for path in write_all(tmp_path / "out", outcome, assess(outcome), report_html)}
+    assert set(files) == {
+        "run.bag.trec",
+        "run.fixed.trec",
+        "run.flat.trec",
+        "qrels.trec",
+        "per_query.csv",
+        "metrics.json",
+        "report.html",
+        "replay.json",
+    }
+    again = read_replay(files["replay.json"])
+    ours, theirs = assess(outcome), assess(again)
+    ours["latency"] = theirs["latency"] = None
+    for point, other in zip(ours.pop("frontier"), theirs.pop("frontier"), strict=True):
+        assert point["latency_ms"] == pytest.approx(other["latency_ms"], abs=1e-3)
+    assert {k: v for k, v in ours.items() if k != "advice"} == {
+        k: v for k, v in theirs.items() if k != "advice"
+    }
+    assert again.passages == outcome.passages and len(again.passages) > 5
+    assert not list((tmp_path / "out").glob(".*"))
+    assert "per_query" not in json.loads(files["metrics.json"].read_text())
+
+
+def test_files_are_the_same_bytes_each_time(outcome):
+    first, second = (dict(export_files(outcome, assess(outcome), report_html)) for _ in range(2))
+    assert first == second
+
+
+BROKEN = {
+    "kind": ("kind", "other"),
+    "version": ("version", 99),
+    "corpus is a path": ("corpus.name", "../../etc/passwd"),
+    "corpus is a windows path": ("corpus.name", "C:\\x"),
+    "fingerprint": ("corpus.fingerprint", "zz"),
+    "language": ("corpus.language_source", "guess"),
+    "top_k": ("settings.top_k", 10**9),
+    "top_k is a float": ("settings.top_k", 15.0),
+    "top_k is true": ("settings.top_k", True),
+    "top_n": ("settings.top_n", 16),
+    "cutoffs": ("settings.cutoffs", []),
+    "cutoffs are words": ("settings.cutoffs", ["1"]),
+    "no rerankers": ("rerankers", []),
+    "key is a path": ("rerankers.0.key", "../x"),
+    "keys clash": ("rerankers.0.key", "bag"),
+    "ids repeat": ("passage_ids.0", "p001"),
+    "ids are numbers": ("passage_ids.0", 5),
+    "id is half a pair": ("passage_ids.0", "\ud800"),
+    "no queries": ("queries", []),
+    "queries are an object": ("queries", {}),
+    "candidate out of range": ("queries.0.candidates.0", 10_000),
+    "candidate negative": ("queries.0.candidates.0", -1),
+    "candidate twice": ("queries.0.candidates.0", None),
+    "too deep": ("queries.0.candidates", list(range(16))),
+    "cosine missing": ("queries.0.cosines", [0.5]),
+    "logit is a word": ("queries.0.logits.fixed.0", "1"),
+    "logit is null": ("queries.0.logits.fixed.0", None),
+    "logit is huge": ("queries.0.logits.fixed.0", 1e300),
+    "logits of another": ("queries.0.logits", {"other": []}),
+    "grade": ("queries.0.qrels", {"p000": 10**30}),
+    "no gold": ("queries.0.qrels", {"p000": 0}),
+    "query id repeats": ("queries.0.query_id", "q001"),
+    "query text": ("queries.0.text", ""),
+    "latency": ("latency.fixed.p50", -5),
+    "latency source": ("latency.fixed.source", "magic"),
+    "notes": ("notes", ["x" * 100_000]),
+    "versions": ("versions", {"a": 1}),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_or_hostile_replay_is_refused_in_one_line(replay, case):
+    way, value = BROKEN[case]
+    document = json.loads(json.dumps(replay))
+    *parents, last = way.split(".")
+    node = document
+    for name in parents:
+        node = node[int(name) if isinstance(node, list) else name]
+    if case == "candidate twice":
+        value = document["queries"][0]["candidates"][1]
+    if isinstance(node, list):
+        last = int(last)
+        if case == "ids repeat":
+            value = document["passage_ids"][1]
+    node[last] = value
+    with pytest.raises(InputError) as caught:
+        read_replay(json.dumps(document).encode())
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "kind",
+        "corpus",
+        "split",
+        "embedder",
+        "queries",
+        "settings",
+        "passage_ids",
+        "latency",
+        "passages",
+        "counts",
+    ],
+)
+def test_a_replay_without_a_part_is_refused(replay, way):
+    with pytest.raises(InputError, match=f'has no "{way}"'):
+        read_replay(json.dumps({key: part for key, part in replay.items() if key != way}).encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{",
+        b"\xff\xfe",
+        b'{"kind": NaN}',
+        b"[" * 100_000,
+        b"1" * 10_000,
+        b'{"kind": 1e999}',
+        b"PK\x03\x04",
+    ],
+)
+def test_what_is_no_replay_at_all_is_refused(text):
+    with pytest.raises(InputError):
+        read_replay(text)
+
+
+def test_a_replay_that_is_too_large_or_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("rag_inspect.replay.MAX_BYTES", 10)
+    with pytest.raises(InputError, match="has more than"):
+        read_replay(b"x" * 11)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_replay(tmp_path / "none.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_replay(tmp_path)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_says_why(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.txt", "old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(RagInspectError, match=r"a\.txt cannot be written .No space left on device"):
+        write(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_report_opens_alone_and_runs_nothing_that_a_corpus_says():
+    corpus = make_corpus(12)
+    hostile = tuple(
+        dataclasses.replace(q, text=f"{q.text} <script>alert(1)</script><img src=x onerror=alert(1)>")
+        for q in corpus.queries
+    )
+    card = dataclasses.replace(corpus.card, name='"><script>alert(2)</script>')
+    document = assess(outcome_of(dataclasses.replace(corpus, queries=hostile, card=card)))
+    page = report_html(document)
+    assert "<script" not in page and "<img" not in page and "default-src 'none'" in page
+    assert not re.search(r"""(src|href)=|url\(|@import""", page.replace("&lt;img src=x", ""))
+    for part in (
+        "Ceiling",
+        "Depth and latency",
+        "Verdicts",
+        "Where the gold went",
+        "Cutoffs",
+        "Queries",
+        "@media print",
+    ):
+        assert part in page
+    assert len(page) < 200_000
+
+
+def test_the_report_of_many_queries_stays_small():
+    document = assess(outcome_of(make_corpus(20)))
+    document["per_query"] = document["per_query"] * 2000
+    assert len(report_html(document).encode()) < 6_000_000
+
+
+def test_runs_are_saved_listed_loaded_and_compared(tmp_path, outcome):
+    corpus = make_corpus(30)
+    better = outcome_of(corpus, ScriptedReranker(knows(corpus)), top_k=15)
+    ids = []
+    for one, created in ((outcome, "2026-01-01T00:00:00+00:00"), (better, "2026-01-02T00:00:00+00:00")):
+        one = dataclasses.replace(one, created=created)
+        ids.append(runs.new_run_id(created))
+        runs.save_run(tmp_path, ids[-1], one, assess(one))
+    (tmp_path / "20260103-000000-abcdef.json").write_text("junk")
+    (tmp_path / "notes.json").write_text("{}")
+    listed = runs.list_runs(tmp_path)
+    assert [run["run_id"] for run in listed] == ids[::-1]
+    assert listed[0]["corpus"] == "animals" and "mrr@5" in listed[0]["systems"][1]["metrics"]
+    (_, before), (again, after) = (runs.load_run(tmp_path, run_id) for run_id in ids)
+    assert np.array_equal(again.logits["fixed"], better.logits["fixed"])
+    found = runs.compare_runs(before, after)
+    assert found["queries"] == 30 and found["only_in_one"] == 0
+    assert found["metrics"]["mrr@5"]["delta"] > 0 and found["metrics"]["mrr@5"]["ci95"][0] > 0
+    verdicts = [
+        {row["query_id"]: row["verdict"] for row in document["per_query"]} for document in (before, after)
+    ]
+    assert {row["query_id"] for row in found["changed"]} == {
+        q for q in verdicts[0] if verdicts[0][q] != verdicts[1][q]
+    }
+    assert runs.compare_runs(after, after)["changed"] == []
+    for wrong in ("none", "../20260101-000000-abcdef", "20260103-000000-abcdef"):
+        with pytest.raises(InputError):
+            runs.load_run(tmp_path, wrong)
+
+
+def test_runs_without_a_shared_query_are_not_compared(outcome):
+    other = assess(outcome_of(make_corpus(5, seed=9)))
+    with pytest.raises(InputError, match="share no query"):
+        runs.compare_runs(
+            assess(outcome), other | {"per_query": [row | {"query_id": "x"} for row in other["per_query"]]}
+        )
+
+
+def test_figures_are_drawn_from_the_document_alone(outcome):
+    from rag_inspect.views import eval_figures
+
+    document = json.loads(json.dumps(assess(outcome)))
+    compared = runs.compare_runs(document, document, "fixed", "flat")
+    figures = [
+        eval_figures.ceiling_bar(document), eval_figures.frontier(document), eval_figures.gold_flow(document, "fixed"),
+        eval_figures.thresholds(document, "fixed", 1.0), eval_figures.comparison(compared),
+    ]  # fmt: skip
+    for figure in figures:
+        assert figure.to_json() and figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
+    for bar, parts in zip(
+        document["ceiling_bars"], zip(*(trace.x for trace in figures[0].data), strict=True), strict=True
+    ):
+        assert sum(parts) == pytest.approx(1) and bar["achieved"] == parts[0]
+    assert sum(figures[2].data[0].link.value) == 30
+    assert "of 30 queries left empty" in eval_figures.threshold_words(document, "fixed", 20)
+    untimed = copy.deepcopy(document)
+    for point in untimed["frontier"]:
+        point["latency_ms"] = None
+    assert "not measured" in eval_figures.frontier(untimed).layout.xaxis.title.text
+    assert "not measured" in report_html(untimed)
