@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from rag_inspect import __version__, cli_eval
@@ -23,18 +25,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_CONTROL_CODES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 fine, 1 a RagInspectError (one line on stderr), 2 a wrong usage, 130 interrupted."""
     options = parser().parse_args(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no arrows gets question marks
     try:
         options.run(Workbench(Settings.from_env()), options)
+        sys.stdout.flush()
     except RagInspectError as error:
         print(f"rag-inspect: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of a pipe has seen enough, and of what is still buffered too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -188,7 +196,8 @@ def _models(bench: Workbench, options: argparse.Namespace) -> None:
 
 
 def _print_json(document: Any) -> None:
-    print(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
+    ascii_only = (sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"}
+    print(json.dumps(document, ensure_ascii=ascii_only, indent=2, allow_nan=False))
 
 
 def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
@@ -200,9 +209,8 @@ def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> 
         numeric = bool(rows) and isinstance(rows[0][column], int) and not isinstance(rows[0][column], bool)
         table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(
-            *(Text(_cell(row[column])) for column in columns)
-        )  # Text: no markup in what others wrote
+        # Text: no markup in what others wrote, and no terminal's control codes either
+        table.add_row(*(Text(_cell(row[column]).translate(_CONTROL_CODES)) for column in columns))
     _console().print(table)
 
 

@@ -33,11 +33,13 @@ def evaluate(
     top_n: int = 5,
     cutoffs: tuple[int, ...] = (1, 5, 10),
     stopped: Callable[[], bool] = lambda: False,
+    time_cached: bool = True,
 ) -> Iterator[EvalProgress | Outcome]:
     """Progress after every batch of logits, and the Outcome at the end; without one where `stopped` said so.
 
     Memory grows by a few hundred bytes a query. Raises CorpusError, InputError, RetrievalError or RerankError;
-    whatever was scored by then is in the cache.
+    whatever was scored by then is in the cache. A reranker whose scores all came from the cache is timed on a few
+    queries, unless `time_cached` is False: then its latency is unknown.
     """
     check_depths(top_k, top_n)
     chosen = eval_set(corpus, split)
@@ -47,7 +49,7 @@ def evaluate(
         if stopped():
             yield work.progress(stopped=True)
             return
-    latency = work.latencies(stopped)
+    latency = work.latencies(stopped, time_cached)
     spoken, source = languages(corpus)
     yield Outcome(
         corpus.name,

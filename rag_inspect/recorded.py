@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from rag_inspect.errors import RagInspectError
 from rag_inspect.pipeline import finish
 from rag_inspect.types import Corpus, ModelSpec, Ranking, Reading, Search
 
@@ -23,9 +23,12 @@ def read_record(corpus: Corpus, query: str, models: Mapping[str, ModelSpec]) -> 
     path = corpus.path / FILE
     if not path.exists():
         return None
-    for document in json.loads(path.read_text(encoding="utf-8")):
-        if document["query"] == query.strip() and _still_true(document, corpus, models):
-            return from_json(document, corpus, models)
+    try:
+        for document in json.loads(path.read_text(encoding="utf-8")):
+            if document["query"] == query.strip() and _still_true(document, corpus, models):
+                return from_json(document, corpus, models)
+    except (OSError, ValueError, KeyError, TypeError, RagInspectError):
+        return None  # of another version, or broken: a live search does as well
     return None
 
 
@@ -59,18 +62,22 @@ def _still_true(document: Mapping[str, Any], corpus: Corpus, models: Mapping[str
         models[document[kind]["key"]].revision == document[kind]["revision"]
         for kind in ("embedder", "reranker")
     )
-    return pinned and all(hit["passage_id"] in corpus.passage_by_id for hit in document["candidates"])
+    return pinned and document["fingerprint"] == corpus.fingerprint
 
 
-def record(folder: Path, searches: list[Search]) -> None:
-    """Write these finished searches as the folder's record; what they took is no part of it."""
+def record(corpus: Corpus, searches: list[Search]) -> None:
+    """Write these finished searches as the corpus's record; what they took is no part of it."""
     documents = [
-        replace(search, timings_ms={}, scored_pairs=0, cached_pairs=0).to_json() for search in searches
+        {
+            "fingerprint": corpus.fingerprint,
+            **replace(search, timings_ms={}, scored_pairs=0, cached_pairs=0).to_json(),
+        }
+        for search in searches
     ]
     text = json.dumps(documents, ensure_ascii=False, indent=1)
-    temporary = folder / f"{FILE}.new"
+    temporary = corpus.path / f"{FILE}.new"
     temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(folder / FILE)
+    temporary.replace(corpus.path / FILE)
 
 
 def main() -> None:
@@ -89,7 +96,7 @@ def main() -> None:
             assert isinstance(end, Search)
             searches.append(end)
             print(f"{name} {query_id}: {end.summary}")
-        record(path, searches)
+        record(corpus, searches)
 
 
 if __name__ == "__main__":

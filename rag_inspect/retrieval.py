@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BATCH = 32  # passages embedded and stored at a time: what a kill costs
 MAX_TOP_K = 200
+TIES = 50  # fetched beyond top_k: Chroma may cut equal cosines anywhere, we cut them in the corpus's order
 PROBE_SECONDS = 5.0  # how long a Chroma server may take to say that it is there
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -139,17 +140,18 @@ class ChromaRetriever:
 
         The passages carry the vectors the index holds. Equal cosines keep the corpus's order.
         """
-        top_k = min(top_k, len(self.corpus.passages))
         found = self._collection.query(
-            query_embeddings=vectors, n_results=top_k, include=["distances", "embeddings"]
+            query_embeddings=vectors,
+            n_results=min(top_k + TIES, len(self.corpus.passages)),
+            include=["distances", "embeddings"],
         )
         rows = zip(found["ids"], found["distances"], found["embeddings"], strict=True)
-        return [self._candidates(ids, distances, stored) for ids, distances, stored in rows]
+        return [self._candidates(*row, top_k) for row in rows]
 
     def _candidates(
-        self, ids: Sequence[str], distances: Sequence[float], stored: Sequence[Sequence[float]]
+        self, ids: Sequence[str], distances: Sequence[float], stored: Sequence[Sequence[float]], top_k: int
     ) -> tuple[Ranking, list[Passage]]:
-        order = sorted(range(len(ids)), key=lambda at: (distances[at], self._position[ids[at]]))
+        order = sorted(range(len(ids)), key=lambda at: (distances[at], self._position[ids[at]]))[:top_k]
         ranking = Ranking.of([(ids[at], 1.0 - distances[at]) for at in order])
         return ranking, [self._with_vector(ids[at], stored[at]) for at in order]
 

@@ -68,16 +68,17 @@ class ScoreCache:
     def _open(self) -> sqlite3.Connection:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            return _connect(str(self.path))
-        except sqlite3.OperationalError as error:  # not ours to write, locked or full
+            try:
+                return _connect(str(self.path))
+            except sqlite3.OperationalError:  # not ours to write, locked or full
+                raise
+            except sqlite3.DatabaseError as error:  # not a database
+                self._tell(error)
+                self.path.replace(self.path.with_suffix(".broken"))
+                return _connect(str(self.path))
+        except (sqlite3.Error, OSError) as error:
             self._tell(error)
-        except sqlite3.DatabaseError as error:  # not a database
-            self._tell(error)
-            self.path.replace(self.path.with_suffix(".broken"))
-            return _connect(str(self.path))
-        except OSError as error:
-            self._tell(error)
-        return _connect(":memory:")
+            return _connect(":memory:")
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 
 from rag_inspect import pipeline, runs
 from rag_inspect.assessment import Evaluation, assess
-from rag_inspect.corpora import list_corpora, read_corpus
+from rag_inspect.corpora import find_corpus, list_corpora, read_folder
 from rag_inspect.embedders import EMBEDDERS, load_embedder
 from rag_inspect.errors import ModelError, RagInspectError
 from rag_inspect.eval_set import eval_set
@@ -38,8 +37,7 @@ class Workbench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._loads = Loads()
-        self._corpora: dict[Path, tuple[tuple[int, ...], Corpus]] = {}
-        self._lock = threading.Lock()
+        self._corpora = Loads()
         self._warm_up: Load[None] | None = None
         self.jobs = Jobs()
         self.replay: Outcome | None = (
@@ -69,17 +67,10 @@ class Workbench:
 
     def corpus(self, name: str) -> Corpus:
         """The corpus as its files are now; read again only when one of them has changed."""
-        path = self.corpora().get(name)
-        if path is None:
-            return read_corpus(name, self.settings)
-        stamp = tuple(p.stat().st_mtime_ns for p in sorted(path.rglob("*")) if p.is_file())
-        with self._lock:
-            kept = self._corpora.get(path)
-        if kept is None or kept[0] != stamp:
-            kept = (stamp, read_corpus(name, self.settings))
-            with self._lock:
-                self._corpora[path] = kept
-        return kept[1]
+        path = find_corpus(name, self.settings)
+        files = sorted(p for p in (*path.glob("*"), *path.glob("qrels/*")) if p.is_file())
+        stamp = tuple((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in files)
+        return self._corpora.get((path, stamp), lambda _: read_folder(path), f"reading {name}").value()
 
     def recorded(self, corpus: Corpus, query: str) -> Search | None:
         """The search of this query that was recorded with the models as they are now, if there is one."""
@@ -113,9 +104,8 @@ class Workbench:
             retriever.index(on_progress)
             return retriever
 
-        return self._loads.get(
-            ("index", corpus.fingerprint, corpus.path, embedder), make, f"indexing {corpus.name}"
-        )
+        # By the corpus itself: one whose judgements alone have changed is another one over the same vectors.
+        return self._loads.get(("index", corpus, embedder), make, f"indexing {corpus.name}")
 
     def prepare(self, corpus: Corpus, embedder: str, reranker: str) -> Iterator[Stage]:
         """Stages until both models and the index are there; raises what went wrong with any of them."""
@@ -170,7 +160,7 @@ class Workbench:
     def _check_models(self, embedder: str, rerankers: Sequence[str]) -> None:
         asked = [(embedder, EMBEDDERS, "embedder"), *((key, RERANKERS, "reranker") for key in rerankers)]
         for key, table, kind in asked:
-            if key not in table:
+            if str(key) not in table:
                 raise ModelError(f'no {kind} "{str(key)[:80]}"; there are {", ".join(table)}')
 
     @property

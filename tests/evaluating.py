@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rag_inspect.evaluation import evaluate
+from rag_inspect.outcome import Outcome
 from rag_inspect.types import Corpus, CorpusCard, ModelSpec, Passage, Query, Ranking, Reading
 
 
@@ -131,3 +133,9 @@ def knows(corpus):
     return lambda query, passage: (
         5.0 if passage.passage_id in gold[query] else -float(len(passage.passage_id))
     )
+
+
+def evaluated(corpus, *rerankers, cache=None, **options):
+    *_, end = evaluate(corpus, ExactRetriever(corpus), rerankers or (ScriptedReranker(),), cache, **options)
+    assert isinstance(end, Outcome)
+    return end

@@ -62,11 +62,12 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory):
+def home(tmp_path_factory, folder):
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("home")
         for name, value in {
             "RAG_INSPECT_HOME": str(home),
+            "RAG_INSPECT_CORPORA_DIR": str(folder.parent),
             "HF_HUB_OFFLINE": "1",
             "RAG_INSPECT_DEVICE": "cpu",
         }.items():

@@ -86,13 +86,15 @@ def gold_flow(document: Document, key: str) -> Figure:
 
     flow = document["gold_flow"][key]
     bands, size = flow["bands"], len(flow["bands"])
+    names = [*bands[:-1], "not found"]
     cells = [(i, j, count) for i, row in enumerate(flow["counts"]) for j, count in enumerate(row) if count]
     # Bands run from the best down: a ribbon to a lower index is gold that rose.
     colours = [PARTS["achieved"] if j < i else "#c0504d" if j > i else OTHER for i, j, _ in cells]
     figure = go.Figure(
         go.Sankey(
             arrangement="snap",
-            node={"label": [*(f"before: {band}" for band in bands), *(f"after: {band}" for band in bands)], "color": INK, "pad": 14, "thickness": 14},
+            textfont={"color": INK, "shadow": "none", "size": 13},
+            node={"label": [*(f"was {band}" for band in names), *(f"now {band}" for band in names)], "color": INK, "pad": 14, "thickness": 14},
             link={
                 "source": [i for i, _, _ in cells], "target": [size + j for _, j, _ in cells], "value": [count for _, _, count in cells],
                 "color": [_faint(colour) for colour in colours],

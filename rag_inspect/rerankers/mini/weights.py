@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 FORMAT = "rag-inspect mini 1"
 FROZEN = "bert.embeddings."
 BESIDE = "beside."
-BUDGET = 9_000_000
-"""Bytes for the singular components: with the rest the file stays below 9.2 MB."""
+BUDGET = 5_400_000
+"""Bytes for the singular components: 5.6 MB with the rest. Twice as many change the order no less (MODEL_CARD.md)."""
 
 State = Mapping[str, "Tensor"]
 

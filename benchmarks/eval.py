@@ -1,0 +1,160 @@
+"""A whole evaluation beside the plain loop: for each query `CrossEncoder.rank` with its defaults, taking turns.
+
+    python -m benchmarks.eval [--corpus NAME|FOLDER] [--queries 60] [--top-k 20] [--block 20] [--model mini|FOLDER]
+
+Both get the same model (mini without its prior, or a cross-encoder's folder), the same candidates and query vectors
+that are remembered already. Then the evaluation runs again from its score cache; and peak memory is shown after a
+quarter of the queries and after all, for it should not grow with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sentence_transformers import CrossEncoder
+
+from rag_inspect.assessment import assess
+from rag_inspect.eval_set import eval_set
+from rag_inspect.evaluation import evaluate
+from rag_inspect.metrics import HEADLINE, parse
+from rag_inspect.outcome import Outcome
+from rag_inspect.rerankers import RERANKERS
+from rag_inspect.rerankers import mini as built_in
+from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
+from rag_inspect.retrieval import ChromaRetriever
+from rag_inspect.score_cache import ScoreCache
+from rag_inspect.settings import Settings
+from rag_inspect.types import Corpus, Query
+from rag_inspect.workbench import DEFAULT_CORPUS, Workbench
+
+
+def main() -> None:
+    """Read the options, take turns block by block, print the ratios."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--corpus", default=DEFAULT_CORPUS, help=f"a corpus with qrels (default {DEFAULT_CORPUS})"
+    )
+    parser.add_argument("--queries", type=int, default=60, help="how many of its queries (default 60)")
+    parser.add_argument("--top-k", type=int, default=20, help="candidates a query (default 20)")
+    parser.add_argument(
+        "--block", type=int, default=20, help="queries before the other has its turn (default 20)"
+    )
+    parser.add_argument(
+        "--model", default="mini", help="mini, or the folder of a cross-encoder (default mini)"
+    )
+    options = parser.parse_args()
+    bench = Workbench(Settings.from_env())
+    corpus = bench.corpus(options.corpus)
+    queries = eval_set(corpus).queries[: options.queries]
+    with tempfile.TemporaryDirectory() as folder:
+        ours, peer = models(options.model, Path(folder))
+        retriever = bench.retriever(corpus).value()
+        retriever.embedder.embed_queries([query.text for query in queries])
+        compare(corpus, queries, retriever, ours, peer, options.top_k, options.block, Path(folder))
+
+
+def models(name: str, folder: Path) -> tuple[CrossEncoderReranker, CrossEncoder]:
+    """The same weights as ours and as sentence-transformers has them."""
+    if name == "mini":
+        model, tokenizer = built_in.build()
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    else:
+        folder = Path(name)
+    spec = replace(RERANKERS["mini"], key="bench")
+    ours = CrossEncoderReranker.from_folder(spec, folder, "cpu")
+    return ours, CrossEncoder(str(folder), device="cpu", max_length=512)
+
+
+def compare(
+    corpus: Corpus,
+    queries: Sequence[Query],
+    retriever: ChromaRetriever,
+    ours: CrossEncoderReranker,
+    peer: CrossEncoder,
+    top_k: int,
+    block: int,
+    folder: Path,
+) -> None:
+    """Turns of `block` queries, who begins alternating; then the cache, the metrics and the memory."""
+    cache = ScoreCache(folder / "scores.sqlite")
+    spent = {"rag-inspect": 0.0, "plain loop": 0.0}
+    ranked: dict[str, list[str]] = {}
+    quarter = 0.0
+    for number, start in enumerate(range(0, len(queries), block)):
+        some = replace(corpus, queries=tuple(queries[start : start + block]))
+        turns: list[tuple[str, Callable[[], Any]]] = [
+            ("rag-inspect", partial(evaluated, some, retriever, ours, cache, top_k)),
+            ("plain loop", partial(plain_loop, some, retriever, peer, top_k, ranked)),
+        ]
+        for name, turn in turns[:: 1 if number % 2 == 0 else -1]:
+            began = time.perf_counter()
+            turn()
+            spent[name] += time.perf_counter() - began
+        quarter = quarter or (peak_mb() if start + block >= len(queries) / 4 else 0.0)
+    whole = replace(corpus, queries=tuple(queries))
+    began = time.perf_counter()
+    outcome = evaluated(whole, retriever, ours, cache, top_k)
+    again = time.perf_counter() - began
+    cache.close()
+    for name, seconds in spent.items():
+        print(f"{name:12} {seconds:8.1f} s, {len(queries) * top_k / seconds:7.1f} pairs/s")
+    print(f"ratio        {spent['plain loop'] / spent['rag-inspect']:8.2f} (at least 2 is the aim)")
+    print(
+        f"from cache   {again:8.2f} s, {spent['rag-inspect'] / again:.0f} times faster (at least 50 is the aim)"
+    )
+    print(f"peak memory  {quarter:8.0f} MB after a quarter of the queries, {peak_mb():.0f} MB after all")
+    show_metrics(outcome, ranked)
+
+
+def evaluated(
+    corpus: Corpus, retriever: ChromaRetriever, reranker: CrossEncoderReranker, cache: ScoreCache, top_k: int
+) -> Outcome:
+    """The evaluation as the CLI makes it, but for the few queries that time a model whose scores are cached."""
+    *_, outcome = evaluate(corpus, retriever, [reranker], cache, top_k=top_k, time_cached=False)
+    assert isinstance(outcome, Outcome)
+    assess(outcome)
+    return outcome
+
+
+def plain_loop(
+    corpus: Corpus,
+    retriever: ChromaRetriever,
+    peer: CrossEncoder,
+    top_k: int,
+    ranked: dict[str, list[str]],
+) -> None:
+    """What one writes first; into `ranked` go query_id -> passage ids, best first."""
+    for query in corpus.queries:
+        [(_, passages)] = retriever.retrieve(retriever.embedder.embed_queries([query.text]), top_k)
+        order = peer.rank(query.text, [passage.full_text for passage in passages], show_progress_bar=False)
+        ranked[query.query_id] = [passages[int(hit["corpus_id"])].passage_id for hit in order]
+
+
+def show_metrics(outcome: Outcome, ranked: dict[str, list[str]]) -> None:
+    """Both sides' metrics; the plain loop's sigmoid may tie what the logits tell apart."""
+    judged = outcome.judged_by("bench")
+    for name in HEADLINE:
+        metric = parse(name)
+        theirs = np.mean([metric.of(ranked[qid], grades) for qid, grades in outcome.qrels.items()])
+        print(f"{name:12} {metric.values(judged).mean():8.4f} rag-inspect, {theirs:.4f} plain loop")
+
+
+def peak_mb() -> float:
+    """The most memory this process has held so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+if __name__ == "__main__":
+    main()

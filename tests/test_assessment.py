@@ -1,0 +1,237 @@
+"""The document made of an evaluation: its numbers, its frontier, its advice."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from rag_inspect.advice import RULES
+from rag_inspect.assessment import assess, worst_first
+from rag_inspect.eval_set import guess_language
+from rag_inspect.evaluation import evaluate
+from rag_inspect.metrics import parse
+from rag_inspect.types import CorpusCard, Passage, Query, Ranking
+from tests.evaluating import BagEmbedder, ExactRetriever, ScriptedReranker, evaluated, knows, make_corpus
+
+
+def test_the_documents_metrics_are_those_of_its_rankings_one_by_one():
+    corpus = make_corpus(25)
+    outcome = evaluated(corpus, ScriptedReranker(), top_k=10)
+    document = assess(outcome)
+    for system in document["systems"]:
+        rankings = dict(outcome.run(system["key"]))
+        for name, metric in system["metrics"].items():
+            alone = [
+                parse(name).of(rankings[qid].passage_ids, grades) for qid, grades in outcome.qrels.items()
+            ]
+            assert metric["value"] == pytest.approx(np.mean(alone))
+            assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
+
+
+def test_the_document_keeps_the_contract():
+    document = assess(
+        evaluated(
+            make_corpus(25), ScriptedReranker(), ScriptedReranker(lambda q, p: 1.0, key="flat"), top_k=20
+        )
+    )
+    assert {"corpus", "embedder", "top_k", "queries", "systems", "ceiling", "verdicts", "per_query"} <= set(
+        document
+    )
+    assert [system["key"] for system in document["systems"]] == ["bag", "fixed", "flat"]
+    assert "versus_first_stage" not in document["systems"][0]
+    for system in document["systems"]:
+        assert {"key", "revision", "metrics", "latency_ms"} <= set(system) and set(system["latency_ms"]) == {
+            "p50",
+            "p95",
+        }
+        assert {"recall@5", "mrr@5", "ndcg@10", "hit@1"} <= set(system["metrics"])
+    for system in document["systems"][1:]:
+        assert {"delta", "ci95", "p_value", "wins", "ties", "losses"} <= set(
+            system["versus_first_stage"]["mrr@5"]
+        )
+    assert next(iter(document["ceiling"])) == "recall@20"
+    assert list(document["verdicts"]) == [
+        "rescued",
+        "promoted",
+        "held",
+        "demoted",
+        "lost",
+        "near_miss",
+        "unreachable",
+    ]
+    assert sum(document["verdicts"].values()) == document["queries"] == len(document["per_query"])
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_a_reranker_that_ties_everything_changes_nothing():
+    document = assess(evaluated(make_corpus(25), ScriptedReranker(lambda q, p: 1.0), top_k=10))
+    change = document["systems"][1]["versus_first_stage"]["mrr@5"]
+    assert change["delta"] == 0 and change["ties"] == 25 and change["p_value"] == 1
+    assert document["systems"][0]["metrics"] == document["systems"][1]["metrics"]
+
+
+def test_recall_is_achieved_and_recoverable_and_unreachable_and_no_reranker_passes_the_ceiling():
+    corpus = make_corpus(40)
+    document = assess(
+        evaluated(corpus, ScriptedReranker(knows(corpus)), ScriptedReranker(key="worse"), top_k=8)
+    )
+    for bar in document["ceiling_bars"]:
+        assert bar["achieved"] + bar["recoverable"] + bar["unreachable"] == pytest.approx(1)
+    perfect = document["ceiling_bars"][1]
+    assert perfect["recoverable"] == pytest.approx(0)
+    for system in document["systems"]:
+        for name, metric in system["metrics"].items():
+            assert metric["value"] <= document["ceiling"][name] + 1e-12
+
+
+def test_a_judged_query_without_gold_among_its_candidates_counts_as_nought():
+    corpus = make_corpus(10)
+    far = {query.query_id: {"not-in-the-corpus": 1} for query in corpus.queries[:5]}
+    splits = {"test": {**corpus.splits["test"], **far}}
+    document = assess(evaluated(dataclasses.replace(corpus, splits=splits), top_k=60))
+    assert document["queries"] == 10 and document["verdicts"]["unreachable"] == 5
+    assert document["systems"][0]["metrics"]["recall@5"]["value"] <= 0.5 == document["ceiling"]["recall@60"]
+    assert any("1 gold ids are not in the corpus" in note for note in document["notes"])
+
+
+def test_queries_without_judgements_or_gold_are_left_out_and_counted():
+    corpus = make_corpus(10)
+    qrels = dict(corpus.splits["test"])
+    del qrels["q000"], qrels["q001"]
+    qrels["q002"] = {"p000": 0, "p001": -1}
+    document = assess(evaluated(dataclasses.replace(corpus, splits={"test": qrels})))
+    assert document["queries"] == 7 and document["left_out"] == {"unjudged": 2, "without_gold": 1}
+
+
+def test_one_query_and_a_top_k_beyond_the_corpus():
+    document = assess(evaluated(make_corpus(1, passages=6), top_k=50))
+    assert document["queries"] == 1 and document["systems"][1]["metrics"]["mrr@5"]["ci95"] == [0, 1]
+    assert "Only 1 judged query" in document["advice"][0]["text"]
+    assert any("One query tells nothing" in note for note in document["notes"])
+
+
+def test_the_frontier_begins_at_the_first_stage_ends_at_the_whole_and_marks_one():
+    corpus = make_corpus(80)
+    outcome = evaluated(corpus, ScriptedReranker(knows(corpus)), top_k=15)
+    document = assess(outcome)
+    points = document["frontier"]
+    assert [point["depth"] for point in points] == list(range(16))
+    first, whole = (
+        document["systems"][0]["metrics"]["mrr@5"]["value"],
+        document["systems"][1]["metrics"]["mrr@5"]["value"],
+    )
+    assert points[0]["metrics"]["mrr@5"] == points[1]["metrics"]["mrr@5"] == pytest.approx(first)
+    assert points[-1]["metrics"]["mrr@5"] == pytest.approx(whole)
+    values = [point["metrics"]["mrr@5"] for point in points]
+    assert values == sorted(values)  # this reranker knows the gold: deeper is never worse
+    [cheapest] = [point for point in points if point["cheapest"]]
+    assert cheapest["within_noise"] and points[-1]["within_noise"] and not points[0]["within_noise"]
+    depth_3 = outcome.judged_by("fixed", 3)
+    for row, (_, ranking) in enumerate(outcome.run("bag")):
+        ids, logits = (
+            ranking.passage_ids,
+            dict(zip(ranking.passage_ids, outcome.logits["fixed"][row], strict=True)),
+        )
+        order = [*sorted(ids[:3], key=lambda pid: -logits[pid]), *ids[3:]]
+        grades = [max(0, outcome.qrels[outcome.queries[row].query_id].get(pid, 0)) for pid in order]
+        assert depth_3.grades[row].tolist() == grades
+
+
+def test_the_flow_and_the_thresholds_add_up():
+    document = assess(evaluated(make_corpus(50), ScriptedReranker(), top_k=20))
+    flow, lab = document["gold_flow"]["fixed"], document["thresholds"]["fixed"]
+    assert (
+        np.sum(flow["counts"]) == 50 and flow["bands"][0] == "1" and flow["bands"][-1].startswith("not among")
+    )
+    assert np.diag(flow["counts"])[-1] == document["verdicts"]["unreachable"]
+    assert sum(lab["gold"]) == lab["gold_total"] and sum(lab["other"]) == lab["junk_total"]
+    assert lab["gold_total"] + lab["junk_total"] == 50 * 20
+    assert lab["steps"][0] | {"cutoff": 0} == {
+        "cutoff": 0,
+        "gold_lost": 0,
+        "junk_dropped": 0,
+        "queries_empty": 0,
+    }
+    emptied = [step["queries_empty"] for step in lab["steps"]]
+    assert emptied == sorted(emptied)
+
+
+def test_the_verdict_queue_is_worst_first():
+    document = assess(evaluated(make_corpus(60), ScriptedReranker(), top_k=20))
+    verdicts = [row["verdict"] for row in worst_first(document["per_query"], "fixed")]
+    assert verdicts[0] == "lost" and verdicts[-1] in {"rescued", "promoted"}
+
+
+def advice(corpus, *rerankers, **options):
+    return {line["rule"]: line["text"] for line in assess(evaluated(corpus, *rerankers, **options))["advice"]}
+
+
+def test_advice_says_keep_small_corpus_and_shallower_with_their_numbers():
+    corpus = make_corpus(80)
+    found = advice(corpus, ScriptedReranker(knows(corpus)), top_k=40)
+    assert "60 passages: under 200 a reranker seldom pays" in found["small_corpus"]
+    assert "Keep fixed: mrr@5 +0." in found["keep"] and "within_noise" not in found
+
+
+def test_advice_says_noise_hurt_and_recall_first():
+    corpus = make_corpus(60, passages=400)
+    assert "within noise with n=60" in advice(corpus, ScriptedReranker(lambda q, p: 1.0))["within_noise"]
+    best = knows(corpus)
+    worst = ScriptedReranker(lambda q, p: -best(q, p))
+    found = advice(corpus, worst, top_k=10)
+    assert "small_corpus" not in found and "lowers mrr@5" in found["hurts"]
+    assert "Fix recall first" in advice(corpus, ScriptedReranker(knows(corpus)), top_k=5)["recall_first"]
+
+
+def test_advice_says_that_the_model_does_not_read_the_language_by_card_or_by_its_words():
+    card = CorpusCard("tiere", language=("de",))
+    found = advice(make_corpus(30, card=card))["other_language"]
+    assert "fixed reads English, this corpus is in German (its card says), and it does not help" in found
+    german = tuple(
+        Passage(f"p{at:03}", "Der Fuchs und die Katze trafen sich am Abend im Wald und sprachen nicht.")
+        for at in range(60)
+    )
+    silent = dataclasses.replace(make_corpus(30, card=CorpusCard("tiere")), passages=german, queries=tuple(
+        Query(f"q{at:03}", "Wann trafen sich der Fuchs und die Katze im Wald?") for at in range(30)
+    ))  # fmt: skip
+    assert "another language (its words say)" in advice(silent)["other_language"]
+    assert "other_language" not in advice(make_corpus(30), ScriptedReranker(languages=("multilingual",)))
+    assert "other_language" not in advice(make_corpus(30))
+
+
+def test_languages_are_told_apart():
+    assert (
+        guess_language(
+            ["The fox and the cat met in the evening, and what they said to each other is not known." * 5]
+        )
+        == "en"
+    )
+    assert (
+        guess_language(["El zorro y el gato se encontraron en el bosque por la tarde y no dijeron nada." * 5])
+        == "other"
+    )
+    assert guess_language(["狐狸和猫在晚上相遇，他们说的话没有人知道。" * 5]) == "zh"
+    assert guess_language(["too few"]) == ""
+
+
+def test_every_rule_names_its_number_and_its_source():
+    assert all(rule.looks_at and rule.source for rule in RULES) and len({rule.name for rule in RULES}) == len(
+        RULES
+    )
+
+
+def test_candidates_that_are_fewer_for_one_query_are_padded():
+    corpus = make_corpus(3, passages=10)
+
+    class Ragged(ExactRetriever):
+        def retrieve(self, vectors, top_k):
+            found = super().retrieve(vectors, top_k)
+            ranking, passages = found[0]
+            return [(Ranking(ranking.hits[:2]), passages[:2]), *found[1:]]
+
+    *_, outcome = evaluate(corpus, Ragged(corpus), [ScriptedReranker()], top_k=8)
+    assert outcome.places[0].tolist()[2:] == [-1] * 6
+    assert [len(ranking) for _, ranking in outcome.run("fixed")] == [2, 8, 8]
+    json.dumps(assess(outcome), allow_nan=False)
+    assert BagEmbedder.spec.key == outcome.embedder.key

@@ -1,0 +1,242 @@
+"""The command line: its documents, its exits, and that stdout holds nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rag_inspect import workbench
+from rag_inspect.__main__ import main
+from rag_inspect.embedders import EMBEDDERS
+from rag_inspect.rerankers import RERANKERS
+from tests.fixed_embedder import FixedEmbedder
+from tests.fixed_reranker import FixedReranker
+
+ROOT = Path(__file__).parent.parent
+PASSAGES = [{"_id": f"p{n}", "title": f"Number {n}", "text": f"This is passage number {n} → 日本"} for n in range(30)]
+
+
+@pytest.fixture
+def home(settings, corpus_folder, monkeypatch):
+    """The command line's environment: one corpus, no hub."""
+    corpus_folder(
+        "tiny", PASSAGES, {"q": "which number"}, {"test": {"q": {"p3": 1}}}, "description: Thirty\nlicence: CC0-1.0\nlanguage: en"
+    )
+    monkeypatch.setenv("RAG_INSPECT_HOME", str(settings.home))
+    monkeypatch.setenv("RAG_INSPECT_CORPORA_DIR", str(settings.corpora_dir))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return settings.home
+
+
+@pytest.fixture
+def doubles(monkeypatch):
+    """The models, replaced; what is tested here is what is printed."""
+    reranker = FixedReranker({"p3": 5.25, "p4": -1.5})
+    embedder = FixedEmbedder()
+    monkeypatch.setattr(workbench, "load_embedder", lambda *_: embedder)
+    monkeypatch.setattr(workbench, "load_reranker", lambda *_: reranker)
+    return reranker
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    code = main(list(arguments))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def document(capsys, *arguments: str):
+    code, out, err = run(capsys, *arguments, "--json")
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+# The documents
+
+
+def test_the_corpora(home, settings, capsys):
+    assert document(capsys, "corpora") == [
+        {
+            "name": "tiny",
+            "path": str(settings.corpora_dir / "tiny"),
+            "description": "Thirty",
+            "language": ["en"],
+            "licence": "CC0-1.0",
+            "passages": 30,
+            "queries": 1,
+            "judged_queries": 1,
+        }
+    ]
+
+
+def test_the_models(home, capsys):
+    rows = document(capsys, "models")
+    kinds = {
+        "key": str, "kind": str, "model": str, "revision": str, "parameters": int, "max_tokens": int,
+        "languages": list, "licence": str, "available": bool, "source": str, "reason": str,
+    }  # fmt: skip
+    for row in rows:
+        assert {name: type(value) for name, value in row.items()} == kinds
+        assert row["kind"] in {"embedder", "reranker"}
+        assert row["source"] in {"builtin", "cache", "hub", "remote"}
+        assert row["available"] or row["reason"]
+    assert [row["key"] for row in rows] == [*EMBEDDERS, *RERANKERS]
+    assert {row["key"] for row in rows if row["available"]} == {"minilm", "mini"}
+
+
+def test_a_search(home, doubles, capsys):
+    found = document(capsys, "search", "which number", "--corpus", "tiny", "--top-k", "10", "--top-n", "3")
+    assert list(found) == [
+        "query", "corpus", "embedder", "reranker", "top_k", "top_n", "candidates", "reranked", "gold", "verdict",
+        "summary", "timings_ms", "scored_pairs", "cached_pairs", "notes",
+    ]  # fmt: skip
+    assert (found["query"], found["corpus"], found["top_k"], found["top_n"]) == ("which number", "tiny", 10, 3)
+    assert found["embedder"] == {"key": "fixed", "revision": "1"}
+    assert found["reranker"] == {"key": "fixed", "revision": "0" * 40}
+    assert [hit["rank"] for hit in found["candidates"]] == list(range(1, 11))
+    assert all(list(hit) == ["passage_id", "score", "rank"] for hit in found["candidates"])
+    before = {hit["passage_id"]: hit["rank"] for hit in found["candidates"]}
+    for rank, hit in enumerate(found["reranked"], 1):
+        assert list(hit) == ["passage_id", "score", "rank", "from_rank", "delta", "read_tokens", "truncated_tokens"]
+        assert (hit["rank"], hit["from_rank"]) == (rank, before[hit["passage_id"]])
+        assert hit["delta"] == hit["from_rank"] - rank
+        assert type(hit["score"]) is float and type(hit["truncated_tokens"]) is int
+    assert found["reranked"][0]["passage_id"] == "p3" and found["reranked"][0]["score"] == 5.25
+    assert found["gold"] == ["p3"] and "gold" in found["summary"]
+    assert {"embed", "retrieve", "rerank", "total"} <= set(found["timings_ms"])
+    assert (found["scored_pairs"], found["cached_pairs"], found["notes"]) == (10, 0, [])
+    again = document(capsys, "search", "which number", "--corpus", "tiny", "--top-k", "10", "--top-n", "3")
+    assert (again["scored_pairs"], again["cached_pairs"]) == (0, 10)
+
+
+def test_a_search_over_a_folder_out_of_no_eval_set(home, settings, doubles, capsys):
+    found = document(capsys, "search", "$(x) <b>&", "--corpus", str(settings.corpora_dir / "tiny"))
+    assert (found["query"], found["gold"], found["verdict"]) == ("$(x) <b>&", [], None)
+    assert len(found["candidates"]) == len(found["reranked"]) == 20
+
+
+# The tables
+
+
+def test_the_tables_say_the_same(home, doubles, capsys):
+    code, out, err = run(capsys, "search", "which number", "--corpus", "tiny")
+    assert (code, err) == (0, "")
+    assert "The gold passage moved" in out or "The gold passage stayed" in out
+    for words in ("▲", "+5.250" if "+5.250" in out else "5.250", "gold", "Number 3", "20 pairs scored, 0 from the cache"):
+        assert words in out
+    assert "Thirty" in run(capsys, "corpora")[1] and "bge-reranker-base" in run(capsys, "models")[1]
+
+
+def test_what_others_wrote_is_no_markup_and_no_control_code(home, corpus_folder, doubles, capsys):
+    hostile = "[red]a[/red] \x1b[31mred \x1b]0;title\x07 [/nothing] [link=x]\x9b2J"
+    corpus_folder("hostile", [{"_id": hostile, "title": hostile, "text": hostile}], card=f"description: {'[bold]x'!r}")
+    code, out, _ = run(capsys, "search", hostile, "--corpus", "hostile")
+    assert code == 0 and "[red]a[/red]" in out and "[/nothing]" in out
+    assert not {"\x1b", "\x07", "\x9b"} & set(out)
+    assert "[bold]x" in run(capsys, "corpora")[1]
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["search", "x", "--corpus", "nope"], 'no corpus "nope"; there are tiny'),
+        (["search", " ", "--corpus", "tiny"], "the query is blank"),
+        (["search", "x", "--corpus", "tiny", "--top-k", "0"], "top_k is 0; expected a whole number from 1 to 200"),
+        (["search", "x", "--corpus", "tiny", "--top-k", "201"], "top_k is 201"),
+        (["search", "x", "--corpus", "tiny", "--top-n", "21"], "top_n 21 is more than top_k 20"),
+        (["search", "x", "--corpus", "tiny", "--reranker", "base"], "base (BAAI/bge-reranker-base at 2cfc18c9)"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["table", "json"])
+def test_an_error_is_one_line_on_stderr_and_exit_1(home, capsys, monkeypatch, arguments, said, as_json):
+    monkeypatch.setattr(workbench, "load_embedder", lambda *_: FixedEmbedder())
+    code, out, err = run(capsys, *arguments, *as_json)
+    assert (code, out) == (1, "")
+    assert err.startswith("rag-inspect: ") and err.count("\n") == 1 and said in err
+
+
+def test_a_broken_corpus_is_named_with_file_and_line(home, settings, capsys):
+    path = settings.corpora_dir / "tiny" / "corpus.jsonl"
+    path.write_text('{"_id": "a", "text": "one"}\n{"_id": "b"}\n')
+    for arguments in (["search", "x", "--corpus", "tiny"], ["corpora", "--json"]):
+        code, out, err = run(capsys, *arguments)
+        assert (code, out) == (1, "") and f'{path}:2 has no "text" (found _id)' in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nope"],
+        ["search"],
+        ["search", "x"],
+        ["search", "x", "--corpus"],
+        ["search", "x", "--corpus", "tiny", "--top-k", "many"],
+        ["search", "x", "--corpus", "tiny", "--reranker", "nope"],
+        ["search", "x", "--corpus", "tiny", "--embedder", "mini"],
+        ["models", "--what"],
+    ],
+)
+def test_a_wrong_usage_is_exit_2(home, capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2 and out == "" and "usage:" in err
+
+
+def test_an_interruption_is_exit_130(home, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workbench.Workbench, "search", interrupted)
+    assert run(capsys, "search", "x", "--corpus", "tiny") == (130, "", "")
+
+
+# As a process
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "rag_inspect", *arguments]
+
+
+def test_a_whole_search_with_the_real_models_prints_json_alone(home):
+    done = subprocess.run(
+        command("search", "which number", "--corpus", "tiny", "--reranker", "mini", "--json"),
+        cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["reranker"]["key"] == "mini" and len(found["reranked"]) == 20 and "load" in found["timings_ms"]
+
+
+@pytest.mark.parametrize("arguments", [["corpora"], ["corpora", "--json"]])
+def test_a_reader_that_leaves_early_hears_no_complaint(home, settings, corpus_folder, arguments):
+    corpus_folder("tiny", {"a": "one"}, card=f"description: {'long ' * 40_000}")  # more than a pipe holds
+    shell = f"set -o pipefail; {' '.join(command(*arguments))} | head -c 10"
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stderr.decode()) == (0, "") and len(done.stdout) == 10
+
+
+def test_a_reader_that_never_came_hears_no_complaint(home):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command("corpora", "--json"), cwd=ROOT, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
+def test_an_output_without_unicode_still_gets_everything(home, settings, corpus_folder):
+    corpus_folder("tiny", {"a": "one"}, card="description: 日本 → 😀")
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    as_json, table = (
+        subprocess.run(command("corpora", *option), cwd=ROOT, capture_output=True, env=environment)
+        for option in (["--json"], [])
+    )
+    assert (as_json.returncode, table.returncode) == (0, 0), table.stderr.decode()
+    assert json.loads(as_json.stdout)[0]["description"] == "日本 → 😀"
+    assert b"tiny" in table.stdout

@@ -1,0 +1,185 @@
+"""The score cache: what is known stays known, for every process, and a cache in trouble only costs time."""
+
+import math
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from rag_inspect.score_cache import ScoreCache
+from rag_inspect.types import Passage
+
+PASSAGES = [Passage(f"p{n}", f"text {n}") for n in range(5)]
+PAIRS = [("query", passage) for passage in PASSAGES]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "scores.sqlite"
+
+
+def test_what_was_put_is_there_by_its_place(path):
+    cache = ScoreCache(path)
+    assert cache.get("model", PAIRS) == {}
+    cache.put("model", [(PAIRS[1], 1.5), (PAIRS[3], -math.pi)])
+    assert cache.get("model", PAIRS) == {1: 1.5, 3: -math.pi}
+    assert cache.get("model", [PAIRS[3], PAIRS[1], PAIRS[3]]) == {0: -math.pi, 1: 1.5, 2: -math.pi}
+    assert cache.trouble is None
+    assert ScoreCache(path).get("model", PAIRS) == {1: 1.5, 3: -math.pi}
+
+
+def test_nothing_asked_and_nothing_put_is_fine(path):
+    cache = ScoreCache(path)
+    cache.put("model", [])
+    assert cache.get("model", []) == {} and cache.trouble is None
+
+
+def test_a_later_score_replaces_an_earlier_one(path):
+    cache = ScoreCache(path)
+    for logit in (1.0, 2.0):
+        cache.put("model", [(PAIRS[0], logit)])
+    assert cache.get("model", PAIRS) == {0: 2.0}
+
+
+def test_only_what_the_model_reads_matters(path):
+    cache = ScoreCache(path)
+    cache.put("model", [(("query", Passage("p", "text", "title")), 1.0)])
+    same = Passage("another id", "text", "title", {"kind": "page"})
+    others = [
+        ("model", "query", Passage("p", "title\ntext ")),
+        ("model", "query", Passage("p", "text")),
+        ("model", "querytitle", Passage("p", "text")),
+        ("model", "Query", same),
+        ("model, fp16", "query", same),
+    ]
+    assert cache.get("model", [("query", same)]) == {0: 1.0}
+    for fingerprint, query, passage in others:
+        assert cache.get(fingerprint, [(query, passage)]) == {}
+
+
+def test_any_text_is_a_key(path):
+    cache = ScoreCache(path)
+    pairs = [(text, Passage("p", text)) for text in ("\ud83d", "a\0b", "'; --", "日" * 20_000, "")]
+    cache.put("model", [(pair, float(n)) for n, pair in enumerate(pairs)])
+    assert cache.get("model", pairs) == {n: float(n) for n in range(len(pairs))}
+
+
+def test_more_pairs_than_one_statement_takes(path):
+    cache = ScoreCache(path)
+    pairs = [("query", Passage(str(n), f"text {n}")) for n in range(3000)]
+    cache.put("model", [(pair, float(n)) for n, pair in enumerate(pairs)])
+    assert cache.get("model", pairs) == {n: float(n) for n in range(3000)}
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from rag_inspect.score_cache import ScoreCache
+from rag_inspect.types import Passage
+
+cache, writer = ScoreCache(Path(sys.argv[1])), int(sys.argv[2])
+for n in range(200):
+    pairs = [("shared", Passage("", str(n))), (f"of {writer}", Passage("", str(n)))]
+    cache.put("model", [(pair, float(n)) for pair in pairs])
+    assert cache.get("model", pairs) == {0: float(n), 1: float(n)}
+sys.exit(cache.trouble)
+"""
+
+
+def test_several_processes_write_at_once(path):
+    commands = [[sys.executable, "-c", WRITING, str(path), str(writer)] for writer in range(4)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for command in commands]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    cache = ScoreCache(path)
+    for query in ("shared", "of 0", "of 1", "of 2", "of 3"):
+        assert len(cache.get("model", [(query, Passage("", str(n))) for n in range(200)])) == 200
+
+
+def _works(cache: ScoreCache) -> bool:
+    cache.put("model", [(PAIRS[0], 1.0)])
+    return cache.get("model", PAIRS) == {0: 1.0}
+
+
+def test_a_file_that_is_no_database_is_set_aside(path):
+    path.parent.mkdir()
+    path.write_bytes(b"not a database, but somebody's notes" * 100)
+    cache = ScoreCache(path)
+    assert _works(cache) and cache.trouble and str(path) in cache.trouble and "not a database" in cache.trouble
+    assert path.with_suffix(".broken").read_bytes().startswith(b"not a database")
+    assert ScoreCache(path).trouble is None and _works(ScoreCache(path))
+
+
+def test_a_database_of_something_else_is_told_and_left_alone(path):
+    path.parent.mkdir()
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE scores (player TEXT)")
+    other.close()
+    cache = ScoreCache(path)
+    assert cache.get("model", PAIRS) == {}
+    assert cache.trouble and "no such column" in cache.trouble
+
+
+def test_pages_that_went_bad_are_told(path):
+    cache = ScoreCache(path)
+    cache.put("model", [(("q", Passage("", str(n))), 0.0) for n in range(5000)])
+    cache.close()
+    raw = bytearray(path.read_bytes())
+    raw[4096:] = os.urandom(len(raw) - 4096)
+    path.write_bytes(raw)
+    broken = ScoreCache(path)
+    broken.get("model", PAIRS)
+    broken.put("model", [(PAIRS[0], 1.0)])
+    assert broken.trouble and str(path) in broken.trouble
+
+
+@pytest.mark.parametrize("place", ["a file for a folder", "a folder for the file"])
+def test_a_place_that_cannot_hold_it(tmp_path, place):
+    path = tmp_path / "here" / "scores.sqlite"
+    if place == "a file for a folder":
+        (tmp_path / "here").write_text("")
+    else:
+        path.mkdir(parents=True)
+    cache = ScoreCache(path)
+    assert cache.trouble and str(path) in cache.trouble
+    assert _works(cache)  # in memory, for as long as the process lives
+
+
+@pytest.mark.parametrize("content", [None, b"not a database" * 100], ids=["empty folder", "with a broken file"])
+def test_a_folder_that_is_read_only(content):
+    code = (
+        "import sys, os; from pathlib import Path; from rag_inspect.score_cache import ScoreCache\n"
+        "if os.geteuid() == 0: os.seteuid(65534)\n"  # root may write everywhere, so be nobody
+        "cache = ScoreCache(Path(sys.argv[1])); sys.exit(0 if cache.trouble else 'no trouble told')"
+    )
+    with TemporaryDirectory() as name:  # pytest's own folders let nobody else in
+        path = Path(name, "scores.sqlite")
+        if content:
+            path.write_bytes(content)
+        path.parent.chmod(0o555)
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True)
+        path.parent.chmod(0o755)
+        assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_disk_that_is_full_is_told_once_and_nothing_is_lost(path):
+    cache = ScoreCache(path)
+    cache.put("model", [(PAIRS[0], 1.0)])
+    cache._connection.execute("PRAGMA max_page_count = 4")
+    big = [(("q", Passage("", str(n))), 0.0) for n in range(2000)]
+    cache.put("model", big)
+    assert cache.trouble and "full" in cache.trouble
+    assert cache.get("model", PAIRS) == {0: 1.0}
+    assert cache.get("model", [pair for pair, _ in big]) == {}  # all or none
+
+
+def test_a_closed_cache_is_only_empty(path):
+    cache = ScoreCache(path)
+    cache.close()
+    cache.put("model", [(PAIRS[0], 1.0)])
+    assert cache.get("model", PAIRS) == {} and cache.trouble
