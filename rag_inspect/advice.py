@@ -15,6 +15,7 @@ NAMES = {
     "en": "English", "de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese", "nl": "Dutch",
     "pl": "Polish", "zh": "Chinese", "ja": "Japanese", "other": "another language",
 }  # fmt: skip
+MOST_OF_IT = 0.8  # of the depth: a cut that leaves more than this is not worth a word
 
 Document = Mapping[str, Any]
 
@@ -145,7 +146,7 @@ def _keep(document: Document, outcome: Outcome) -> str | None:
 def _shallower(document: Document, outcome: Outcome) -> str | None:
     cheapest = next(point for point in document["frontier"] if point["cheapest"])
     full = [p for p in document["frontier"] if p["system"] == cheapest["system"]][-1]
-    if not cheapest["depth"] or cheapest["depth"] >= full["depth"]:
+    if not cheapest["depth"] or cheapest["depth"] > MOST_OF_IT * full["depth"]:
         return None
     saved = full["latency_ms"] is not None and full["latency_ms"] - cheapest["latency_ms"]
     gain = f" and save {saved:,.0f} ms a query" if saved else ""

@@ -1,139 +1,16 @@
-"""The page as people meet it, in headless Chromium: nothing here is faked but the corpora's size."""
+"""The Explore page as people meet it, in headless Chromium: nothing here is faked but the corpora's size."""
 
-import json
-import os
 import re
-import shutil
 import threading
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from rag_inspect.settings import BUILT_IN_CORPORA, Settings
+from rag_inspect.settings import Settings
 from rag_inspect.workbench import Workbench
+from tests.browsing import HOSTILE, ask, ranked, says
 
 pytestmark = pytest.mark.browser
-HOSTILE = [
-    "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>",
-    "${window.hacked = 1} `${alert(1)}` {{value}} </button></li></ol>",
-    "C:\\users\\new\\table \\u0041 \\n",
-    "شالوم שלום مرحبا كيف الحال",
-    "🦜🦜🦜 " * 40,
-    "word " * 10_000,
-    "quotes \" and ' and &amp; <b>bold</b>",
-    "plain passage about hostile text and how pages show it",
-]
-
-
-def write_corpus(folder: Path, texts: list[str], queries: dict[str, str] | None = None) -> None:
-    """A BEIR folder: passages p0, p1, …; `queries` maps a query text to its gold passage."""
-    (folder / "qrels").mkdir(parents=True)
-    rows = [{"_id": f"p{at}", "title": text[:60], "text": text} for at, text in enumerate(texts)]
-    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    asked = list(enumerate(queries or {}))
-    (folder / "queries.jsonl").write_text(
-        "".join(json.dumps({"_id": f"q{at}", "text": text}) + "\n" for at, text in asked)
-    )
-    judged = "".join(f"q{at}\t{(queries or {})[text]}\t1\n" for at, text in asked)
-    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A running app over the built-in `resources`, a hostile corpus and a small one; models warm."""
-    from rag_inspect.ui import serve
-
-    root = tmp_path_factory.mktemp("app")
-    shutil.copytree(BUILT_IN_CORPORA / "resources", root / "corpora" / "resources")
-    write_corpus(
-        root / "corpora" / "hostile",
-        HOSTILE,
-        {"<script>window.hacked = 1</script> ${window.hacked = 1}": "p0"},
-    )
-    fruit = [
-        "Apples keep best in a cold cellar.",
-        "Bananas turn brown in the fridge.",
-        "Pears ripen off the tree.",
-    ]
-    write_corpus(
-        root / "corpora" / "fruit", fruit, {"where do apples keep": "p0", "do bananas like the cold": "p1"}
-    )
-    settings = Settings(
-        root / "home", corpora_dir=root / "corpora", hub_endpoint="http://127.0.0.1:9", hub_offline=True
-    )
-    bench = Workbench(settings)
-    app = serve(bench, host="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    yield app.local_url
-    app.close()
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """The browser; where there is none, a skip that says what to install, and a failure on CI."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        word = "no Chromium here: install it (Debian: apt install chromium) or point CHROMIUM at one"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(word)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium, address):
-    """visit(link, width=…) opens a page of its own; at the end none may have failed or reached outside."""
-    contexts, trouble = [], []
-
-    def open_page(link: str = "", **options):
-        context = chromium.new_context(
-            viewport={"width": options.pop("width", 1280), "height": 900}, **options
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda error: trouble.append(f"script error: {error}"))
-        page.on("request", lambda request: trouble.append(request.url) if outside(request.url) else None)
-        page.goto(address + link, wait_until="domcontentloaded")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not trouble
-
-
-def outside(url: str) -> bool:
-    return urlsplit(url).scheme not in {"data", "blob"} and urlsplit(url).hostname not in {
-        "127.0.0.1",
-        "localhost",
-    }
-
-
-def ranked(page) -> None:
-    """Wait until a live rerank is on the page."""
-    page.wait_for_selector(".ri-after .ri-chip")
-    says(page, "score cache")
-
-
-def says(page, words: str, timeout: float = 60_000) -> None:
-    """Wait until the quiet line below the sentence holds these words."""
-    script = "words => document.querySelector('#aside')?.innerText.includes(words)"
-    page.wait_for_function(script, arg=words, timeout=timeout)
-
-
-def ask(page, query: str) -> None:
-    box = page.locator("#query textarea")
-    box.fill(query)
-    box.press("Enter")
-    page.wait_for_function(
-        "q => document.querySelector('.ri-rankings')?.dataset.query === q", arg=query[:200]
-    )
-    page.wait_for_selector(".ri-after .ri-chip")
 
 
 def test_the_first_screen_makes_its_point_without_a_click(visit):

@@ -11,6 +11,7 @@ from rag_inspect.assessment import assess, worst_first
 from rag_inspect.eval_set import guess_language
 from rag_inspect.evaluation import evaluate
 from rag_inspect.metrics import parse
+from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import CorpusCard, Passage, Query, Ranking
 from tests.evaluating import BagEmbedder, ExactRetriever, ScriptedReranker, evaluated, knows, make_corpus
 
@@ -235,3 +236,14 @@ def test_candidates_that_are_fewer_for_one_query_are_padded():
     assert [len(ranking) for _, ranking in outcome.run("fixed")] == [2, 8, 8]
     json.dumps(assess(outcome), allow_nan=False)
     assert BagEmbedder.spec.key == outcome.embedder.key
+
+
+def test_a_latency_that_nobody_measured_is_unknown_and_said_so(tmp_path):
+    corpus, cache = make_corpus(12), ScoreCache(tmp_path / "scores.sqlite")
+    evaluated(corpus, cache=cache, top_k=10)
+    document = assess(evaluated(corpus, cache=cache, top_k=10, time_cached=False))
+    cache.close()
+    assert document["systems"][1]["latency_ms"] == {"p50": None, "p95": None}
+    assert all(point["latency_ms"] is None for point in document["frontier"] if point["depth"])
+    assert sum(point["cheapest"] for point in document["frontier"]) == 1
+    assert "The latency of fixed is unknown: all its scores came from the cache." in document["notes"]

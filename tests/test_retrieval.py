@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag_inspect.corpora import read_corpus
 from rag_inspect.errors import RetrievalError
 from rag_inspect.retrieval import BATCH, ChromaRetriever, connect
 from rag_inspect.types import Corpus, CorpusCard, Passage
 from tests.fixed_embedder import FixedEmbedder
 
-WORDS = "amber birch cedar delta ember fjord grove heron inlet jetty knoll larch maple nacre ocean pearl".split()
+WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "inlet", "jetty", "knoll", "larch", "maple", "nacre", "ocean", "pearl"]
 
 
 def corpus_of(texts: dict[str, str], name: str = "tiny") -> Corpus:

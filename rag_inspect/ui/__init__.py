@@ -20,10 +20,13 @@ def build_app(bench: Workbench) -> gr.Blocks:
     """The whole page and its named API, over one workbench. Loads no model."""
     with gr.Blocks(title="rag-inspect", analytics_enabled=False) as app:
         gr.HTML(_MASTHEAD, apply_default_css=False)
+        alive = []
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.LABEL, id=tab.LABEL.lower()):
-                    tab.build(bench, app)
+                    alive += tab.build(bench, app)
+        for component in alive:  # what a tab needs while it is not shown, when it is not in the page at all
+            component.render()
         api.build(bench)
     app.queue(max_size=64, api_open=False)
     return app

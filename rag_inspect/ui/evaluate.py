@@ -81,12 +81,13 @@ class _Page:
         ]  # fmt: skip
 
 
-def build(bench: Workbench, app: gr.Blocks) -> None:
-    """Lay the tab out and wire it."""
+def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
+    """Lay the tab out and wire it; returns what has to live while another tab is shown."""
     page = _laid_out(bench)
     _wire_job(page, bench, app)
     _wire_results(page)
     _wire_past(page, bench)
+    return [page.job_id, page.timer]
 
 
 def _laid_out(bench: Workbench) -> _Page:
@@ -146,8 +147,8 @@ def _laid_out(bench: Workbench) -> _Page:
     return _Page(
         corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
         queue, flow, histogram, cutoff, threshold, notes, files, past, open_past, compare, comparison, replay,
-        evaluation=gr.State(None), job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation"),
-        timer=gr.Timer(0.7, active=False),
+        evaluation=gr.State(None), job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", render=False),
+        timer=gr.Timer(0.7, active=False, render=False),
     )  # fmt: skip
 
 

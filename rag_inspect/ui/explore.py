@@ -66,12 +66,13 @@ class _Page:
         return [self.sentence, self.aside, self.rankings, self.passage, self.search]
 
 
-def build(bench: Workbench, app: gr.Blocks) -> None:
-    """Lay the tab out and wire it."""
+def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
+    """Lay the tab out and wire it; nothing of it has to live while another tab is shown."""
     page = _laid_out(bench)
     searches = _wired(page, bench, app)
     drawers.figures(page.search, searches)
     drawers.code(page.search, searches)
+    return []
 
 
 def _laid_out(bench: Workbench) -> _Page:

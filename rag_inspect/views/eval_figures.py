@@ -85,25 +85,41 @@ def gold_flow(document: Document, key: str) -> Figure:
     import plotly.graph_objects as go
 
     flow = document["gold_flow"][key]
-    bands, size = flow["bands"], len(flow["bands"])
-    names = [*bands[:-1], "not found"]
+    bands, names = flow["bands"], [*flow["bands"][:-1], "not found"]
     cells = [(i, j, count) for i, row in enumerate(flow["counts"]) for j, count in enumerate(row) if count]
+    sides = ("was", sorted({i for i, _, _ in cells})), ("now", sorted({j for _, j, _ in cells}))
+    nodes = [(side, band) for side, used in sides for band in used]  # plotly misplaces those without a ribbon
     # Bands run from the best down: a ribbon to a lower index is gold that rose.
     colours = [PARTS["achieved"] if j < i else "#c0504d" if j > i else OTHER for i, j, _ in cells]
     figure = go.Figure(
         go.Sankey(
             arrangement="snap",
             textfont={"color": INK, "shadow": "none", "size": 13},
-            node={"label": [*(f"was {band}" for band in names), *(f"now {band}" for band in names)], "color": INK, "pad": 14, "thickness": 14},
+            node={
+                "label": [f"{side} {names[band]}" for side, band in nodes], "color": INK, "pad": 14, "thickness": 14,
+                "x": [0.001 if side == "was" else 0.999 for side, _ in nodes], "y": _heights(flow["counts"], nodes),
+            },
             link={
-                "source": [i for i, _, _ in cells], "target": [size + j for _, j, _ in cells], "value": [count for _, _, count in cells],
-                "color": [_faint(colour) for colour in colours],
+                "source": [nodes.index(("was", i)) for i, _, _ in cells], "target": [nodes.index(("now", j)) for _, j, _ in cells],
+                "value": [count for _, _, count in cells], "color": [_faint(colour) for colour in colours],
                 "customdata": [f"{count} {'rose' if j < i else 'fell' if j > i else 'stayed'}: {bands[i]} → {bands[j]}" for i, j, count in cells],
                 "hovertemplate": "%{customdata}<extra></extra>",
             },
         )
     )  # fmt: skip
     return _dressed(figure, 380)
+
+
+def _heights(counts: list[list[int]], nodes: list[tuple[str, int]]) -> list[float]:
+    """The middle of each node, from 0 at the top: the best band first, each as tall as it has queries."""
+    totals = {("was", i): sum(row) for i, row in enumerate(counts)}
+    totals |= {("now", j): sum(column) for j, column in enumerate(zip(*counts, strict=True))}
+    heights, above = [], {"was": 0.0, "now": 0.0}
+    for node in nodes:
+        share = totals[node] / sum(map(sum, counts))
+        heights.append(min(0.999, max(0.001, above[node[0]] + share / 2)))
+        above[node[0]] += share
+    return heights
 
 
 def _faint(colour: str) -> str:

@@ -93,7 +93,10 @@ def _bar(bar: Mapping[str, Any]) -> str:
         for name, colour in _PARTS.items()
     )
     words = ", ".join(f"{name} {bar[name]:.1%}" for name in _PARTS)
-    return f'<div><b>{escape(bar["system"])}</b>: {words}<div class="bar" role="img" aria-label="{escape(bar["system"])}: {words}">{parts}</div></div>'
+    legend = ", ".join(
+        f'<span style="color:{colour}">■</span> {name} {bar[name]:.1%}' for name, colour in _PARTS.items()
+    )
+    return f'<div><b>{escape(bar["system"])}</b>: {legend}<div class="bar" role="img" aria-label="{escape(bar["system"])}: {words}">{parts}</div></div>'
 
 
 def _frontier(document: Document) -> str:

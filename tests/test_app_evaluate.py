@@ -1,0 +1,141 @@
+"""The Evaluate page in headless Chromium: run, stop, reload, past runs, replays of friends and foes."""
+
+import json
+
+import pytest
+
+from tests.browsing import ranked
+
+pytestmark = pytest.mark.browser
+
+
+def open_evaluate(visit, corpus: str, **options):
+    page = visit("?corpus=fruit&q=where do apples keep", **options)
+    ranked(page)
+    page.get_by_role("tab", name="Evaluate").click()
+    page.locator("#eval-settings").wait_for()
+    choose(page, "Corpus", corpus)
+    return page
+
+
+def choose(page, label: str, value: str) -> None:
+    page.locator("#eval-settings").get_by_label(label).click()
+    page.get_by_role("option", name=value, exact=True).click()
+    page.wait_for_timeout(300)
+
+
+def evaluate(page) -> None:
+    page.get_by_role("button", name="Evaluate", exact=True).click()
+
+
+def finished(page) -> None:
+    page.wait_for_function(
+        "document.querySelector('#eval-progress')?.innerText.includes('Done')", timeout=120_000
+    )
+    page.locator("#eval-table table").wait_for()
+
+
+def toast(page, words: str) -> None:
+    page.get_by_text(words).first.wait_for()
+
+
+def test_an_eval_set_becomes_advice_a_ceiling_a_table_and_a_queue(visit):
+    page = open_evaluate(visit, "fruit")
+    evaluate(page)
+    finished(page)
+    assert page.locator(".ri-ceiling").count() == 2
+    assert "achieved" in page.locator(".ri-stack").first.get_attribute("aria-label")
+    rows = page.locator("#eval-table tbody tr").all_inner_texts()
+    assert rows[0].startswith("minilm") and rows[1].startswith("mini")
+    assert "under 200 a reranker seldom pays" in page.locator("#eval-advice").inner_text()
+    assert page.locator(".ri-queue li").count() == 2
+    names = page.locator("a[download]").evaluate_all("links => links.map(link => link.download)")
+    assert {
+        "qrels.trec",
+        "run.mini.trec",
+        "report.html",
+        "replay.json",
+        "per_query.csv",
+        "metrics.json",
+    } <= set(names)
+
+
+def test_a_verdict_opens_its_query_in_explore(visit):
+    page = open_evaluate(visit, "fruit")
+    evaluate(page)
+    finished(page)
+    row = page.locator(".ri-queue a").first
+    query = row.locator(".ri-query").inner_text()
+    row.click()
+    ranked(page)
+    assert page.locator("#query textarea").input_value() == query
+
+
+def test_a_reload_finds_the_job_again(visit):
+    page = open_evaluate(visit, "fruit")
+    evaluate(page)
+    finished(page)
+    page.reload(wait_until="domcontentloaded")
+    page.get_by_role("tab", name="Evaluate").click()
+    finished(page)
+
+
+def test_stop_keeps_what_was_scored(visit):
+    page = open_evaluate(visit, "resources")
+    evaluate(page)
+    page.wait_for_function(
+        "document.querySelector('#eval-progress')?.innerText.includes('100 queries')", timeout=120_000
+    )
+    page.get_by_role("button", name="Stop").last.click()
+    page.wait_for_function(
+        "document.querySelector('#eval-progress')?.innerText.includes('Stopped')", timeout=60_000
+    )
+
+
+def test_a_corpus_without_an_eval_set_says_so(visit):
+    page = open_evaluate(visit, "unjudged")
+    toast(page, "there is nothing to evaluate")
+
+
+def test_a_replay_opens_without_a_model_and_a_hostile_one_is_refused(visit, tmp_path):
+    page = open_evaluate(visit, "fruit")
+    evaluate(page)
+    finished(page)
+    with page.expect_download() as download:
+        page.locator("a[download='replay.json']").first.click()
+    replay = tmp_path / "replay.json"
+    download.value.save_as(replay)
+    document = json.loads(replay.read_text())
+    document["queries"][0]["text"] = "<img src=x onerror='window.hacked = 1'>"
+    replay.write_text(json.dumps(document))
+    other = visit()
+    other.get_by_role("tab", name="Evaluate").click()
+    other.get_by_text("Past runs, and replays").click()
+    other.locator("input[type=file]").last.set_input_files(replay)
+    other.locator("#eval-table table").wait_for()
+    assert "onerror" in other.locator(".ri-queue").inner_text() and other.evaluate(
+        "window.hacked === undefined"
+    )
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"kind": "rag-inspect replay", "version": 1, "queries": [[[]]]}')
+    third = visit()
+    third.get_by_role("tab", name="Evaluate").click()
+    third.get_by_text("Past runs, and replays").click()
+    third.locator("input[type=file]").last.set_input_files(broken)
+    toast(third, "broken.json")
+
+
+def test_two_past_runs_are_compared(visit):
+    page = open_evaluate(visit, "fruit")
+    for _ in range(2):
+        evaluate(page)
+        finished(page)
+        page.wait_for_timeout(1200)
+    page.get_by_text("Past runs, and replays").click()
+    for at in range(2):
+        page.get_by_label("Open one, or compare two").click()
+        page.get_by_role("option").filter(has_text="fruit").nth(at).click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Compare").click()
+    page.locator("#eval-comparison table").wait_for()
+    assert "changed verdict" in page.locator("#eval-comparison").inner_text()
