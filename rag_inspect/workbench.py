@@ -18,7 +18,7 @@ from rag_inspect.eval_set import eval_set
 from rag_inspect.evaluation import EvalProgress, evaluate, stamped
 from rag_inspect.jobs import Job, Jobs, Turn
 from rag_inspect.loading import Load, Loads, Stage
-from rag_inspect.metrics import parse_cutoffs
+from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.outcome import Outcome
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
@@ -190,12 +190,18 @@ class Workbench:
         chosen, keys = self.corpus(corpus), tuple(dict.fromkeys(rerankers)) or (self.default_reranker,)
         self._check_models(embedder, keys)
         depths = parse_cutoffs(cutoffs)
+        metrics_at(depths, metrics)
         eval_set(chosen, split)
         turn = Turn(self.settings.home, f"{chosen.name} with {', '.join(keys)}")
         try:
-            yield from turn.wait(stopped)
-            for key in keys:
-                yield from self.prepare(chosen, embedder, key)
+            waiting = (turn.wait(stopped), *(self.prepare(chosen, embedder, key) for key in keys))
+            for stages in waiting:
+                for stage in stages:
+                    yield stage
+                    if stopped():
+                        return
+                if stopped():
+                    return
             models = [self.reranker(key).value() for key in keys]
             for moment in evaluate(
                 chosen, self.retriever(chosen, embedder).value(), models, self.score_cache,

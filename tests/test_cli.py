@@ -23,7 +23,7 @@ PASSAGES = [{"_id": f"p{n}", "title": f"Number {n}", "text": f"This is passage n
 def home(settings, corpus_folder, monkeypatch):
     """The command line's environment: one corpus, no hub."""
     corpus_folder(
-        "tiny", PASSAGES, {"q": "which number"}, {"test": {"q": {"p3": 1}}}, "description: Thirty\nlicence: CC0-1.0\nlanguage: en"
+        "tiny", PASSAGES, {"q": "passage number 3"}, {"test": {"q": {"p3": 1}}}, "description: Thirty\nlicence: CC0-1.0\nlanguage: en"
     )
     monkeypatch.setenv("RAG_INSPECT_HOME", str(settings.home))
     monkeypatch.setenv("RAG_INSPECT_CORPORA_DIR", str(settings.corpora_dir))
@@ -87,12 +87,12 @@ def test_the_models(home, capsys):
 
 
 def test_a_search(home, doubles, capsys):
-    found = document(capsys, "search", "which number", "--corpus", "tiny", "--top-k", "10", "--top-n", "3")
+    found = document(capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3")
     assert list(found) == [
         "query", "corpus", "embedder", "reranker", "top_k", "top_n", "candidates", "reranked", "gold", "verdict",
         "summary", "timings_ms", "scored_pairs", "cached_pairs", "notes",
     ]  # fmt: skip
-    assert (found["query"], found["corpus"], found["top_k"], found["top_n"]) == ("which number", "tiny", 10, 3)
+    assert (found["query"], found["corpus"], found["top_k"], found["top_n"]) == ("passage number 3", "tiny", 10, 3)
     assert found["embedder"] == {"key": "fixed", "revision": "1"}
     assert found["reranker"] == {"key": "fixed", "revision": "0" * 40}
     assert [hit["rank"] for hit in found["candidates"]] == list(range(1, 11))
@@ -107,7 +107,7 @@ def test_a_search(home, doubles, capsys):
     assert found["gold"] == ["p3"] and "gold" in found["summary"]
     assert {"embed", "retrieve", "rerank", "total"} <= set(found["timings_ms"])
     assert (found["scored_pairs"], found["cached_pairs"], found["notes"]) == (10, 0, [])
-    again = document(capsys, "search", "which number", "--corpus", "tiny", "--top-k", "10", "--top-n", "3")
+    again = document(capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3")
     assert (again["scored_pairs"], again["cached_pairs"]) == (0, 10)
 
 
@@ -121,10 +121,10 @@ def test_a_search_over_a_folder_out_of_no_eval_set(home, settings, doubles, caps
 
 
 def test_the_tables_say_the_same(home, doubles, capsys):
-    code, out, err = run(capsys, "search", "which number", "--corpus", "tiny")
+    code, out, err = run(capsys, "search", "passage number 3", "--corpus", "tiny")
     assert (code, err) == (0, "")
     assert "The gold passage moved" in out or "The gold passage stayed" in out
-    for words in ("▲", "+5.250" if "+5.250" in out else "5.250", "gold", "Number 3", "20 pairs scored, 0 from the cache"):
+    for words in ("▲", "5.250", "gold", "Number 3", "20 pairs scored, 0 from the cache"):
         assert words in out
     assert "Thirty" in run(capsys, "corpora")[1] and "bge-reranker-base" in run(capsys, "models")[1]
 
@@ -206,7 +206,7 @@ def command(*arguments: str) -> list[str]:
 
 def test_a_whole_search_with_the_real_models_prints_json_alone(home):
     done = subprocess.run(
-        command("search", "which number", "--corpus", "tiny", "--reranker", "mini", "--json"),
+        command("search", "passage number 3", "--corpus", "tiny", "--reranker", "mini", "--json"),
         cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
     assert (done.returncode, done.stderr.decode()) == (0, "")
@@ -216,7 +216,7 @@ def test_a_whole_search_with_the_real_models_prints_json_alone(home):
 
 @pytest.mark.parametrize("arguments", [["corpora"], ["corpora", "--json"]])
 def test_a_reader_that_leaves_early_hears_no_complaint(home, settings, corpus_folder, arguments):
-    corpus_folder("tiny", {"a": "one"}, card=f"description: {'long ' * 40_000}")  # more than a pipe holds
+    corpus_folder("wide", {"a": "one"}, card=f"description: {'long ' * 40_000}")  # more than a pipe holds
     shell = f"set -o pipefail; {' '.join(command(*arguments))} | head -c 10"
     done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True)
     assert (done.returncode, done.stderr.decode()) == (0, "") and len(done.stdout) == 10
@@ -231,7 +231,7 @@ def test_a_reader_that_never_came_hears_no_complaint(home):
 
 
 def test_an_output_without_unicode_still_gets_everything(home, settings, corpus_folder):
-    corpus_folder("tiny", {"a": "one"}, card="description: 日本 → 😀")
+    corpus_folder("a-tiny", {"a": "one"}, card="description: 日本 → 😀")
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     as_json, table = (
         subprocess.run(command("corpora", *option), cwd=ROOT, capture_output=True, env=environment)

@@ -191,7 +191,7 @@ def test_the_same_evaluation_twice_gives_the_same_numbers_and_reads_nothing(fold
     assert documents[0]["per_query"] == documents[1]["per_query"]
 
 
-def test_a_second_evaluation_waits_its_turn_and_can_be_stopped_while_it_does(folder, home):
+def test_a_second_evaluation_waits_its_turn(folder, home):
     bench = Workbench(Settings.from_env())
     turn = Turn(home, "something long")
     assert turn.take()
@@ -222,6 +222,8 @@ def test_what_is_wrong_is_known_before_a_model_is_loaded(folder):
     bench = Workbench(Settings.from_env())
     with pytest.raises(ModelError, match='no embedder "none"'):
         next(bench.evaluate(str(folder), ["mini"], "none"))
+    with pytest.raises(InputError, match="no metric"):
+        next(bench.evaluate(str(folder), ["mini"], metrics=["map@5"]))
     with pytest.raises(InputError, match="cutoffs"):
         next(bench.evaluate(str(folder), ["mini"], cutoffs=[0]))
     assert not bench._loads._loads
@@ -249,3 +251,16 @@ def test_bench_measures_what_is_here_and_names_what_is_not(capsys, monkeypatch):
 def test_the_commands_help_loads_no_torch_and_no_scipy():
     code = "import sys; from rag_inspect.__main__ import parser; parser(); sys.exit(bool({'torch', 'scipy', 'plotly', 'chromadb'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_evaluation_that_is_stopped_while_it_waits_neither_loads_nor_runs(folder, home):
+    bench = Workbench(Settings.from_env())
+    turn = Turn(home, "something long")
+    assert turn.take()
+    try:
+        job = bench.start_evaluation(str(folder), ["mini"], top_k=6)
+        assert any("queued" in str(moment) for moment, _ in zip(job.watch(0.05), range(100), strict=False))
+        job.stop()
+        assert job.value() is None and job.stopped and not job.rows and not bench._loads._loads
+    finally:
+        turn.free()

@@ -1,0 +1,78 @@
+"""Choosing a model of the hub on the page: its download shown, its ranking shown, its failure said, mini in its place."""
+
+import pytest
+from huggingface_hub import constants
+
+from rag_inspect import hub as hub_module
+from rag_inspect.rerankers import RERANKERS
+from rag_inspect.settings import Settings
+from rag_inspect.workbench import Workbench
+from tests.browsing import ranked, says, write_corpus
+from tests.loopback_hub import loopback_hub
+from tests.tiny_models import write_reranker
+
+pytestmark = pytest.mark.browser
+FRUIT = [
+    "Apples keep best in a cold cellar.",
+    "Bananas turn brown in the fridge.",
+    "Pears ripen off the tree.",
+]
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A loopback hub that gives out `base`, a few kilobytes at a time, into a cache of this test's own."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    hub_module._probe.cache_clear()
+    with loopback_hub() as serving:
+        serving.serve(RERANKERS["base"].model, RERANKERS["base"].revision, write_reranker(tmp_path / "base"))
+        yield serving
+
+
+@pytest.fixture
+def page(tmp_path, hub, chromium):
+    from rag_inspect.ui import serve
+
+    write_corpus(tmp_path / "corpora" / "fruit", FRUIT, {"where do apples keep": "p0"})
+    settings = Settings(tmp_path / "home", corpora_dir=tmp_path / "corpora", hub_endpoint=hub.endpoint)
+    app = serve(Workbench(settings), host="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    page = chromium.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(app.local_url, wait_until="domcontentloaded")
+    ranked(page)
+    yield page
+    page.close()
+    app.close()
+
+
+def choose_base(page) -> str:
+    """Choose it; returns what the choice said of it."""
+    page.get_by_label("Reranker", exact=True).click()
+    option = page.get_by_role("option").filter(has_text="base")
+    said = option.inner_text()
+    option.click()
+    return said
+
+
+def test_the_download_is_shown_and_then_its_ranking(page, hub):
+    hub.seconds_a_chunk = 0.2
+    page.wait_for_timeout(1500)  # the labels come in a moment after the page
+    assert "download 1.1 GB" in choose_base(page)
+    says(page, "BAAI/bge-reranker-base")
+    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · base')")
+    assert page.locator(".ri-after .ri-chip").count() == 3
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [("500", "answered with an error"), ("wrong bytes", "checksum"), ("gated", "refuses access")],
+)
+def test_a_failed_download_is_said_and_mini_takes_its_place(page, hub, failure, words):
+    hub.failure = failure
+    choose_base(page)
+    says(page, "Shown with mini instead")
+    assert words in page.locator("#aside").inner_text()
+    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · mini')")
+    hub.failure = None
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · base')")
