@@ -14,7 +14,6 @@ from typing import IO, Any
 
 from rag_inspect.evaluation import EvalProgress
 from rag_inspect.loading import Stage
-from rag_inspect.types import Verdict
 
 KEPT = 20  # jobs that are over and can still be asked for
 Stopped = Callable[[], bool]
@@ -82,7 +81,7 @@ class Job:
         self.what = what
         self.moment: Stage | EvalProgress = Stage(0, 0, "starting")
         self.rows: list[dict[str, Any]] = []  # of every query that is done: query_id, query, ranks, verdict
-        self.verdicts: dict[Verdict, int] = {}
+        self.verdicts: dict[str, int] = {}
         self.result: Any = None  # the Evaluation, once it is there
         self.error: BaseException | None = None
         self._halt, self._over = threading.Event(), threading.Event()

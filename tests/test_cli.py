@@ -34,7 +34,7 @@ def home(settings, corpus_folder, monkeypatch):
 @pytest.fixture
 def doubles(monkeypatch):
     """The models, replaced; what is tested here is what is printed."""
-    reranker = FixedReranker({"p3": 5.25, "p4": -1.5})
+    reranker = FixedReranker({f"p{n}": n / 10 for n in range(30)} | {"p3": 5.25})
     embedder = FixedEmbedder()
     monkeypatch.setattr(workbench, "load_embedder", lambda *_: embedder)
     monkeypatch.setattr(workbench, "load_reranker", lambda *_: reranker)

@@ -175,7 +175,7 @@ def _queries(path: Path) -> Iterator[Query]:
     for place, row in _rows(path):
         if not row["text"].strip():
             raise CorpusError(f"{place} has an empty query text")
-        yield Query(row["_id"], row["text"], row.get("metadata") or {})
+        yield Query(row["_id"], row["text"].strip(), row.get("metadata") or {})
 
 
 def _splits(folder: Path, passage_ids: set[str], query_ids: set[str]) -> Iterator[tuple[str, Qrels]]:

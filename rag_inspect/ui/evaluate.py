@@ -188,10 +188,13 @@ def _poll(bench: Workbench, job_id: str) -> list[Any]:
     if job is None:
         return [gr.skip(), gr.Timer(active=False), *keep]
     if not job.over:
-        share, means = None, {}
-        if isinstance(job.moment, EvalProgress):
-            share, means = job.moment.pairs_done / max(1, job.moment.pairs), job.moment.means
-        return [progress_html(job.moment, share, job.verdicts, means), gr.skip(), *keep]
+        going = job.moment if isinstance(job.moment, EvalProgress) else None
+        share = going.pairs_done / max(1, going.pairs) if going else None
+        return [
+            progress_html(job.moment, share, job.verdicts, going.means if going else {}),
+            gr.skip(),
+            *keep,
+        ]
     if isinstance(job.error, RagInspectError):
         words = f"Failed: {job.error} What had been scored is kept; Evaluate goes on from there."
         return [aside_html(words), gr.Timer(active=False), *keep]
@@ -321,8 +324,8 @@ def _wire_past(page: _Page, bench: Workbench) -> None:
     def compare(chosen: list[str] | None) -> str:
         if not chosen or len(chosen) != 2:
             raise InputError("two past runs are needed; choose two to compare")
-        documents = [runs.load_run(bench.runs_folder, run_id)[1] for run_id in sorted(chosen)]
-        return comparison_html(runs.compare_runs(*documents))
+        before, after = (runs.load_run(bench.runs_folder, run_id)[1] for run_id in sorted(chosen))
+        return comparison_html(runs.compare_runs(before, after))
 
     def replay(path: str | None) -> list[Any]:
         return _results(bench, _evaluated(read_replay(Path(path)))) if path else [gr.skip()] * 15

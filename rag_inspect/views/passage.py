@@ -9,6 +9,7 @@ from rag_inspect.types import Search
 from rag_inspect.views.rankings import heading, sigmoid, spoken
 
 MAX_CHARACTERS = 20_000  # shown; what is longer is cut in the page, and said so
+_MAX_FACT = 1_000  # characters of one metadata value
 
 
 def passage_html(search: Search, passage_id: str) -> str:
@@ -48,7 +49,15 @@ def _facts(search: Search, passage_id: str) -> list[tuple[str, str]]:
     if passage_id in search.gold:
         facts.append(("judged", "gold"))
     facts += [
-        (str(name), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+        (_short(str(name)), _short(value if isinstance(value, str) else _as_json(value)))
         for name, value in search.passages[passage_id].metadata.items()
     ]
     return facts
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _short(words: str) -> str:
+    return f"{words[:_MAX_FACT]} …" if len(words) > _MAX_FACT else words
