@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from sentence_transformers import CrossEncoder
 
-from rag_inspect.assessment import assess
-from rag_inspect.eval_set import eval_set
 from rag_inspect.evaluation import evaluate
+from rag_inspect.evaluation.assessment import assess
+from rag_inspect.evaluation.eval_set import eval_set
+from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.metrics import HEADLINE, parse
-from rag_inspect.outcome import Outcome
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.rerankers import mini as built_in
 from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker

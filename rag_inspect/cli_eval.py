@@ -102,8 +102,8 @@ def _keys(text: str | None) -> list[str]:
 
 def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
     """Evaluate, print, write, and hold the result against the limits. Raises a RagInspectError."""
-    from rag_inspect.assessment import Evaluation
     from rag_inspect.evaluation import EvalProgress
+    from rag_inspect.evaluation.assessment import Evaluation
 
     end: Evaluation | None = None
     moments = bench.evaluate(
@@ -156,7 +156,7 @@ def _hold(document: Mapping[str, Any], limits: Sequence[tuple[Metric, float]]) -
 
 def run_bench(bench: Workbench, options: argparse.Namespace) -> None:
     """Measure, print."""
-    from rag_inspect.cost import measure
+    from rag_inspect.evaluation.cost import measure
 
     document: dict[str, Any] = {}
     with _progress() as show:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from rag_inspect.errors import RagInspectError
-from rag_inspect.outcome import Outcome
-from rag_inspect.replay import read_replay, to_replay
+from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.replay import read_replay, to_replay
 
 __all__ = [
     "export_files",

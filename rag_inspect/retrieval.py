@@ -74,7 +74,9 @@ def connect(settings: Settings) -> ClientAPI:
     ssl = url.scheme == "https"
     port = url.port or (443 if ssl else 8000)
     # Chroma's own client waits for an answer without end.
-    httpx.get(f"{url.scheme}://{url.hostname}:{port}/api/v2/heartbeat", timeout=PROBE_SECONDS).raise_for_status()
+    httpx.get(
+        f"{url.scheme}://{url.hostname}:{port}/api/v2/heartbeat", timeout=PROBE_SECONDS
+    ).raise_for_status()
     return chromadb.HttpClient(host=url.hostname, port=port, ssl=ssl, settings=quiet)
 
 

@@ -9,17 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rag_inspect import pipeline, runs
-from rag_inspect.assessment import Evaluation, assess
+from rag_inspect import pipeline
 from rag_inspect.corpora import find_corpus, list_corpora, read_folder
 from rag_inspect.embedders import EMBEDDERS, load_embedder
 from rag_inspect.errors import ModelError, RagInspectError
-from rag_inspect.eval_set import eval_set
-from rag_inspect.evaluation import EvalProgress, evaluate, stamped
-from rag_inspect.jobs import Job, Jobs, Turn
+from rag_inspect.evaluation import EvalProgress, evaluate, runs, stamped
+from rag_inspect.evaluation.assessment import Evaluation, assess
+from rag_inspect.evaluation.eval_set import eval_set
+from rag_inspect.evaluation.jobs import Job, Jobs, Turn
+from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.loading import Load, Loads, Stage
 from rag_inspect.metrics import metrics_at, parse_cutoffs
-from rag_inspect.outcome import Outcome
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.retrieval import ChromaRetriever, connect
@@ -165,7 +165,7 @@ class Workbench:
 
     @property
     def runs_folder(self) -> Path:
-        """Where evaluations are kept; `rag_inspect.runs` lists, loads and compares them."""
+        """Where evaluations are kept; `rag_inspect.evaluation.runs` lists, loads and compares them."""
         return self.settings.home / "runs"
 
     def evaluate(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rag_inspect.evaluation import evaluate
-from rag_inspect.outcome import Outcome
+from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.types import Corpus, CorpusCard, ModelSpec, Passage, Query, Ranking, Reading
 
 

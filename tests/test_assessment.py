@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from rag_inspect.advice import RULES
-from rag_inspect.assessment import assess, worst_first
-from rag_inspect.eval_set import guess_language
 from rag_inspect.evaluation import evaluate
+from rag_inspect.evaluation.advice import RULES
+from rag_inspect.evaluation.assessment import assess, worst_first
+from rag_inspect.evaluation.eval_set import guess_language
 from rag_inspect.metrics import parse
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import CorpusCard, Passage, Query, Ranking

@@ -16,14 +16,20 @@ from tests.fixed_embedder import FixedEmbedder
 from tests.fixed_reranker import FixedReranker
 
 ROOT = Path(__file__).parent.parent
-PASSAGES = [{"_id": f"p{n}", "title": f"Number {n}", "text": f"This is passage number {n} → 日本"} for n in range(30)]
+PASSAGES = [
+    {"_id": f"p{n}", "title": f"Number {n}", "text": f"This is passage number {n} → 日本"} for n in range(30)
+]
 
 
 @pytest.fixture
 def home(settings, corpus_folder, monkeypatch):
     """The command line's environment: one corpus, no hub."""
     corpus_folder(
-        "tiny", PASSAGES, {"q": "passage number 3"}, {"test": {"q": {"p3": 1}}}, "description: Thirty\nlicence: CC0-1.0\nlanguage: en"
+        "tiny",
+        PASSAGES,
+        {"q": "passage number 3"},
+        {"test": {"q": {"p3": 1}}},
+        "description: Thirty\nlicence: CC0-1.0\nlanguage: en",
     )
     monkeypatch.setenv("RAG_INSPECT_HOME", str(settings.home))
     monkeypatch.setenv("RAG_INSPECT_CORPORA_DIR", str(settings.corpora_dir))
@@ -87,19 +93,34 @@ def test_the_models(home, capsys):
 
 
 def test_a_search(home, doubles, capsys):
-    found = document(capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3")
+    found = document(
+        capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3"
+    )
     assert list(found) == [
         "query", "corpus", "embedder", "reranker", "top_k", "top_n", "candidates", "reranked", "gold", "verdict",
         "summary", "timings_ms", "scored_pairs", "cached_pairs", "notes",
     ]  # fmt: skip
-    assert (found["query"], found["corpus"], found["top_k"], found["top_n"]) == ("passage number 3", "tiny", 10, 3)
+    assert (found["query"], found["corpus"], found["top_k"], found["top_n"]) == (
+        "passage number 3",
+        "tiny",
+        10,
+        3,
+    )
     assert found["embedder"] == {"key": "fixed", "revision": "1"}
     assert found["reranker"] == {"key": "fixed", "revision": "0" * 40}
     assert [hit["rank"] for hit in found["candidates"]] == list(range(1, 11))
     assert all(list(hit) == ["passage_id", "score", "rank"] for hit in found["candidates"])
     before = {hit["passage_id"]: hit["rank"] for hit in found["candidates"]}
     for rank, hit in enumerate(found["reranked"], 1):
-        assert list(hit) == ["passage_id", "score", "rank", "from_rank", "delta", "read_tokens", "truncated_tokens"]
+        assert list(hit) == [
+            "passage_id",
+            "score",
+            "rank",
+            "from_rank",
+            "delta",
+            "read_tokens",
+            "truncated_tokens",
+        ]
         assert (hit["rank"], hit["from_rank"]) == (rank, before[hit["passage_id"]])
         assert hit["delta"] == hit["from_rank"] - rank
         assert type(hit["score"]) is float and type(hit["truncated_tokens"]) is int
@@ -107,7 +128,9 @@ def test_a_search(home, doubles, capsys):
     assert found["gold"] == ["p3"] and "gold" in found["summary"]
     assert {"embed", "retrieve", "rerank", "total"} <= set(found["timings_ms"])
     assert (found["scored_pairs"], found["cached_pairs"], found["notes"]) == (10, 0, [])
-    again = document(capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3")
+    again = document(
+        capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3"
+    )
     assert (again["scored_pairs"], again["cached_pairs"]) == (0, 10)
 
 
@@ -131,7 +154,9 @@ def test_the_tables_say_the_same(home, doubles, capsys):
 
 def test_what_others_wrote_is_no_markup_and_no_control_code(home, corpus_folder, doubles, capsys):
     hostile = "[red]a[/red] \x1b[31mred \x1b]0;title\x07 [/nothing] [link=x]\x9b2J"
-    corpus_folder("hostile", [{"_id": hostile, "title": hostile, "text": hostile}], card=f"description: {'[bold]x'!r}")
+    corpus_folder(
+        "hostile", [{"_id": hostile, "title": hostile, "text": hostile}], card=f"description: {'[bold]x'!r}"
+    )
     code, out, _ = run(capsys, "search", hostile, "--corpus", "hostile")
     assert code == 0 and "[red]a[/red]" in out and "[/nothing]" in out
     assert not {"\x1b", "\x07", "\x9b"} & set(out)
@@ -146,10 +171,16 @@ def test_what_others_wrote_is_no_markup_and_no_control_code(home, corpus_folder,
     [
         (["search", "x", "--corpus", "nope"], 'no corpus "nope"; there are tiny'),
         (["search", " ", "--corpus", "tiny"], "the query is blank"),
-        (["search", "x", "--corpus", "tiny", "--top-k", "0"], "top_k is 0; expected a whole number from 1 to 200"),
+        (
+            ["search", "x", "--corpus", "tiny", "--top-k", "0"],
+            "top_k is 0; expected a whole number from 1 to 200",
+        ),
         (["search", "x", "--corpus", "tiny", "--top-k", "201"], "top_k is 201"),
         (["search", "x", "--corpus", "tiny", "--top-n", "21"], "top_n 21 is more than top_k 20"),
-        (["search", "x", "--corpus", "tiny", "--reranker", "base"], "base (BAAI/bge-reranker-base at 2cfc18c9)"),
+        (
+            ["search", "x", "--corpus", "tiny", "--reranker", "base"],
+            "base (BAAI/bge-reranker-base at 2cfc18c9)",
+        ),
     ],
 )
 @pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["table", "json"])
@@ -211,7 +242,9 @@ def test_a_whole_search_with_the_real_models_prints_json_alone(home):
     )  # fmt: skip
     assert (done.returncode, done.stderr.decode()) == (0, "")
     found = json.loads(done.stdout)
-    assert found["reranker"]["key"] == "mini" and len(found["reranked"]) == 20 and "load" in found["timings_ms"]
+    assert (
+        found["reranker"]["key"] == "mini" and len(found["reranked"]) == 20 and "load" in found["timings_ms"]
+    )
 
 
 @pytest.mark.parametrize("arguments", [["corpora"], ["corpora", "--json"]])

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from rag_inspect.__main__ import main
-from rag_inspect.assessment import Evaluation
 from rag_inspect.errors import CorpusError, InputError, ModelError
-from rag_inspect.jobs import Turn
+from rag_inspect.evaluation.assessment import Evaluation
+from rag_inspect.evaluation.jobs import Turn
 from rag_inspect.loading import Stage
 from rag_inspect.settings import Settings
 from rag_inspect.workbench import Workbench
@@ -208,7 +208,7 @@ def test_a_second_evaluation_waits_its_turn(folder, home):
 
 def test_a_full_disk_costs_the_saving_and_not_the_result(folder, monkeypatch):
     bench = Workbench(Settings.from_env())
-    monkeypatch.setattr("rag_inspect.runs.write", _full)
+    monkeypatch.setattr("rag_inspect.evaluation.runs.write", _full)
     *_, end = bench.evaluate(str(folder), ["mini"], top_k=6)
     assert isinstance(end, Evaluation) and end.run_id == ""
     assert any("was not kept: the disk is full" in note for note in end.document["notes"])
@@ -236,8 +236,8 @@ def test_serve_refuses_a_broken_replay_before_it_opens_anything(tmp_path, capsys
 
 
 def test_bench_measures_what_is_here_and_names_what_is_not(capsys, monkeypatch):
-    monkeypatch.setattr("rag_inspect.cost.DEPTHS", (2, 4))
-    monkeypatch.setattr("rag_inspect.cost.SECONDS", 0.1)
+    monkeypatch.setattr("rag_inspect.evaluation.cost.DEPTHS", (2, 4))
+    monkeypatch.setattr("rag_inspect.evaluation.cost.SECONDS", 0.1)
     assert main(["bench", "--reranker", "mini", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     [mini] = document["rerankers"]

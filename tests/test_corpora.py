@@ -224,7 +224,7 @@ def test_a_space_reads_no_folder_of_the_server(corpus_folder, settings, tmp_path
 
 
 def test_a_folder_without_a_corpus_is_told_what_is_missing(settings, tmp_path):
-    with pytest.raises(CorpusError, match="BEIR needs a corpus.jsonl"):
+    with pytest.raises(CorpusError, match=r"BEIR needs a corpus.jsonl"):
         read_corpus(str(tmp_path), settings)
 
 

@@ -6,13 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from rag_inspect import latency
-from rag_inspect.assessment import assess
 from rag_inspect.errors import CorpusError, InputError, RerankError
-from rag_inspect.eval_pass import PAIRS_AT_ONCE
-from rag_inspect.eval_set import eval_set
-from rag_inspect.evaluation import EvalProgress, evaluate
-from rag_inspect.outcome import Outcome
+from rag_inspect.evaluation import EvalProgress, evaluate, latency
+from rag_inspect.evaluation.assessment import assess
+from rag_inspect.evaluation.eval_set import eval_set
+from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.passes import PAIRS_AT_ONCE
 from rag_inspect.pipeline import rerank
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import Query

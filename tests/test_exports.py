@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from rag_inspect import runs
-from rag_inspect.assessment import assess
 from rag_inspect.errors import InputError, RagInspectError
-from rag_inspect.evaluation import evaluate, stamped
+from rag_inspect.evaluation import evaluate, runs, stamped
+from rag_inspect.evaluation.assessment import assess
 from rag_inspect.exports import (
     export_files,
     per_query_csv,
@@ -216,7 +215,7 @@ def test_what_is_no_replay_at_all_is_refused(text):
 
 
 def test_a_replay_that_is_too_large_or_not_there_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("rag_inspect.replay.MAX_BYTES", 10)
+    monkeypatch.setattr("rag_inspect.evaluation.replay.MAX_BYTES", 10)
     with pytest.raises(InputError, match="has more than"):
         read_replay(b"x" * 11)
     with pytest.raises(InputError, match="cannot be read"):

@@ -7,9 +7,9 @@ import pytest
 
 from rag_inspect.errors import RerankError
 from rag_inspect.evaluation import evaluate
-from rag_inspect.jobs import Jobs, Turn
+from rag_inspect.evaluation.jobs import Jobs, Turn
+from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.loading import Stage
-from rag_inspect.outcome import Outcome
 from tests.evaluating import ExactRetriever, ScriptedReranker, make_corpus
 
 

@@ -22,7 +22,11 @@ ROOMS = {  # library -> the only modules that may import it
     "gradio": ("rag_inspect.ui",),
     "plotly": ("rag_inspect.views",),
     "chromadb": ("rag_inspect.retrieval",),
-    "torch": ("rag_inspect.rerankers", "rag_inspect.embedders", "rag_inspect.cost"),  # cost: its thread count
+    "torch": (
+        "rag_inspect.rerankers",
+        "rag_inspect.embedders",
+        "rag_inspect.evaluation.cost",
+    ),  # cost: its thread count
     "sentence_transformers": ("rag_inspect.rerankers", "rag_inspect.embedders"),
     "transformers": ("rag_inspect.rerankers", "rag_inspect.embedders"),
     "huggingface_hub": ("rag_inspect.hub",),
@@ -44,17 +48,23 @@ def imports(module: str, path: Path) -> Iterator[tuple[str, bool]]:
             elif isinstance(child, ast.ImportFrom):
                 base = child.module or ""
                 if child.level:
-                    base = ".".join([*package.split(".")[: -child.level + 1 or None], *([base] if base else [])])
+                    base = ".".join(
+                        [*package.split(".")[: -child.level + 1 or None], *([base] if base else [])]
+                    )
                 for alias in child.names:
                     whole = f"{base}.{alias.name}"
                     yield (whole if whole in MODULES else base), at_import
-            yield from walk(child, at_import and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+            yield from walk(
+                child, at_import and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            )
 
     yield from walk(tree, True)
 
 
 EVERY = [
-    (module, imported, at_import) for module, path in MODULES.items() for imported, at_import in imports(module, path)
+    (module, imported, at_import)
+    for module, path in MODULES.items()
+    for imported, at_import in imports(module, path)
 ]
 
 
@@ -73,13 +83,21 @@ def test_imports_point_one_way():
     upward = [
         f"{module} imports {imported}"
         for module, imported, at_import in EVERY
-        if imported in MODULES and layer(imported) > layer(module) and (at_import or module != "rag_inspect.recorded")
+        if imported in MODULES
+        and layer(imported) > layer(module)
+        and (at_import or module != "rag_inspect.recorded")
     ]
     assert not upward
 
 
 def test_views_need_types_and_no_models():
-    parts = ("rag_inspect.types", "rag_inspect.errors", "rag_inspect.views", "rag_inspect.metrics", "rag_inspect.outcome")
+    parts = (
+        "rag_inspect.types",
+        "rag_inspect.errors",
+        "rag_inspect.views",
+        "rag_inspect.metrics",
+        "rag_inspect.evaluation.outcome",
+    )
     strangers = {
         f"{module} imports {imported}"
         for module, imported, _ in EVERY
@@ -91,7 +109,9 @@ def test_views_need_types_and_no_models():
 @pytest.mark.parametrize("library", ROOMS)
 def test_a_heavy_library_stays_in_its_room(library):
     outside = {
-        module for module, imported, _ in EVERY if within(imported, (library,)) and not within(module, ROOMS[library])
+        module
+        for module, imported, _ in EVERY
+        if within(imported, (library,)) and not within(module, ROOMS[library])
     }
     assert not outside
 

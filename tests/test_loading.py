@@ -13,7 +13,10 @@ from rag_inspect.loading import Load, Loads, Stage
     [
         (Stage(0, 0, "opening the index"), "opening the index"),
         (Stage(32, 1280, "passages of tiny embedded"), "32 / 1,280 passages of tiny embedded"),
-        (Stage(5_400_000, 1_129_000_000, "bytes of BAAI/bge-reranker-base"), "of BAAI/bge-reranker-base 5 / 1,129 MB"),
+        (
+            Stage(5_400_000, 1_129_000_000, "bytes of BAAI/bge-reranker-base"),
+            "of BAAI/bge-reranker-base 5 / 1,129 MB",
+        ),
     ],
 )
 def test_a_stage_in_words(stage, said):

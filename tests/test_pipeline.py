@@ -25,7 +25,9 @@ TEXTS = [f"passage number {n}" for n in range(40)]
 def corpus_of(texts=TEXTS, gold=("p3",), query="which number") -> Corpus:
     passages = tuple(Passage(f"p{n}", text) for n, text in enumerate(texts))
     queries = (Query("q", f" {query} "),)
-    return Corpus(CorpusCard("tiny"), Path("tiny"), passages, queries, {"test": {"q": dict.fromkeys(gold, 1)}})
+    return Corpus(
+        CorpusCard("tiny"), Path("tiny"), passages, queries, {"test": {"q": dict.fromkeys(gold, 1)}}
+    )
 
 
 @pytest.fixture
@@ -56,11 +58,15 @@ def stage(logits: list[float]) -> tuple[Ranking, dict[str, float]]:
     return Ranking.of(list(zip(names, cosines, strict=True))), dict(zip(names, logits, strict=True))
 
 
-def finished(candidates: Ranking, logits: dict[str, float], gold: tuple[str, ...] = (), top_n: int = 5) -> Search:
+def finished(
+    candidates: Ranking, logits: dict[str, float], gold: tuple[str, ...] = (), top_n: int = 5
+) -> Search:
     passages = {pid: Passage(pid, pid) for pid in candidates.passage_ids}
     depth = len(candidates)
     return pipeline.finish(
-        Search(Query("", "q"), "tiny", SPEC, SPEC, depth, top_n, candidates, passages, frozenset(gold), logits)
+        Search(
+            Query("", "q"), "tiny", SPEC, SPEC, depth, top_n, candidates, passages, frozenset(gold), logits
+        )
     )
 
 
@@ -239,7 +245,9 @@ def test_a_search_shows_its_candidates_first_and_ends_finished(retriever, cache)
     assert end.verdict == judge(before, 1, 5)
     assert (end.scored_pairs, end.cached_pairs) == (20, 0)
     assert set(end.readings) == set(end.candidates.passage_ids)
-    assert end.timings_ms["total"] == pytest.approx(sum(end.timings_ms[s] for s in ("embed", "retrieve", "rerank")))
+    assert end.timings_ms["total"] == pytest.approx(
+        sum(end.timings_ms[s] for s in ("embed", "retrieve", "rerank"))
+    )
 
 
 def test_a_query_out_of_no_eval_set_has_no_gold_and_no_verdict(retriever):
@@ -294,7 +302,9 @@ def test_a_search_that_is_stopped_keeps_what_was_scored(retriever, cache):
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_no_number_names_model_and_passage(retriever, cache, wrong):
-    with pytest.raises(RerankError, match=r'fixed \(tests/fixed\) gave (nan|inf|-inf) for passage "p7"') as caught:
+    with pytest.raises(
+        RerankError, match=r'fixed \(tests/fixed\) gave (nan|inf|-inf) for passage "p7"'
+    ) as caught:
         last(search("passage number 7", retriever, FixedReranker({"p7": wrong}), cache))
     assert "try another reranker" in str(caught.value)
     assert last(search("passage number 7", retriever, FixedReranker({"p7": 1.0}), cache)).reranked

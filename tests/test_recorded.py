@@ -22,7 +22,9 @@ RECORDED = sorted(path.parent.name for path in BUILT_IN_CORPORA.glob(f"*/{FILE}"
 @pytest.fixture
 def tiny(corpus_folder, settings):
     texts = {f"p{n}": f"passage number {n}" for n in range(30)}
-    corpus_folder(passages=texts, queries={"q": " which number ", "r": "other"}, qrels={"test": {"q": {"p3": 1}}})
+    corpus_folder(
+        passages=texts, queries={"q": " which number ", "r": "other"}, qrels={"test": {"q": {"p3": 1}}}
+    )
     return read_corpus("tiny", settings)
 
 
@@ -61,17 +63,25 @@ def test_without_a_record_there_is_none(tiny):
 def test_a_record_of_another_revision_is_not_shown(search, tiny, key):
     record(tiny, [search])
     assert read_record(tiny, "which number", {**MODELS, key: replace(MODELS[key], revision="new")}) is None
-    assert read_record(tiny, "which number", {name: spec for name, spec in MODELS.items() if name != key}) is None
+    assert (
+        read_record(tiny, "which number", {name: spec for name, spec in MODELS.items() if name != key})
+        is None
+    )
 
 
 def test_a_record_of_other_texts_is_not_shown(search, tiny):
     record(tiny, [search])
     first, *rest = tiny.passages
-    assert read_record(replace(tiny, passages=(replace(first, text="new words"), *rest)), "which number", MODELS) is None
+    assert (
+        read_record(replace(tiny, passages=(replace(first, text="new words"), *rest)), "which number", MODELS)
+        is None
+    )
     assert read_record(replace(tiny, queries=()), "which number", MODELS) is None
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"null", b"{}", b"[1]", b'[{"query": "which number"}]', b"\xff", b"[null]"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"null", b"{}", b"[1]", b'[{"query": "which number"}]', b"\xff", b"[null]"]
+)
 def test_a_record_that_is_broken_is_not_shown(tiny, raw):
     (tiny.path / FILE).write_bytes(raw)
     assert read_record(tiny, "which number", MODELS) is None

@@ -18,7 +18,24 @@ from rag_inspect.retrieval import BATCH, ChromaRetriever, connect
 from rag_inspect.types import Corpus, CorpusCard, Passage
 from tests.fixed_embedder import FixedEmbedder
 
-WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "inlet", "jetty", "knoll", "larch", "maple", "nacre", "ocean", "pearl"]
+WORDS = [
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heron",
+    "inlet",
+    "jetty",
+    "knoll",
+    "larch",
+    "maple",
+    "nacre",
+    "ocean",
+    "pearl",
+]
 
 
 def corpus_of(texts: dict[str, str], name: str = "tiny") -> Corpus:
@@ -62,7 +79,9 @@ def test_the_ranking_is_that_of_every_cosine_computed(whole, top_k):
         assert [hit.score for hit in ranking] == pytest.approx(cosines[best].tolist(), abs=1e-5)
         assert ranking.passage_ids == tuple(passage.passage_id for passage in passages)
         assert [hit.rank for hit in ranking] == list(range(1, top_k + 1))
-        assert [cosines[int(pid[1:])] for pid in ranking.passage_ids] == pytest.approx(cosines[best].tolist(), abs=1e-5)
+        assert [cosines[int(pid[1:])] for pid in ranking.passage_ids] == pytest.approx(
+            cosines[best].tolist(), abs=1e-5
+        )
 
 
 def test_passages_come_with_the_vectors_the_index_holds(whole):
@@ -111,7 +130,18 @@ def test_many_queries_come_back_in_their_order(whole):
 
 
 def test_ids_may_hold_anything(client):
-    ids = ["a/b c", "日本語", "😀", "<script>", "'; DROP TABLE embeddings; --", "%00", "a\tb", "\u202eabc", "x" * 3000, "a\x00b"]
+    ids = [
+        "a/b c",
+        "日本語",
+        "😀",
+        "<script>",
+        "'; DROP TABLE embeddings; --",
+        "%00",
+        "a\tb",
+        "\u202eabc",
+        "x" * 3000,
+        "a\x00b",
+    ]
     retriever = ChromaRetriever(client, corpus_of(dict(zip(ids, WORDS, strict=False))), FixedEmbedder())
     assert retriever.index() == len(ids) and retriever.missing() == []
     assert sorted(retrieved(retriever, "amber", 50)[0].passage_ids) == sorted(ids)
@@ -144,7 +174,13 @@ def test_a_changed_corpus_is_a_new_index(client, whole):
 
 def test_another_embedder_is_a_new_index_whatever_its_fingerprint_begins_with(client):
     corpus, names = random_corpus(3), set()
-    prints = ["nomic-ai/nomic-embed|e5cf|search_query: ", "nomic-ai/nomic-embed|e5cf|", "BAAI/bge-m3|5617", "é 😀", ""]
+    prints = [
+        "nomic-ai/nomic-embed|e5cf|search_query: ",
+        "nomic-ai/nomic-embed|e5cf|",
+        "BAAI/bge-m3|5617",
+        "é 😀",
+        "",
+    ]
     for fingerprint in prints:
         retriever = ChromaRetriever(client, corpus, FixedEmbedder(fingerprint=fingerprint))
         assert retriever.index() == 3
@@ -225,7 +261,9 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://127.0.0.1:99999", "nonsense"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://127.0.0.1:99999", "nonsense"]
+)
 def test_an_address_that_is_none(settings, url):
     with pytest.raises(RetrievalError, match="RAG_INSPECT_CHROMA_URL"):
         connect(replace(settings, chroma_url=url))

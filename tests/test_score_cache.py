@@ -110,7 +110,9 @@ def test_a_file_that_is_no_database_is_set_aside(path):
     path.parent.mkdir()
     path.write_bytes(b"not a database, but somebody's notes" * 100)
     cache = ScoreCache(path)
-    assert _works(cache) and cache.trouble and str(path) in cache.trouble and "not a database" in cache.trouble
+    assert (
+        _works(cache) and cache.trouble and str(path) in cache.trouble and "not a database" in cache.trouble
+    )
     assert path.with_suffix(".broken").read_bytes().startswith(b"not a database")
     assert ScoreCache(path).trouble is None and _works(ScoreCache(path))
 
@@ -150,7 +152,9 @@ def test_a_place_that_cannot_hold_it(tmp_path, place):
     assert _works(cache)  # in memory, for as long as the process lives
 
 
-@pytest.mark.parametrize("content", [None, b"not a database" * 100], ids=["empty folder", "with a broken file"])
+@pytest.mark.parametrize(
+    "content", [None, b"not a database" * 100], ids=["empty folder", "with a broken file"]
+)
 def test_a_folder_that_is_read_only(content):
     code = (
         "import sys, os; from pathlib import Path; from rag_inspect.score_cache import ScoreCache\n"

@@ -20,7 +20,7 @@ from tests.fixed_embedder import FixedEmbedder
 HOSTILE = {
     "script": "<script>alert(1)</script>",
     "closing tags": "</textarea></li></ol></div><img src=x onerror=alert(1)>",
-    "attribute": "\" onmouseover=\"alert(1)\" x='",
+    "attribute": '" onmouseover="alert(1)" x=\'',
     "template": "${alert(1)} {{7*7}} {0} %s %(x)s",
     "backslashes": "\\ \\n \\u0041 \\\\",
     "quotes": "'''\"\"\"`'",
@@ -39,7 +39,9 @@ MOMENTS = ("candidates", "partial", "finished")
 def searched(words: str, moment: str = "finished", count: int = 6) -> Search:
     """A search in which everything that others write is `words`."""
     passages = {
-        f"{words[:200]}{n}": Passage(f"{words[:200]}{n}", words, words if n % 2 else "", {words[:50]: [words], "k": words})
+        f"{words[:200]}{n}": Passage(
+            f"{words[:200]}{n}", words, words if n % 2 else "", {words[:50]: [words], "k": words}
+        )
         for n in range(count)
     }
     candidates = Ranking.of([(pid, 0.9 - n / 10) for n, pid in enumerate(passages)])
@@ -105,7 +107,24 @@ def pages(search: Search) -> dict[str, str]:
     }
 
 
-OURS = {"div", "ol", "li", "button", "span", "b", "i", "small", "h3", "h4", "svg", "path", "p", "dl", "dt", "dd"}
+OURS = {
+    "div",
+    "ol",
+    "li",
+    "button",
+    "span",
+    "b",
+    "i",
+    "small",
+    "h3",
+    "h4",
+    "svg",
+    "path",
+    "p",
+    "dl",
+    "dt",
+    "dd",
+}
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -115,11 +134,18 @@ def test_what_others_wrote_is_text_and_nothing_else(case, moment):
     for name, html in hostile.items():
         page, expected = Page(html), Page(plain[name])
         # The same tags and the same attributes as for a harmless word: nothing got out of its place.
-        assert [tag for tag in page.tags if tag not in {"br"}] == expected.tags or case in {"long", "one long word"}
+        assert [tag for tag in page.tags if tag not in {"br"}] == expected.tags or case in {
+            "long",
+            "one long word",
+        }
         assert set(page.tags) <= OURS
         assert [n for n, _ in page.attributes] == [n for n, _ in expected.attributes]
         assert not any(name.startswith("on") for name, _ in page.attributes)
-        assert all("alert" not in (value or "") for name, value in page.attributes if name in {"href", "src", "style"})
+        assert all(
+            "alert" not in (value or "")
+            for name, value in page.attributes
+            if name in {"href", "src", "style"}
+        )
 
 
 def test_the_words_are_all_there():
@@ -181,15 +207,23 @@ def test_the_finished_columns_mirror_each_other():
 
 
 def test_a_move_in_signs_and_in_words():
-    assert chip(RankMove("p", 9, 2)) == "#9 → #2 ▲7" and spoken(RankMove("p", 9, 2)) == "moved up 7, from rank 9 to 2"
-    assert chip(RankMove("p", 2, 9)) == "#2 → #9 ▼7" and spoken(RankMove("p", 2, 9)) == "moved down 7, from rank 2 to 9"
+    assert (
+        chip(RankMove("p", 9, 2)) == "#9 → #2 ▲7"
+        and spoken(RankMove("p", 9, 2)) == "moved up 7, from rank 9 to 2"
+    )
+    assert (
+        chip(RankMove("p", 2, 9)) == "#2 → #9 ▼7"
+        and spoken(RankMove("p", 2, 9)) == "moved down 7, from rank 2 to 9"
+    )
     assert chip(RankMove("p", 4, 4)) == "=" and spoken(RankMove("p", 4, 4)) == "stayed at rank 4"
 
 
 def test_only_a_gold_passage_that_moved_has_a_colour():
     search = searched("plain")
     html = rankings_html(search)
-    moved = {move.passage_id: move.delta for move in search.moves if move.passage_id in search.gold and move.delta}
+    moved = {
+        move.passage_id: move.delta for move in search.moves if move.passage_id in search.gold and move.delta
+    }
     up = sum(delta > 0 for delta in moved.values())
     # chip and line of each; chips stand in the right column alone
     colours = re.findall(r"ri-(good|bad)\b(?!-)", html)
@@ -209,7 +243,11 @@ def test_bars_of_any_logits(logits):
             logits=dict(zip(ids, logits, strict=True)),
         )
     )
-    widths = [value for name, value in Page(rankings_html(done)).attributes if name == "style" and "width" in (value or "")]
+    widths = [
+        value
+        for name, value in Page(rankings_html(done)).attributes
+        if name == "style" and "width" in (value or "")
+    ]
     assert len(widths) == 2 * len(ids)
     assert all(0 <= float(width.removeprefix("width:").removesuffix("%")) <= 100 for width in widths if width)
 
@@ -227,7 +265,10 @@ def test_the_timings_say_what_was_cold_and_what_was_cut():
     assert "embed the query 1 ms" in words and "rerank 30 ms" in words
     assert "before that, once: loading 2.5 s" in words
     assert "6 pairs scored, 0 from the score cache" in words
-    assert "5 passages are longer than fixed-reranker reads beside this query: up to 5 tokens were not read" in words
+    assert (
+        "5 passages are longer than fixed-reranker reads beside this query: up to 5 tokens were not read"
+        in words
+    )
 
 
 def test_the_sentence_comes_from_the_search():
@@ -255,7 +296,9 @@ def test_figures_of_any_moment_and_any_words(draw, moment):
     for words in ("plain", *HOSTILE.values()):
         figure = draw(searched(words, moment)).to_plotly_json()
         for trace in figure["data"]:
-            texts = trace["hovertext"] if isinstance(trace["hovertext"], tuple | list) else [trace["hovertext"]]
+            texts = (
+                trace["hovertext"] if isinstance(trace["hovertext"], tuple | list) else [trace["hovertext"]]
+            )
             assert all("<" not in text.replace("<br>", "") and len(text) < 1000 for text in texts)
 
 
@@ -286,7 +329,9 @@ def test_a_snippet_is_python_whatever_the_query(library, case):
         shown = reranker if library == "rag-inspect" or reranker.files else RERANKERS["base"]
         if library != "rag-inspect":
             assert shown.revision in code and shown.model in code
-    assert "built into rag-inspect" in snippet(replace(search, reranker=RERANKERS["mini"]), "Transformers", RERANKERS["base"])
+    assert "built into rag-inspect" in snippet(
+        replace(search, reranker=RERANKERS["mini"]), "Transformers", RERANKERS["base"]
+    )
 
 
 def test_the_snippet_of_this_package_runs(models, capsys):

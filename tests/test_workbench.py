@@ -130,7 +130,9 @@ def test_trouble_with_the_score_cache_is_a_note(bench, settings):
 
 
 def test_searches_over_two_corpora_at_once_do_not_mix(bench, corpus_folder):
-    corpus_folder("other", {f"o{n}": f"passage number {n}" for n in range(30)}, QUERIES, {"test": {"q": {"o4": 1}}})
+    corpus_folder(
+        "other", {f"o{n}": f"passage number {n}" for n in range(30)}, QUERIES, {"test": {"q": {"o4": 1}}}
+    )
     found: list[Search] = []
     start = threading.Barrier(6)
 

@@ -94,9 +94,8 @@ def _existing(path: Path) -> Path | None:
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """(place, text) of every line that is not blank; place is `file:line`."""
     total = 0
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
     try:
-        with opened as file:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
                 place, total = f"{path}:{number}", total + len(raw)
                 if total > MAX_BYTES or len(raw) >= MAX_LINE_BYTES:

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect.assessment import Evaluation
+from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.metrics import parse_cutoffs
 from rag_inspect.types import Search
 from rag_inspect.ui.errors import shown

@@ -10,10 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect import runs
-from rag_inspect.assessment import Evaluation, assess, worst_first
 from rag_inspect.errors import CorpusError, InputError, RagInspectError
-from rag_inspect.evaluation import EvalProgress
+from rag_inspect.evaluation import EvalProgress, runs
+from rag_inspect.evaluation.assessment import Evaluation, assess, worst_first
 from rag_inspect.exports import read_replay, write_all
 from rag_inspect.metrics import parse_cutoffs
 from rag_inspect.rerankers import RERANKERS

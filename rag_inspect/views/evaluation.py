@@ -137,7 +137,7 @@ def notes_html(document: Document) -> str:
 
 
 def progress_html(
-    moment: object, share: float | None, verdicts: Mapping[Verdict, int], means: Mapping[str, Any]
+    moment: object, share: float | None, verdicts: Mapping[str, int], means: Mapping[str, Any]
 ) -> str:
     """How far it is, the verdicts so far, and the running means."""
     bar = "" if share is None else f'<progress max="1" value="{share:.4f}"></progress>'

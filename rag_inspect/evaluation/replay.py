@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from rag_inspect.errors import InputError
+from rag_inspect.evaluation.outcome import Latency, Outcome, System, document_of
 from rag_inspect.metrics import parse_cutoffs
-from rag_inspect.outcome import Latency, Outcome, System, document_of
 from rag_inspect.types import Query
 
 KIND, VERSION = "rag-inspect replay", 1

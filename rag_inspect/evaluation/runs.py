@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from rag_inspect.assessment import assess
 from rag_inspect.errors import InputError
+from rag_inspect.evaluation.assessment import assess
+from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.replay import MAX_BYTES, from_replay, to_replay
 from rag_inspect.exports import as_json, write
-from rag_inspect.outcome import Outcome
-from rag_inspect.replay import MAX_BYTES, from_replay, to_replay
 from rag_inspect.significance import differences
 
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from rag_inspect.evaluation.outcome import Latency, Outcome
 from rag_inspect.metrics import HEADLINE, Metric, parse
-from rag_inspect.outcome import Latency, Outcome
 from rag_inspect.significance import intervals
 
 CUTOFFS = 41  # steps of the threshold lab's slider

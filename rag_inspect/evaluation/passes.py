@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from rag_inspect.errors import RagInspectError, RerankError
-from rag_inspect.eval_set import EvalSet
-from rag_inspect.latency import Costs, length, measure_live
+from rag_inspect.evaluation.eval_set import EvalSet
+from rag_inspect.evaluation.latency import Costs, length, measure_live
+from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
-from rag_inspect.outcome import Latency
 from rag_inspect.pipeline import judge, make_query, score_pairs
 from rag_inspect.retrieval import ChromaRetriever
 from rag_inspect.score_cache import ScoreCache

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from rag_inspect.outcome import Latency
+from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.retrieval import ChromaRetriever
 from rag_inspect.types import Passage, Reranker
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rag_inspect.outcome import Outcome
+from rag_inspect.evaluation.outcome import Outcome
 
 SMALL_CORPUS = 200
 FEW_QUERIES = 25

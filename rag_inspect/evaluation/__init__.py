@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from rag_inspect import __version__
-from rag_inspect.eval_pass import EvalProgress, Pass
-from rag_inspect.eval_set import cut_gold, eval_set, languages
-from rag_inspect.outcome import Outcome, System
+from rag_inspect.evaluation.eval_set import cut_gold, eval_set, languages
+from rag_inspect.evaluation.outcome import Outcome, System
+from rag_inspect.evaluation.passes import EvalProgress, Pass
 from rag_inspect.pipeline import check_depths
 from rag_inspect.retrieval import ChromaRetriever
 from rag_inspect.score_cache import ScoreCache

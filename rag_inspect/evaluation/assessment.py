@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 import numpy as np
 
-from rag_inspect.advice import advise
-from rag_inspect.frontier import frontier, gold_flow, thresholds
+from rag_inspect.evaluation.advice import advise
+from rag_inspect.evaluation.frontier import frontier, gold_flow, thresholds
+from rag_inspect.evaluation.outcome import Latency, Outcome, System, document_of
 from rag_inspect.metrics import HEADLINE, Metric, metrics_at, parse
-from rag_inspect.outcome import Latency, Outcome, System, document_of
 from rag_inspect.pipeline import judge
 from rag_inspect.significance import differences, holm, intervals
 from rag_inspect.types import Verdict
