@@ -19,7 +19,7 @@ lint: .venv/dev.stamp
 	$(BIN)/mypy
 
 bench: .venv/run.stamp
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	for name in startup rerank eval; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 record: .venv/run.stamp
 	$(BIN)/python -m rag_inspect.recorded

@@ -1,7 +1,7 @@
 """How soon the page answers, against an empty Gradio app: seconds from the start of Python to HTTP 200.
 
 Both are started in turn, each in a fresh process and a fresh state folder; the median and the ratio are
-printed. Run: python benchmarks/startup.py [--repeats 5]
+printed. Run: python -m benchmarks.startup [--repeats 5]
 """
 
 from __future__ import annotations

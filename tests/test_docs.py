@@ -39,7 +39,7 @@ def test_the_tree_names_what_there_is_and_nothing_else():
 def test_the_options_are_the_parsers():
     documented = {}
     for row in re.findall(r"^\| `(\w+)` \| (.*) \|$", part("options"), re.MULTILINE):
-        documented[row[0]] = set(re.findall(r"`([^`]+)`", row[1]))
+        documented[row[0]] = {name.replace("\\|", "|") for name in re.findall(r"`([^`]+)`", row[1])}
     actual = {
         name: {a.option_strings[-1] if a.option_strings else (a.metavar or a.dest) for a in p._actions}
         - {"--help"}
@@ -71,8 +71,8 @@ def test_the_front_matter_pins_what_the_code_pins():
 
 
 @pytest.mark.parametrize("line", re.findall(r"^\.venv/bin/python -m rag_inspect (.*)$", README, re.MULTILINE))
-def test_the_commands_of_the_readme_run(line, capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("RAG_INSPECT_HOME", str(tmp_path))
+def test_the_commands_of_the_readme_run(line, capsys, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("RAG_INSPECT_HOME", str(tmp_path_factory.getbasetemp() / "readme"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(shlex.split(line)) == 0
     assert capsys.readouterr().out.strip()

@@ -325,7 +325,7 @@ def test_a_broken_index_says_what_to_do(settings):
 
 def test_a_home_that_is_a_file_says_so(settings):
     settings.home.write_text("")
-    with pytest.raises(RetrievalError, match="delete the folder chroma|check the disk"):
+    with pytest.raises(RetrievalError, match=r"delete the folder chroma|check the disk"):
         connect(settings)
 
 

@@ -204,7 +204,7 @@ def test_a_corpus_that_breaks_says_so_and_comes_back(bench, corpus_folder, setti
     path = settings.corpora_dir / "tiny" / "corpus.jsonl"
     good = path.read_text()
     path.write_text(good + "{\n")
-    with pytest.raises(CorpusError, match="corpus.jsonl:31 is not JSON"):
+    with pytest.raises(CorpusError, match=r"corpus.jsonl:31 is not JSON"):
         ask(bench)
     path.write_text(good)
     touch(path)
