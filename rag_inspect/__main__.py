@@ -105,7 +105,8 @@ def _serve(bench: Workbench, options: argparse.Namespace) -> None:
         bench.replay = read_replay(options.replay)
     from rag_inspect.ui import serve
 
-    serve(bench, host=options.host, port=options.port)
+    seen = bench.settings.has_screen and sys.stdout.isatty()
+    serve(bench, host=options.host, port=options.port, inbrowser=seen)
 
 
 def _search(bench: Workbench, options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class Settings:
     hub_endpoint HF_ENDPOINT              the model hub
     hub_offline  HF_HUB_OFFLINE           never ask the hub
     device       RAG_INSPECT_DEVICE       cpu, cuda, mps or auto
+    has_screen     whether a browser can be opened here: macOS, Windows, or a display
     allow_folders  off where SPACE_ID is set: strangers choose corpora by name, never by a path on the server
     """
 
@@ -35,6 +37,7 @@ class Settings:
     hub_offline: bool = False
     device: str = "auto"
     allow_folders: bool = True
+    has_screen: bool = False
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -50,4 +53,6 @@ class Settings:
             hub_offline=given.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"},
             device=given.get("RAG_INSPECT_DEVICE", "auto"),
             allow_folders="SPACE_ID" not in given,
+            has_screen=sys.platform in {"darwin", "win32"}
+            or bool(given.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}),
         )

@@ -62,4 +62,31 @@ def test_what_cannot_be_done_is_said_in_words(client, arguments, words):
 
 
 def test_only_the_named_operations_are_offered(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/search"}
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/search", "/eval"}
+
+
+def test_eval_returns_the_contract(client):
+    found = client.predict("fruit", top_k=3, cutoffs="1,3", api_name="/eval")
+    first, mini = found["systems"]
+    assert (first["key"], mini["key"]) == ("minilm", "mini") and found["queries"] == 1
+    assert {"hit@1", "recall@3", "mrr@3"} <= mini["metrics"].keys()
+    assert {"delta", "ci95", "p_value", "wins", "ties", "losses"} <= mini["versus_first_stage"][
+        "mrr@3"
+    ].keys()
+    assert "recall@3" in found["ceiling"] and sum(found["verdicts"].values()) == 1
+
+
+def test_eval_says_what_it_cannot_do(client):
+    with pytest.raises(AppError, match="dev"):
+        client.predict("fruit", split="dev", api_name="/eval")
+
+
+def test_a_port_that_is_taken_is_said_in_words(client, tmp_path):
+    from rag_inspect.errors import InputError
+    from rag_inspect.ui import serve
+
+    port = int(client.src.rstrip("/").rsplit(":", 1)[1])
+    with pytest.raises(InputError, match=f"port {port}"):
+        serve(
+            Workbench(Settings(tmp_path)), host="127.0.0.1", port=port, prevent_thread_lock=True, quiet=True
+        )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
+from rag_inspect.errors import InputError
 from rag_inspect.ui import api, evaluate, explore
 from rag_inspect.ui.theme import css, theme
 from rag_inspect.workbench import Workbench
 
 TABS = (explore, evaluate)
 
+_THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}
 _MASTHEAD = """<div class="ri-masthead"><h1>rag-inspect</h1>
 <p>what a reranker does to an embedding search, why, and whether it pays</p></div>"""
 
@@ -33,9 +36,28 @@ def build_app(bench: Workbench) -> gr.Blocks:
 
 
 def serve(bench: Workbench, host: str | None = None, port: int | None = None, **launch: Any) -> gr.Blocks:
-    """Answer first, then warm the models up in the background; blocks unless `prevent_thread_lock=True`."""
+    """Answer first, then warm the models up in the background; blocks unless `prevent_thread_lock=True`.
+
+    Listening to more than this machine closes folders: strangers choose corpora by name. Raises InputError where
+    the port is taken.
+    """
     app = build_app(bench)
     block = not launch.pop("prevent_thread_lock", False)
+    try:
+        _launch(app, host, port, **launch)
+    except OSError as error:
+        raise InputError(
+            f"the app cannot listen on port {port}: {error}; choose another with --port"
+        ) from error
+    if app.server_name not in _THIS_MACHINE:
+        bench.settings = replace(bench.settings, allow_folders=False)
+    bench.warm_up()
+    if block:
+        app.block_thread()
+    return app
+
+
+def _launch(app: gr.Blocks, host: str | None, port: int | None, **launch: Any) -> None:
     app.launch(
         server_name=host,
         server_port=port,
@@ -49,7 +71,3 @@ def serve(bench: Workbench, host: str | None = None, port: int | None = None, **
         prevent_thread_lock=True,
         **launch,
     )
-    bench.warm_up()
-    if block:
-        app.block_thread()
-    return app
