@@ -22,7 +22,7 @@ bench: .venv/run.stamp
 	for name in startup rerank eval; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 record: .venv/run.stamp
-	$(BIN)/python -m rag_inspect.recorded
+	$(BIN)/python -m rag_inspect.recording
 
 .venv/run.stamp: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

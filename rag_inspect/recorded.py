@@ -1,7 +1,7 @@
 """Example searches recorded beside a corpus, so that the first screen is full before any model is loaded.
 
-`python -m rag_inspect.recorded` records the examples of every built-in corpus anew (`make record`); a test
-holds each record equal to a live search.
+`make record` records the examples of every built-in corpus anew (recording.py); a test holds each record equal to
+a live search.
 """
 
 from __future__ import annotations
@@ -78,26 +78,3 @@ def record(corpus: Corpus, searches: list[Search]) -> None:
     temporary = corpus.path / f"{FILE}.new"
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(corpus.path / FILE)
-
-
-def main() -> None:
-    """Record the examples of every built-in corpus with minilm and mini."""
-    from rag_inspect.settings import Settings
-    from rag_inspect.workbench import Workbench
-
-    bench = Workbench(Settings.from_env())
-    for name, path in bench.corpora().items():
-        if not path.is_relative_to(bench.settings.corpora_dir):
-            continue
-        corpus = bench.corpus(name)
-        searches = []
-        for query_id in corpus.card.examples:
-            *_, end = bench.search(corpus.query_by_id[query_id].text, name, reranker="mini")
-            assert isinstance(end, Search)
-            searches.append(end)
-            print(f"{name} {query_id}: {end.summary}")
-        record(corpus, searches)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,6 +9,7 @@ import gradio as gr
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.metrics import parse_cutoffs
 from rag_inspect.types import Search
+from rag_inspect.ui.controls import SEARCHES
 from rag_inspect.ui.errors import shown
 from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
 
@@ -43,5 +44,5 @@ def build(bench: Workbench) -> None:
         *_, end = (moment for moment in moments if isinstance(moment, Evaluation))
         return end.to_json()
 
-    gr.api(shown(search), api_name="search", concurrency_id="model")
+    gr.api(shown(search), api_name="search", **SEARCHES)
     gr.api(shown(evaluate), api_name="eval", concurrency_id="eval", concurrency_limit=2)

@@ -15,6 +15,9 @@ from rag_inspect.types import Availability, Corpus, ModelSpec
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
 
+# One limit for all of an id, or the lowest holds. A search that waits for a download keeps its place; on the cores
+# searches take turns by themselves.
+SEARCHES: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
 LISTED_QUERIES = 500  # in the picker; a browser stalls on tens of thousands
 WRITE_LINK = """(query, corpus, embedder, reranker, k, n) => {
   const link = new URL(window.location.href);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Search
 from rag_inspect.ui import drawers, moments
 from rag_inspect.ui.controls import (
+    SEARCHES,
     WRITE_LINK,
     depth_sliders,
     first_example,
@@ -132,39 +134,40 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
         arrive, None, [*page.choice, page.picker, page.story, *page.results], concurrency_limit=16, **_QUIET
     )
     app.load(partial(_model_labels, bench), None, [page.embedder, page.reranker], **_QUIET)
-    run: dict[str, Any] = {
-        "fn": shown(partial(moments.run, bench)),
-        "inputs": page.choice,
-        "outputs": page.results,
-        "concurrency_id": "model",
-        "concurrency_limit": 2,
-        "trigger_mode": "always_last",
-        "cancels": [arrival],
-        **_QUIET,
-    }
-    at_once = (
+    searching = [
         page.query.submit,
         page.go.click,
         page.embedder.input,
         page.reranker.input,
         page.top_k.release,
         page.top_n.release,
+        _choosing(page, bench).change,
+    ]
+    # An event's listeners run one after the other, each to its end: what cancels has to be the first of them.
+    gr.on(searching, None, None, cancels=[arrival], **_QUIET)
+    # One listener for all: two would stream two searches into the same columns.
+    run = gr.on(
+        searching,
+        shown(partial(moments.run, bench)),
+        page.choice,
+        page.results,
+        trigger_mode="always_last",
+        **SEARCHES,
+        **_QUIET,
     )
-    runs = [gr.on(list(at_once), **run)]
-    runs += [event.success(**run) for event in _choosing(page, bench)]
-    for event in runs:
-        event.then(None, page.choice, None, js=WRITE_LINK, **_QUIET)
-    page.stop.click(moments.stopped, None, page.aside, cancels=[arrival, *runs], **_QUIET)
+    run.then(None, page.choice, None, js=WRITE_LINK, **_QUIET)
+    gr.on([page.stop.click], None, None, cancels=[arrival, run], **_QUIET)
+    page.stop.click(moments.stopped, None, page.aside, **_QUIET)
     page.link.click(
         None, None, None, js="() => navigator.clipboard.writeText(window.location.href)", **_QUIET
     )
     page.rankings.row_pick(_pick, page.search, page.passage, **_QUIET)
-    return [arrival, *runs]
+    return [arrival, run]
 
 
-def _choosing(page: _Page, bench: Workbench) -> list[Any]:
-    """The events that put another query into the box: a corpus, an eval query, a step along them."""
-    place = [page.corpus, page.picker]
+def _choosing(page: _Page, bench: Workbench) -> gr.State:
+    """What puts another query into the box: a corpus, an eval query, a step along them. The state changes after each."""
+    place, asked = [page.corpus, page.picker], gr.State(0)
     chosen = page.corpus.input(
         shown(partial(_corpus_chosen, bench)), page.corpus, [page.query, page.picker, page.story], **_QUIET
     )
@@ -173,7 +176,9 @@ def _choosing(page: _Page, bench: Workbench) -> list[Any]:
         button.click(shown(partial(_step, bench, by)), place, [page.query, page.picker], **_QUIET)
         for button, by in ((page.back, -1), (page.forth, 1))
     ]
-    return [chosen, picked, *steps]
+    for event in (chosen, picked, *steps):
+        event.success(lambda: time.time_ns(), None, asked, **_QUIET)
+    return asked
 
 
 def _model_labels(bench: Workbench) -> list[Any]:

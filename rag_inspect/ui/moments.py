@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect.errors import InputError, ModelError
+from rag_inspect.errors import InputError, ModelError, RagInspectError
 from rag_inspect.types import Search
 from rag_inspect.ui.controls import Choice, from_link, picker_update, story_html
 from rag_inspect.views.rankings import rankings_html
@@ -49,18 +49,31 @@ def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
         time.sleep(0.3)
     if choice.query:
         for outputs in run(bench, *choice.values(), note=trouble):
-            yield keep + outputs
+            found = outputs[-1]
+            if not (
+                recorded and isinstance(found, Search) and not found.reranked
+            ):  # it is better than half a ranking
+                yield keep + outputs
 
 
 def run(bench: Workbench, *values: Any, note: str = "") -> Iterator[Outputs]:
-    """One search as it goes; a reranker that cannot be had gives way to mini, in so many words."""
-    choice = Choice(*values)
-    notes = (note,) if note else ()
+    """One search as it goes. What goes wrong is said beside the box; what is on the page stays."""
+    try:
+        yield from _or_with_mini(bench, Choice(*values), (note,) if note else ())
+    except RagInspectError as error:
+        gr.Warning(str(error))
+        yield _only_aside(f"{'Not run' if isinstance(error, InputError) else 'Failed'}: {error}")
+
+
+def stopped() -> str:
+    """The word on a search that was stopped."""
+    return aside_html("Stopped. What had been scored is in the score cache; Search goes on from there.")
+
+
+def _or_with_mini(bench: Workbench, choice: Choice, notes: tuple[str, ...]) -> Iterator[Outputs]:
+    """A reranker that cannot be had gives way to mini, in so many words."""
     try:
         yield from _moments(bench, choice, notes)
-    except InputError as error:  # said beside the box; what is on the page stays
-        gr.Warning(str(error))
-        yield _only_aside(f"Not run: {error}")
     except ModelError as error:
         if choice.reranker == "mini" or choice.embedder != DEFAULT_EMBEDDER:
             raise
@@ -68,11 +81,6 @@ def run(bench: Workbench, *values: Any, note: str = "") -> Iterator[Outputs]:
         yield from _moments(
             bench, replace(choice, reranker="mini"), (*notes, f"Shown with mini instead: {error}")
         )
-
-
-def stopped() -> str:
-    """The word on a search that was stopped."""
-    return aside_html("Stopped. What had been scored is in the score cache; Search goes on from there.")
 
 
 def _moments(bench: Workbench, choice: Choice, notes: tuple[str, ...]) -> Iterator[Outputs]:
@@ -84,7 +92,9 @@ def _moments(bench: Workbench, choice: Choice, notes: tuple[str, ...]) -> Iterat
 
 
 def _outputs(search: Search) -> Outputs:
-    panel = gr.skip() if search.logits and not search.reranked else aside_html(HINT)
+    panel = (
+        gr.skip() if search.logits else aside_html(HINT)
+    )  # closed by the next search, not by the end of this one
     return [sentence_html(search), timings_html(search), rankings_html(search), panel, search]
 
 

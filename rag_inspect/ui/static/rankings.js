@@ -1,6 +1,7 @@
 // Hover lights a passage in both columns; click or Enter pins it; arrows move, Left and Right jump to its twin.
 // Runs once; the columns inside `element` are replaced with every search, so events are delegated.
 let pinned = null;
+let ranked = false;  // is the right column a ranking, or is scoring still going on?
 const rowOf = (target) => target.closest && target.closest('button[data-passage]');
 const all = (selector) => Array.from(element.querySelectorAll(selector));
 const same = (id) => (node) => node.dataset.passage === id;
@@ -56,4 +57,11 @@ function close() {
 }
 document.addEventListener('keydown', (event) => { if (event.key === 'Escape') close(); });
 document.addEventListener('click', (event) => { if (event.target.closest && event.target.closest('.ri-close')) close(); });
-new MutationObserver(mark).observe(element, { childList: true, subtree: true });
+function renew() {
+  const now = element.querySelector('.ri-after .ri-chip') !== null;
+  if (ranked && !now) pinned = null;  // another search has begun
+  if (now && !ranked && pinned !== null) trigger('row_pick', { passage_id: pinned });  // opened before its rank was known
+  ranked = now;
+  mark();
+}
+new MutationObserver(renew).observe(element, { childList: true, subtree: true });

@@ -1,0 +1,28 @@
+"""Record the example searches of every built-in corpus with minilm and mini: `python -m rag_inspect.recording`."""
+
+from __future__ import annotations
+
+from rag_inspect.recorded import record
+from rag_inspect.settings import Settings
+from rag_inspect.types import Search
+from rag_inspect.workbench import Workbench
+
+
+def main() -> None:
+    """Search each corpus's examples and write down what was found, beside the corpus."""
+    bench = Workbench(Settings.from_env())
+    for name, path in bench.corpora().items():
+        if not path.is_relative_to(bench.settings.corpora_dir):
+            continue
+        corpus = bench.corpus(name)
+        searches = []
+        for query_id in corpus.card.examples:
+            *_, end = bench.search(corpus.query_by_id[query_id].text, name, reranker="mini")
+            assert isinstance(end, Search)
+            searches.append(end)
+            print(f"{name} {query_id}: {end.summary}")
+        record(corpus, searches)
+
+
+if __name__ == "__main__":
+    main()
