@@ -23,8 +23,8 @@ class Stage:
     def __str__(self) -> str:
         if not self.total:
             return self.what
-        if "bytes" in self.what:
-            return f"{self.what.replace('bytes', '').strip()} {self.done / 1e6:,.0f} / {self.total / 1e6:,.0f} MB"
+        if self.what.startswith("bytes "):
+            return f"{self.what.removeprefix('bytes ')} {self.done / 1e6:,.0f} / {self.total / 1e6:,.0f} MB"
         return f"{self.done:,} / {self.total:,} {self.what}"
 
 

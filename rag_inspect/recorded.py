@@ -27,7 +27,7 @@ def read_record(corpus: Corpus, query: str, models: Mapping[str, ModelSpec]) -> 
         for document in json.loads(path.read_text(encoding="utf-8")):
             if document["query"] == query.strip() and _still_true(document, corpus, models):
                 return from_json(document, corpus, models)
-    except (OSError, ValueError, KeyError, TypeError, RagInspectError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RagInspectError):
         return None  # of another version, or broken: a live search does as well
     return None
 
@@ -49,9 +49,9 @@ def from_json(document: Mapping[str, Any], corpus: Corpus, models: Mapping[str, 
         gold=frozenset(document["gold"]),
         logits={hit["passage_id"]: hit["score"] for hit in document["reranked"]},
         readings={pid: Reading(read[pid], read[pid] + cut[pid]) for pid in read},
-        timings_ms=document["timings_ms"],
-        scored_pairs=document["scored_pairs"],
-        cached_pairs=document["cached_pairs"],
+        timings_ms={str(name): float(ms) for name, ms in document["timings_ms"].items()},
+        scored_pairs=int(document["scored_pairs"]),
+        cached_pairs=int(document["cached_pairs"]),
         notes=tuple(document["notes"]),
     )
     return finish(search)

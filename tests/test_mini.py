@@ -44,6 +44,10 @@ def test_the_file_is_small_and_is_the_one_it_should_be():
     assert mini.sha256(mini.WEIGHTS) == mini.revision()
 
 
+def test_the_model_card_is_of_this_file():
+    assert mini.revision() in mini.WEIGHTS.with_name("MODEL_CARD.md").read_text(encoding="utf-8")
+
+
 def test_asking_for_the_revision_imports_no_torch():
     code = "from rag_inspect.rerankers import mini; mini.revision(); import sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,11 +9,12 @@ import gradio as gr
 
 from rag_inspect.errors import InputError
 from rag_inspect.ui import api, evaluate, explore
-from rag_inspect.ui.theme import css, theme
+from rag_inspect.ui.theme import css, head, theme
 from rag_inspect.workbench import Workbench
 
 TABS = (explore, evaluate)
 
+_DAY = 24 * 3600  # seconds that a download, or a replay brought here, is kept
 _THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}
 _MASTHEAD = """<div class="ri-masthead"><h1>rag-inspect</h1>
 <p>what a reranker does to an embedding search, why, and whether it pays</p></div>"""
@@ -21,7 +22,7 @@ _MASTHEAD = """<div class="ri-masthead"><h1>rag-inspect</h1>
 
 def build_app(bench: Workbench) -> gr.Blocks:
     """The whole page and its named API, over one workbench. Loads no model."""
-    with gr.Blocks(title="rag-inspect", analytics_enabled=False) as app:
+    with gr.Blocks(title="rag-inspect", analytics_enabled=False, delete_cache=(3600, _DAY)) as app:
         gr.HTML(_MASTHEAD, apply_default_css=False)
         alive = []
         with gr.Tabs():
@@ -63,6 +64,7 @@ def _launch(app: gr.Blocks, host: str | None, port: int | None, **launch: Any) -
         server_port=port,
         theme=theme(),
         css=css(),
+        head=head(),
         footer_links=["api", "settings"],
         run_history=False,
         ssr_mode=False,

@@ -37,10 +37,11 @@ def build(bench: Workbench) -> None:
         top_k: int = 20,
         cutoffs: str = "1,5,10",
         split: str = "test",
+        top_n: int | None = None,
     ) -> dict[str, Any]:
         """A corpus's eval set through both stages; `reranker` may name several, with commas between them."""
         keys = [key.strip() for key in (reranker or "").split(",") if key.strip()]
-        moments = bench.evaluate(corpus, keys, embedder, top_k, cutoffs=parse_cutoffs(cutoffs), split=split)
+        moments = bench.evaluate(corpus, keys, embedder, top_k, top_n, parse_cutoffs(cutoffs), split)
         *_, end = (moment for moment in moments if isinstance(moment, Evaluation))
         return end.to_json()
 

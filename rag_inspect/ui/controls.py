@@ -43,18 +43,25 @@ class Choice:
 
 def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[Choice, str]:
     """The view a link names, clamped to what there is; and a word on anything that had to be replaced."""
-    trouble = ""
-    name = params.get("corpus", bench.default_corpus)
-    if name not in bench.corpora():
-        trouble = f'There is no corpus "{name[:80]}" here; shown is {bench.default_corpus}.'
-        name = bench.default_corpus
-    embedder = _known(params.get("embedder"), EMBEDDERS, DEFAULT_EMBEDDER)
-    reranker = _known(params.get("reranker"), RERANKERS, bench.default_reranker)
+    trouble: list[str] = []
+
+    def known(kind: str, table: Mapping[str, object], default: str) -> str:
+        value = params.get(kind) or default
+        if value in table:
+            return value
+        trouble.append(f'There is no {kind} "{value[:80]}" here; shown is {default}.')
+        return default
+
+    name = known("corpus", bench.corpora(), bench.default_corpus)
+    embedder = known("embedder", EMBEDDERS, DEFAULT_EMBEDDER)
+    reranker = known("reranker", RERANKERS, bench.default_reranker)
     top_k = _clamped(params.get("k"), 5, 50, 20)
+    if params.get("k", str(top_k)) != str(top_k):
+        trouble.append(f"The link's top_k {params['k'][:20]} is out of the page's range; shown is {top_k}.")
     query = params.get("q", "").strip() or first_example(bench, name)
     return Choice(
         query, name, embedder, reranker, top_k, _clamped(params.get("n"), 1, min(20, top_k), 5)
-    ), trouble
+    ), " ".join(trouble)
 
 
 def first_example(bench: Workbench, corpus: str) -> str:
@@ -114,8 +121,10 @@ def model_choices(specs: Iterable[ModelSpec], here: Mapping[str, Availability]) 
     return [(model_label(spec, here.get(spec.key)), spec.key) for spec in specs]
 
 
-def _known(value: str | None, table: Mapping[str, object], default: str) -> str:
-    return value if value in table and value is not None else default
+def relabelled(bench: Workbench, *tables: Mapping[str, ModelSpec]) -> list[Any]:
+    """For a dropdown of each table: which models are here, and what choosing another would download."""
+    here = {spec.key: availability for spec, availability in bench.models()}
+    return [gr.update(choices=model_choices(table.values(), here)) for table in tables]
 
 
 def _clamped(value: str | None, low: int, high: int, default: int) -> int:

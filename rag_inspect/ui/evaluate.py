@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
 
 from rag_inspect.errors import CorpusError, InputError, RagInspectError
 from rag_inspect.evaluation import EvalProgress, runs
@@ -16,7 +20,7 @@ from rag_inspect.evaluation.assessment import Evaluation, assess, worst_first
 from rag_inspect.exports import read_replay, write_all
 from rag_inspect.metrics import parse_cutoffs
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.ui.controls import model_choices
+from rag_inspect.ui.controls import model_choices, relabelled
 from rag_inspect.ui.errors import shown
 from rag_inspect.views import eval_figures as figures
 from rag_inspect.views.evaluation import (
@@ -36,6 +40,7 @@ LABEL = "Evaluate"
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _html = partial(gr.HTML, apply_default_css=False)
 _ALL = "all verdicts"
+MAX_WAITING = 8  # evaluations on this machine that are not over; each is a thread
 
 
 @dataclass
@@ -121,8 +126,9 @@ def _laid_out(bench: Workbench) -> _Page:
         flow = gr.Plot(label="Where the gold went", visible=False, min_width=320)
         histogram = gr.Plot(label="Threshold lab: logits of gold and others", visible=False, min_width=320)
     cutoff = gr.Slider(
-        0, 40, value=0, step=1, label="Cutoff, in steps from the lowest logit to the highest", visible=False
-    )
+        0, 40, value=0, step=1, visible=False,
+        label="Cutoff, in steps from the lowest logit to the highest (it holds for this model and this corpus only)",
+    )  # fmt: skip
     threshold = _html(elem_id="eval-threshold")
     notes = _html(elem_id="eval-notes")
     files = gr.Files(
@@ -131,7 +137,7 @@ def _laid_out(bench: Workbench) -> _Page:
     with gr.Accordion("Past runs, and replays", open=False):
         with gr.Row():
             past = gr.Dropdown(
-                _past_choices(bench),
+                [],
                 multiselect=True,
                 max_choices=2,
                 label="Open one, or compare two",
@@ -158,20 +164,29 @@ def _wire_job(page: _Page, bench: Workbench, app: gr.Blocks) -> None:
     poll = shown(partial(_poll, bench))
     polled = [page.progress, page.timer, *page.results]
 
-    def start(corpus: str, keys: list[str], top_k: int, cutoffs: str, split: str) -> list[Any]:
+    def start(job_id: str, corpus: str, keys: list[str], top_k: int, cutoffs: str, split: str) -> list[Any]:
         if not keys:
             raise InputError("no reranker is chosen; choose one or more to compare with the embedding order")
+        before = bench.jobs.get(job_id or "")
+        if before and not before.over:  # its id would be forgotten, and nobody could stop it
+            raise InputError("your last evaluation has not ended yet; wait for it, or stop it first")
+        if len(bench.jobs.running) >= MAX_WAITING:
+            raise InputError(
+                f"{MAX_WAITING} evaluations are waiting on this machine already; try again later"
+            )
         job = bench.start_evaluation(
             corpus, keys, top_k=int(top_k), cutoffs=parse_cutoffs(cutoffs), split=split
         )
         return [job.job_id, gr.Timer(active=True), aside_html("starting …")]
 
-    settings = [page.corpus, page.rerankers, page.top_k, page.cutoffs, page.split]
+    settings = [page.job_id, page.corpus, page.rerankers, page.top_k, page.cutoffs, page.split]
     page.run.click(shown(start), settings, [page.job_id, page.timer, page.progress], **_QUIET)
     page.timer.tick(poll, page.job_id, polled, **_QUIET)
     page.stop.click(partial(_stop, bench), page.job_id, page.progress, **_QUIET)
     page.corpus.input(shown(partial(_splits, bench)), page.corpus, page.split, **_QUIET)
     app.load(partial(_return, bench), page.job_id, page.timer, **_QUIET)
+    app.load(lambda: gr.update(choices=_past_choices(bench)), None, page.past, **_QUIET)
+    app.load(lambda: relabelled(bench, RERANKERS)[0], None, page.rerankers, **_QUIET)
     if bench.replay is not None:
         app.load(lambda: _results(bench, _evaluated(bench.replay)), None, page.results, **_QUIET)
 
@@ -190,15 +205,17 @@ def _poll(bench: Workbench, job_id: str) -> list[Any]:
         going = job.moment if isinstance(job.moment, EvalProgress) else None
         share = going.pairs_done / max(1, going.pairs) if going else None
         return [
-            progress_html(job.moment, share, job.verdicts, going.means if going else {}),
+            progress_html(job.moment, share, dict(job.verdicts), going.means if going else {}),
             gr.skip(),
             *keep,
         ]
-    if isinstance(job.error, RagInspectError):
-        words = f"Failed: {job.error} What had been scored is kept; Evaluate goes on from there."
-        return [aside_html(words), gr.Timer(active=False), *keep]
     if job.error is not None:
-        raise job.error
+        cause = str(job.error)
+        if not isinstance(job.error, RagInspectError):
+            logging.getLogger(__name__).error("an evaluation of %s failed", job.what, exc_info=job.error)
+            cause = f"{type(job.error).__name__}, which the server's log has in full."
+        words = f"Failed: {cause} What had been scored is kept; Evaluate goes on from there."
+        return [aside_html(words), gr.Timer(active=False), *keep]
     if job.result is None:
         words = "Stopped. What had been scored is kept; Evaluate goes on from there."
         return [aside_html(words), gr.Timer(active=False), *keep]
@@ -228,21 +245,28 @@ def _splits(bench: Workbench, name: str) -> Any:
 def _results(bench: Workbench, evaluation: Evaluation) -> list[Any]:
     document = evaluation.document
     keys = [system["key"] for system in document["systems"][1:]]
-    counts = document["verdicts"]
-    choices = [(f"{name.replace('_', ' ')} ({count})", name) for name, count in counts.items() if count]
     return [
         advice_html(document),
         ceiling_html(document),
         table_html(document),
         gr.update(value=figures.frontier(document), visible=True),
-        gr.update(choices=[(f"{_ALL} ({document['queries']})", _ALL), *choices], value=_ALL, visible=True),
+        _verdict_choices(document, keys[0]),
         gr.update(choices=keys, value=keys[0], visible=len(keys) > 1),
         *_of_system(evaluation, keys[0]),
         notes_html(document),
-        gr.update(value=_files(evaluation), visible=True),
+        _files(evaluation),
         gr.update(choices=_past_choices(bench)),
         evaluation,
     ]
+
+
+def _verdict_choices(document: dict[str, Any], key: str) -> Any:
+    """The verdicts this reranker has, with their counts; all of them chosen."""
+    counts = Counter(row["verdicts"][key] for row in document["per_query"])
+    choices = [
+        (f"{name.replace('_', ' ')} ({counts[name]})", name) for name in document["verdicts"] if counts[name]
+    ]
+    return gr.update(choices=[(f"{_ALL} ({document['queries']})", _ALL), *choices], value=_ALL, visible=True)
 
 
 def _of_system(evaluation: Evaluation, key: str) -> list[Any]:
@@ -265,9 +289,17 @@ def _queue(evaluation: Evaluation | None, key: str, verdict: str) -> Any:
     return queue_html(evaluation.document, key, "" if verdict == _ALL else verdict, rows)
 
 
-def _files(evaluation: Evaluation) -> list[str]:
-    folder = Path(tempfile.mkdtemp(prefix="rag-inspect-"))
-    return [str(path) for path in write_all(folder, evaluation.outcome, evaluation.to_json(), report_html)]
+def _files(evaluation: Evaluation) -> Any:
+    """The downloads, in gradio's cache: there a file's content is its name, so a reload adds none, and old ones go."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="rag-inspect-") as folder:
+            made = write_all(Path(folder), evaluation.outcome, evaluation.to_json(), report_html)
+            return gr.update(
+                value=[save_file_to_cache(path, get_upload_folder()) for path in made], visible=True
+            )
+    except (RagInspectError, OSError) as error:  # a full disk costs the files, not the results
+        gr.Warning(f"There are no files to download: {error}")
+        return gr.update(value=None, visible=False)
 
 
 def _wire_results(page: _Page) -> None:
@@ -282,13 +314,15 @@ def _wire_results(page: _Page) -> None:
         ]
 
     def other(evaluation: Evaluation | None, key: str) -> list[Any]:
-        return _of_system(evaluation, key) if evaluation else [gr.skip()] * 5
+        if evaluation is None:
+            return [gr.skip()] * 6
+        return [_verdict_choices(evaluation.document, key), *_of_system(evaluation, key)]
 
     page.verdict.input(_queue, [page.evaluation, page.system, page.verdict], page.queue, **_QUIET)
     page.cutoff.release(
         step, [page.evaluation, page.system, page.cutoff], [page.histogram, page.threshold], **_QUIET
     )
-    shown_below = [page.queue, page.flow, page.histogram, page.cutoff, page.threshold]
+    shown_below = [page.verdict, page.queue, page.flow, page.histogram, page.cutoff, page.threshold]
     page.system.input(other, [page.evaluation, page.system], shown_below, **_QUIET)
 
 

@@ -23,6 +23,7 @@ from rag_inspect.ui.controls import (
     model_choices,
     picker_choices,
     picker_update,
+    relabelled,
     story_html,
 )
 from rag_inspect.ui.errors import shown
@@ -108,9 +109,9 @@ def _laid_out(bench: Workbench) -> _Page:
         )
         top_k, top_n = depth_sliders()
     with gr.Row(elem_id="picker"):
-        back = gr.Button("←", size="sm", min_width=40, scale=0, elem_id="previous-query")
+        back = gr.Button("← Previous", size="sm", min_width=90, scale=0, elem_id="previous-query")
         picker = gr.Dropdown([], label="Eval queries of this corpus", scale=8, elem_id="eval-query")
-        forth = gr.Button("→", size="sm", min_width=40, scale=0, elem_id="next-query")
+        forth = gr.Button("Next →", size="sm", min_width=90, scale=0, elem_id="next-query")
         link = gr.Button("Copy link", size="sm", min_width=110, scale=0)
     return _Page(
         query, go, stop, corpus, embedder, reranker, top_k, top_n, back, picker, forth, link,
@@ -133,7 +134,8 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     arrival = app.load(
         arrive, None, [*page.choice, page.picker, page.story, *page.results], concurrency_limit=16, **_QUIET
     )
-    app.load(partial(_model_labels, bench), None, [page.embedder, page.reranker], **_QUIET)
+    labels = partial(relabelled, bench, EMBEDDERS, RERANKERS)
+    app.load(labels, None, [page.embedder, page.reranker], **_QUIET)
     searching = [
         page.query.submit,
         page.go.click,
@@ -179,11 +181,6 @@ def _choosing(page: _Page, bench: Workbench) -> gr.State:
     for event in (chosen, picked, *steps):
         event.success(lambda: time.time_ns(), None, asked, **_QUIET)
     return asked
-
-
-def _model_labels(bench: Workbench) -> list[Any]:
-    here = {spec.key: availability for spec, availability in bench.models()}
-    return [gr.update(choices=model_choices(table.values(), here)) for table in (EMBEDDERS, RERANKERS)]
 
 
 def _corpus_chosen(bench: Workbench, name: str) -> list[Any]:

@@ -26,7 +26,14 @@ def theme() -> gr.themes.Base:
 
 def css() -> str:
     """The page's own rules and those of every view."""
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.css")))
+    return "\n".join(
+        path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.css")) if path.name != "frame.css"
+    )
+
+
+def head() -> str:
+    """The rules of the frame around the page, which `css` does not reach."""
+    return f"<style>{(STATIC / 'frame.css').read_text(encoding='utf-8')}</style>"
 
 
 def script(name: str) -> str:

@@ -13,6 +13,7 @@ Document = Mapping[str, Any]
 
 SHOWN = ("recall@5", "mrr@5", "ndcg@10", "hit@1")
 QUEUE_ROWS = 300
+MAX_LINK = 8_000  # characters; browsers and servers refuse much longer ones
 MEANINGS: dict[Verdict, str] = {
     "lost": "the best gold fell out of the passages kept",
     "demoted": "it fell, but is still kept",
@@ -77,7 +78,7 @@ def table_html(document: Document) -> str:
         '<th><abbr title="measured milliseconds a query, first stage included">p50 / p95 ms</abbr></th>'
         f"</tr></thead><tbody>{rows}</tbody></table>"
         f'<p class="ri-aside">{escape(document["corpus"])}, split {escape(document["split"])}, '
-        f"{document['queries']:,} judged queries, top_k {document['top_k']}; ± are 95 % bootstrap intervals.</p></div>"
+        f"{document['queries']:,} judged queries, top_k {document['top_k']}; small: 95 % bootstrap intervals.</p></div>"
     )
 
 
@@ -124,8 +125,10 @@ def _queue_row(document: Document, system: str, row: Mapping[str, Any]) -> str:
     ranks = f"#{before} → #{after}" if before and after else "not among the candidates"
     view = {"corpus": document["corpus"], "q": row["query"], "embedder": document["embedder"]["key"],
             "reranker": system, "k": document["top_k"], "n": document["top_n"]}  # fmt: skip
+    link = urlencode(view)
+    href = f' href="?{escape(link)}"' if len(link) < MAX_LINK else ""
     return (
-        f'<li><a href="?{escape(urlencode(view))}"><span class="ri-verdict ri-{verdict}">{verdict.replace("_", " ")}</span>'
+        f'<li><a{href}><span class="ri-verdict ri-{verdict}">{verdict.replace("_", " ")}</span>'
         f'<span class="ri-query">{escape(row["query"][:300])}</span><span class="ri-ranks">{ranks}</span></a></li>'
     )
 

@@ -25,10 +25,10 @@ def passage_html(search: Search, passage_id: str) -> str:
         for name, value in _facts(search, passage_id)
     )
     return (
-        f'<div class="ri ri-passage" data-passage="{escape(passage_id)}">'
+        f'<div class="ri ri-passage" data-passage="{escape(passage_id)}" role="region" aria-label="Passage">'
         '<button type="button" class="ri-close" aria-label="Close the passage (Escape)">×</button>'
         f"<h4>{escape(heading(passage))}</h4>"
-        f'<dl>{facts}</dl><div class="ri-whole" tabindex="0">{escape(text + more)}</div></div>'
+        f'<dl>{facts}</dl><div class="ri-whole" tabindex="0" role="group" aria-label="Its whole text">{escape(text + more)}</div></div>'
     )
 
 

@@ -19,7 +19,7 @@ FORMAT = "rag-inspect mini 1"
 FROZEN = "bert.embeddings."
 BESIDE = "beside."
 BUDGET = 5_400_000
-"""Bytes for the singular components: 5.6 MB with the rest. Twice as many change the order no less (MODEL_CARD.md)."""
+"""Bytes for the singular components: 5.6 MB with the rest; more change little (MODEL_CARD.md)."""
 
 State = Mapping[str, "Tensor"]
 
@@ -59,6 +59,7 @@ def compress(
         stored[f"{name}.right"], stored[f"{name}.scale"] = rows.T.contiguous(), left_scale * right_scale
     draft = path.with_name(path.name + ".part")
     save_file(stored, draft, metadata={"format": FORMAT, **notes})
+    draft.chmod(0o644)
     draft.replace(path)
 
 
