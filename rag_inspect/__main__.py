@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +12,14 @@ from rag_inspect import __version__, cli_eval
 from rag_inspect.corpora.lint import lint_named
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, RagInspectError
-from rag_inspect.loading import Stage
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.settings import Settings
+from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
 from rag_inspect.types import Search
 from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-
-_CONTROL_CODES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
+    pass
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--reranker", choices=RERANKERS, help="default: base where it is on disk, else mini")
     command.add_argument("--top-k", type=int, default=20, help="candidates to rerank, 1 to 200 (default: 20)")
     command.add_argument("--top-n", type=int, default=5, help="reranked hits to keep (default: 5)")
-    _add_json(command)
+    add_json(command)
     command.set_defaults(run=_search)
 
     cli_eval.add_commands(commands)
@@ -85,17 +79,13 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("action", nargs="?", choices=["lint"], metavar="lint", help="check instead of list")
     command.add_argument("names", nargs="*", metavar="NAME|FOLDER", help="what to check (default: all)")
-    _add_json(command)
+    add_json(command)
     command.set_defaults(run=_corpora)
 
     command = commands.add_parser("models", help="the models, their revisions, and which can be used now")
-    _add_json(command)
+    add_json(command)
     command.set_defaults(run=_models)
     return top
-
-
-def _add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
 
 
 def _serve(bench: Workbench, options: argparse.Namespace) -> None:
@@ -111,18 +101,18 @@ def _serve(bench: Workbench, options: argparse.Namespace) -> None:
 
 def _search(bench: Workbench, options: argparse.Namespace) -> None:
     end: Search | None = None
-    with _progress() as show:
+    with progress() as show:
         for moment in bench.search(
             options.query, options.corpus, options.embedder, options.reranker, options.top_k, options.top_n
         ):
             if isinstance(moment, Search):
                 end = moment
-                show(Stage(len(moment.logits), len(moment.candidates), "scored"))
+                show("scored", len(moment.logits), len(moment.candidates))
             else:
-                show(moment)
+                show(str(moment), moment.done, moment.total)
     assert end is not None
     if options.json:
-        _print_json(end.to_json())
+        print_json(end.to_json())
     else:
         _print_search(end)
 
@@ -147,9 +137,9 @@ def _corpora(bench: Workbench, options: argparse.Namespace) -> None:
             }
         )
     if options.json:
-        _print_json(rows)
+        print_json(rows)
     else:
-        _print_table(
+        print_table(
             "Corpora", ["name", "description", "language", "passages", "judged_queries", "licence"], rows
         )
 
@@ -161,9 +151,9 @@ def _lint(bench: Workbench, options: argparse.Namespace) -> None:
     for name in options.names or bench.corpora():
         rows += [{"corpus": name, **asdict(finding)} for finding in lint_named(name, bench.settings)]
     if options.json:
-        _print_json(rows)
+        print_json(rows)
     elif rows:
-        _print_table("What the linter found", ["corpus", "level", "place", "message"], rows)
+        print_table("What the linter found", ["corpus", "level", "place", "message"], rows)
     else:
         print("nothing to say")
     errors = [row for row in rows if row["level"] == "error"]
@@ -189,52 +179,14 @@ def _models(bench: Workbench, options: argparse.Namespace) -> None:
         for spec, here in bench.models()
     ]
     if options.json:
-        _print_json(rows)
+        print_json(rows)
     else:
-        _print_table(
+        print_table(
             "Models", ["key", "kind", "model", "max_tokens", "licence", "source", "available", "reason"], rows
         )
 
 
-def _print_json(document: Any) -> None:
-    ascii_only = (sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"}
-    print(json.dumps(document, ensure_ascii=ascii_only, indent=2, allow_nan=False))
-
-
-def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        numeric = bool(rows) and isinstance(rows[0][column], int) and not isinstance(rows[0][column], bool)
-        table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        # Text: no markup in what others wrote, and no terminal's control codes either
-        table.add_row(*(Text(_cell(row[column]).translate(_CONTROL_CODES)) for column in columns))
-    _console().print(table)
-
-
-def _console() -> Console:
-    """As wide as the terminal; into a pipe or a file, wide enough that nothing is folded small."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def _print_search(search: Search) -> None:
-    from rich.text import Text
-
-    console = _console()
     rows = []
     cosine = {hit.passage_id: hit.score for hit in search.candidates}
     for hit, move in zip(search.reranked or (), search.moves, strict=True):
@@ -252,28 +204,13 @@ def _print_search(search: Search) -> None:
                 "passage_id": hit.passage_id,
             }
         )
-    console.print(Text(search.summary, style="bold"))
+    print_lines(search.summary)
     columns = ["rank", "was", "move", "logit", "cosine", "gold", "passage", "passage_id"]
-    _print_table(f"{search.corpus}: {search.embedder.key} → {search.reranker.key}", columns, rows)
+    print_table(f"{search.corpus}: {search.embedder.key} → {search.reranker.key}", columns, rows)
     times = ", ".join(f"{name} {ms:,.0f} ms" for name, ms in search.timings_ms.items())
-    console.print(Text(f"{times}; {search.scored_pairs} pairs scored, {search.cached_pairs} from the cache"))
-    for note in search.notes:
-        console.print(Text(note))
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A function that shows a Stage on the terminal's stderr; on anything else it shows nothing."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda stage: bar.update(
-            task, description=str(stage), completed=stage.done, total=stage.total or None
-        )
+    print_lines(
+        f"{times}; {search.scored_pairs} pairs scored, {search.cached_pairs} from the cache", *search.notes
+    )
 
 
 if __name__ == "__main__":

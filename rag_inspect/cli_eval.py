@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.loading import Stage
 from rag_inspect.metrics import Metric, parse, parse_cutoffs
+from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
 from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
 
 
@@ -53,7 +53,7 @@ def add_commands(commands: Any) -> None:
         "--fail-under", type=_usage(_limit), action="append", default=[], metavar="METRIC=VALUE",
         help='exit 1 where a reranker is below, such as "mrr@5=0.8"; may be repeated',
     )  # fmt: skip
-    _add_json(command)
+    add_json(command)
     command.set_defaults(run=run_eval)
 
     command = commands.add_parser(
@@ -62,12 +62,8 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "--reranker", metavar="R[,R...]", help="which to measure (default: all that are on disk)"
     )
-    _add_json(command)
+    add_json(command)
     command.set_defaults(run=run_bench)
-
-
-def _add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
 
 
 def _usage(read: Any) -> Any:
@@ -111,7 +107,7 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
         options.split, metrics=[str(metric) for metric, _ in options.fail_under],
     )  # fmt: skip
     try:
-        with _progress() as show:
+        with progress() as show:
             for moment in moments:
                 if isinstance(moment, Evaluation):
                     end = moment
@@ -128,7 +124,7 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
     assert end is not None
     document = end.to_json()
     if options.json:
-        _print_json(document)
+        print_json(document)
     else:
         _print_evaluation(document)
     if options.out:
@@ -159,52 +155,55 @@ def run_bench(bench: Workbench, options: argparse.Namespace) -> None:
     from rag_inspect.evaluation.cost import measure
 
     document: dict[str, Any] = {}
-    with _progress() as show:
+    with progress() as show:
         for moment in measure(bench, _keys(options.reranker)):
             if isinstance(moment, Stage):
                 show(str(moment), moment.done, moment.total)
             else:
                 document = moment
     if options.json:
-        _print_json(document)
+        print_json(document)
         return
     first, machine = document["first_stage"], document["machine"]
-    table = _table(
-        f"{machine['device']}, {machine['processors']} processors, {document['corpus']}",
-        ["model", "depth", "p50 ms", "p95 ms", "pairs/s", "runs"],
-    )
-    table.add_row(
-        first["key"], "", f"{first['p50_ms']:,.1f}", f"{first['p95_ms']:,.1f}", "", str(first["runs"])
-    )
-    for row in document["rerankers"]:
-        for at in row["depths"]:
-            cells = (
-                f"{at['p50_ms']:,.1f}",
-                f"{at['p95_ms']:,.1f}",
-                f"{at['pairs_per_second']:,.1f}",
-                str(at["runs"]),
-            )
-            table.add_row(row["key"], str(at["depth"]), *cells)
-    _say(table, *(f"{row['key']} was left out: {row['reason']}" for row in document["left_out"]))
+    rows = [{"model": first["key"], "depth": "", **_timed(first)}]
+    rows += [
+        {"model": row["key"], "depth": str(at["depth"]), **_timed(at)}
+        for row in document["rerankers"]
+        for at in row["depths"]
+    ]
+    title = f"{machine['device']}, {machine['processors']} processors, {document['corpus']}"
+    print_table(title, list(rows[0]), rows)
+    print_lines(*(f"{row['key']} was left out: {row['reason']}" for row in document["left_out"]))
+
+
+def _timed(at: Mapping[str, Any]) -> dict[str, str]:
+    pace = f"{at['pairs_per_second']:,.1f}" if "pairs_per_second" in at else ""
+    return {
+        "p50 ms": f"{at['p50_ms']:,.1f}",
+        "p95 ms": f"{at['p95_ms']:,.1f}",
+        "pairs/s": pace,
+        "runs": str(at["runs"]),
+    }
 
 
 def _print_evaluation(document: Mapping[str, Any]) -> None:
     from rag_inspect.metrics import HEADLINE
 
     title = f"{document['corpus']} ({document['split']}), {document['queries']:,} queries, top {document['top_k']}"
-    table = _table(title, ["system", *HEADLINE, f"Δ {document['primary']}", "W/T/L", "p50/p95 ms"])
+    rows = []
     for system in document["systems"]:
-        cells = [
-            _interval(system["metrics"][name]["value"], system["metrics"][name]["ci95"], "")
+        row = {"system": system["key"]}
+        row |= {
+            name: _interval(system["metrics"][name]["value"], system["metrics"][name]["ci95"], "")
             for name in HEADLINE
-        ]
+        }
         change = system.get("versus_first_stage", {}).get(document["primary"])
-        cells += [_interval(change["delta"], change["ci95"], "+") if change else ""]
-        cells += ["/".join(str(change[name]) for name in ("wins", "ties", "losses")) if change else ""]
+        row[f"Δ {document['primary']}"] = _interval(change["delta"], change["ci95"], "+") if change else ""
+        row["W/T/L"] = "/".join(str(change[name]) for name in ("wins", "ties", "losses")) if change else ""
         times = [system["latency_ms"][name] for name in ("p50", "p95")]
-        table.add_row(
-            system["key"], *cells, "unknown" if None in times else "/".join(f"{ms:,.0f}" for ms in times)
-        )
+        row["p50/p95 ms"] = "unknown" if None in times else "/".join(f"{ms:,.0f}" for ms in times)
+        rows.append(row)
+    print_table(title, list(rows[0]), rows)
     lines = [f"→ {advice['text']}" for advice in document["advice"]]
     for bar in document["ceiling_bars"][1:]:
         parts = ", ".join(f"{name} {bar[name]:.3f}" for name in ("achieved", "recoverable", "unreachable"))
@@ -212,53 +211,9 @@ def _print_evaluation(document: Mapping[str, Any]) -> None:
     lines.append(
         "verdicts: " + ", ".join(f"{name} {count:,}" for name, count in document["verdicts"].items())
     )
-    _say(table, *lines, *document["notes"])
+    print_lines(*lines, *document["notes"])
 
 
 def _interval(value: float, bounds: Sequence[float], sign: str) -> str:
     low, high = (f"{bound:{sign}.2f}".replace("0.", ".") for bound in bounds)
-    return f"{value:{sign}.3f}\n{low}…{high}"
-
-
-def _print_json(document: Mapping[str, Any]) -> None:
-    from rag_inspect.exports import as_json
-
-    print(as_json(document, indent=2), end="")
-
-
-def _table(title: str, columns: Sequence[str]) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    return table
-
-
-def _say(table: Any, *lines: str) -> None:
-    """The table, then the lines, as they are: no markup in what others wrote."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    console.print(table)
-    for line in lines:
-        console.print(Text(line))
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """show(text, done, total) on the terminal's stderr; on anything else it shows nothing."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda text, done, total: bar.update(
-            task, description=text, completed=done, total=total or None
-        )
+    return f"{value:{sign}.3f} [{low}, {high}]"

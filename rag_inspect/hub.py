@@ -98,6 +98,8 @@ def file_size(size: int) -> str:
 
 def _obstacle(settings: Settings) -> str:
     """What stands between this machine and the hub, "" where nothing does."""
+    if not settings.downloads:
+        return "downloads are switched off here (RAG_INSPECT_DOWNLOADS)"
     if settings.hub_offline:
         return "HF_HUB_OFFLINE is set"
     return _probe(settings.hub_endpoint, int(time.monotonic() // PROBE_LASTS_SECONDS))

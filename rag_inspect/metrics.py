@@ -15,6 +15,7 @@ import numpy as np
 from rag_inspect.errors import InputError
 
 MAX_CUTOFF = 1000
+MAX_CUTOFFS = 10  # each is five measures, of every system on every query
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,9 @@ def parse_cutoffs(text: str | Sequence[int]) -> tuple[int, ...]:
         cutoffs = sorted({int(part) for part in parts})
     except (TypeError, ValueError):
         cutoffs = []
-    if not cutoffs or not all(1 <= cutoff <= MAX_CUTOFF for cutoff in cutoffs):
+    if not 1 <= len(cutoffs) <= MAX_CUTOFFS or not all(1 <= cutoff <= MAX_CUTOFF for cutoff in cutoffs):
         raise InputError(
-            f"cutoffs are {str(text)[:60]!r}; expected whole numbers from 1 to {MAX_CUTOFF}, such as 1,5,10"
+            f"cutoffs are {str(text)[:60]!r}; expected at most {MAX_CUTOFFS} whole numbers from 1 to {MAX_CUTOFF}, such as 1,5,10"
         )
     return tuple(cutoffs)
 

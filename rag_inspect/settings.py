@@ -25,6 +25,8 @@ class Settings:
     hub_endpoint HF_ENDPOINT              the model hub
     hub_offline  HF_HUB_OFFLINE           never ask the hub
     device       RAG_INSPECT_DEVICE       cpu, cuda, mps or auto
+    downloads    RAG_INSPECT_DOWNLOADS    on or off: whether choosing a model may fetch it (off on a Space, where
+                                          a stranger's link could ask for gigabytes)
     has_screen     whether a browser can be opened here: macOS, Windows, or a display
     allow_folders  off where SPACE_ID is set: strangers choose corpora by name, never by a path on the server
     """
@@ -37,6 +39,7 @@ class Settings:
     hub_offline: bool = False
     device: str = "auto"
     allow_folders: bool = True
+    downloads: bool = True
     has_screen: bool = False
 
     @classmethod
@@ -50,9 +53,14 @@ class Settings:
             chroma_url=given.get("RAG_INSPECT_CHROMA_URL"),
             corpora_dir=Path(given.get("RAG_INSPECT_CORPORA_DIR") or BUILT_IN_CORPORA).expanduser(),
             hub_endpoint=given.get("HF_ENDPOINT", HUB).rstrip("/"),
-            hub_offline=given.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"},
+            hub_offline=_on(given.get("HF_HUB_OFFLINE", "")),
             device=given.get("RAG_INSPECT_DEVICE", "auto"),
             allow_folders="SPACE_ID" not in given,
+            downloads=_on(given.get("RAG_INSPECT_DOWNLOADS", "off" if "SPACE_ID" in given else "on")),
             has_screen=sys.platform in {"darwin", "win32"}
             or bool(given.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}),
         )
+
+
+def _on(value: str) -> bool:
+    return value.lower() in {"1", "true", "yes", "on"}

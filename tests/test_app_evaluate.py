@@ -66,9 +66,10 @@ def test_a_verdict_opens_its_query_in_explore(visit):
     finished(page)
     row = page.locator(".ri-queue a").first
     query = row.locator(".ri-query").inner_text()
-    row.click()
-    ranked(page)
-    assert page.locator("#query textarea").input_value() == query
+    with page.context.expect_page() as opened:
+        row.click()
+    ranked(opened.value)
+    assert opened.value.locator("#query textarea").input_value() == query
 
 
 def test_a_reload_finds_the_job_again(visit):

@@ -321,3 +321,16 @@ def test_a_killed_download_is_not_taken_for_a_whole_one(
     hub.seconds_a_chunk = 0
     assert fetch(BASE, online).is_dir()
     assert not list(cache.glob(".rag-inspect-*"))
+
+
+def test_where_downloads_are_off_nothing_is_fetched_and_the_word_says_so(
+    online: Settings, hub: LoopbackHub
+) -> None:
+    closed = replace(online, downloads=False)
+    here = locate(BASE, closed)
+    assert not here.available and "RAG_INSPECT_DOWNLOADS" in here.reason
+    with pytest.raises(ModelError, match="switched off here"):
+        fetch(BASE, closed)
+    assert not hub.asked
+    assert not Settings.from_env({"SPACE_ID": "a/b"}).downloads
+    assert Settings.from_env({"SPACE_ID": "a/b", "RAG_INSPECT_DOWNLOADS": "on"}).downloads

@@ -17,7 +17,13 @@ MODULES = {
 }
 
 GROUND = {"rag_inspect", "rag_inspect.types", "rag_inspect.errors", "rag_inspect.settings"}
-TOP = ("rag_inspect.ui", "rag_inspect.__main__", "rag_inspect.cli_eval", "rag_inspect.recording")
+TOP = (
+    "rag_inspect.ui",
+    "rag_inspect.__main__",
+    "rag_inspect.cli_eval",
+    "rag_inspect.terminal",
+    "rag_inspect.recording",
+)
 ROOMS = {  # library -> the only modules that may import it
     "gradio": ("rag_inspect.ui",),
     "plotly": ("rag_inspect.views",),

@@ -13,7 +13,7 @@ import numpy as np
 
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation.outcome import Latency, Outcome, System, document_of
-from rag_inspect.metrics import parse_cutoffs
+from rag_inspect.metrics import MAX_CUTOFFS, parse_cutoffs
 from rag_inspect.types import Query
 
 KIND, VERSION = "rag-inspect replay", 1
@@ -109,7 +109,7 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
         )
     settings, corpus = look.at("settings"), look.at("corpus")
     top_k = settings.at("top_k").whole(1, MAX_DEPTH)
-    cutoffs = parse_cutoffs([item.whole(1, 1000) for item in settings.at("cutoffs").items(1, 50)])
+    cutoffs = parse_cutoffs([item.whole(1, 1000) for item in settings.at("cutoffs").items(1, MAX_CUTOFFS)])
     embedder, rerankers = (
         _system(look.at("embedder")),
         tuple(map(_system, look.at("rerankers").items(1, MAX_RERANKERS))),
@@ -118,7 +118,8 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
     if len(set(keys)) < len(keys):
         look.at("rerankers").refuse(f"names {keys}", "keys that differ")
     ids = tuple(item.string(MAX_ID, 1) for item in look.at("passage_ids").items(1, MAX_QUERIES * MAX_DEPTH))
-    if len(set(ids)) < len(ids):
+    known = set(ids)
+    if len(known) < len(ids):
         look.at("passage_ids").refuse("repeats an id", "each once")
     rows = look.at("queries").items(1, MAX_QUERIES)
     depth = max(len(row.at("candidates").items(0, top_k)) for row in rows)
@@ -139,12 +140,12 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
         corpus.at("passages").whole(1, 10**9), look.at("split").match(_NAME, "a name without slashes"), embedder, rerankers, top_k,
         settings.at("top_n").whole(1, top_k), cutoffs, tuple(queries), qrels, ids, places, arrays[embedder.key],
         {system.key: arrays[system.key] for system in rerankers},
-        {key: _latency(item, depth) for key, item in look.at("latency").pairs(len(keys)) if key in keys},
+        {key: _latency(item, depth, key == embedder.key) for key, item in look.at("latency").pairs(len(keys)) if key in keys},
         tuple(item.string(50) for item in corpus.at("languages").items(0, 20)), language_source,
         tuple(item.string(1_000) for item in look.at("notes").items(0, 100)), look.at("created").string(40),
         {key: item.string(100) for key, item in look.at("versions").pairs(50)},
         {key: item.whole(0, 10**12) for key, item in look.at("counts").pairs(50)},
-        {key: (item.at("title").string(MAX_TEXT), item.at("text").string(10**7)) for key, item in look.at("passages").pairs(len(ids)) if key in set(ids)},
+        {key: (item.at("title").string(MAX_TEXT), item.at("text").string(10**7)) for key, item in look.at("passages").pairs(len(ids)) if key in known},
     )  # fmt: skip
 
 
@@ -177,11 +178,17 @@ def _grades(look: _Look) -> dict[str, int]:
     return grades
 
 
-def _latency(look: _Look, depth: int) -> Latency:
+def _latency(look: _Look, depth: int, first_stage: bool) -> Latency:
     steps = tuple(item.number(0, 1e9) for item in look.at("depth_ms").items(0, depth))
+    if len(steps) not in {0, depth} and not (
+        first_stage and len(steps) == 1
+    ):  # its cost does not grow with depth
+        look.at("depth_ms").refuse(f"has {len(steps)} steps", f"none, or one a depth ({depth})")
     p50, p95 = (
         None if look.at(name).value is None else look.at(name).number(0, 1e9) for name in ("p50", "p95")
     )
+    if (p50 is None) is not (p95 is None):
+        look.refuse("has one percentile of the two", "p50 and p95, or null for both")
     source: Any = look.at("source").one_of(("batches", "sample", "unknown"))
     return Latency(steps, p50, p95, look.at("queries").whole(0, MAX_QUERIES), source)
 

@@ -21,6 +21,7 @@ from rag_inspect.significance import differences
 
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _SUMMARY_BYTES = 1 << 20
+KEPT = 100  # runs; the oldest give way
 
 
 def new_run_id(created: str) -> str:
@@ -40,15 +41,16 @@ def save_run(folder: Path, run_id: str, outcome: Outcome, document: Mapping[str,
         "advice": document["advice"][0]["text"] if document["advice"] else "",
     }  # fmt: skip
     text = f'{{"summary": {as_json(summary).strip()},\n"replay": {as_json(to_replay(replace(outcome, passages={})))}}}\n'
-    return write(folder / f"{run_id}.json", text)
+    path = write(folder / f"{run_id}.json", text)
+    for old in _kept(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
     """Summaries, the newest first; a file that is none of ours is passed over."""
     found = []
-    for path in sorted(folder.glob("*.json"), reverse=True):
-        if not _RUN_ID.fullmatch(path.stem):
-            continue
+    for path in _kept(folder):
         try:
             with path.open("rb") as file:
                 line = file.readline(_SUMMARY_BYTES).decode("utf-8").rstrip().removesuffix(",")
@@ -57,6 +59,11 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return found
+
+
+def _kept(folder: Path) -> list[Path]:
+    """The files that are ours, the newest first."""
+    return sorted((path for path in folder.glob("*.json") if _RUN_ID.fullmatch(path.stem)), reverse=True)
 
 
 def load_run(folder: Path, run_id: str) -> tuple[Outcome, dict[str, Any]]:

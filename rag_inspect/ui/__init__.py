@@ -42,6 +42,8 @@ def serve(bench: Workbench, host: str | None = None, port: int | None = None, **
     Listening to more than this machine closes folders: strangers choose corpora by name. Raises InputError where
     the port is taken.
     """
+    if (host or gr.http_server.LOCALHOST_NAME) not in _THIS_MACHINE:
+        bench.settings = replace(bench.settings, allow_folders=False)
     app = build_app(bench)
     block = not launch.pop("prevent_thread_lock", False)
     try:
@@ -50,8 +52,6 @@ def serve(bench: Workbench, host: str | None = None, port: int | None = None, **
         raise InputError(
             f"the app cannot listen on port {port}: {error}; choose another with --port"
         ) from error
-    if app.server_name not in _THIS_MACHINE:
-        bench.settings = replace(bench.settings, allow_folders=False)
     bench.warm_up()
     if block:
         app.block_thread()

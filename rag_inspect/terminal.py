@@ -1,0 +1,85 @@
+"""What the commands print: one JSON document, or tables and lines for people; progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_CONTROL_CODES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """The option that every command which prints something has."""
+    command.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
+
+
+def print_json(document: Any) -> None:
+    """One document and nothing else; in ASCII where stdout is not UTF-8. A number that is not finite is an error."""
+    ascii_only = (sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"}
+    print(json.dumps(document, ensure_ascii=ascii_only, indent=2, allow_nan=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows by column; numbers to the right, long cells folded."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        numeric = bool(rows) and isinstance(rows[0][column], int) and not isinstance(rows[0][column], bool)
+        side: Any = "right" if numeric else "left"
+        table.add_column(column.replace("_", " "), justify=side, overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(_cell(row[column])) for column in columns))
+    _console().print(table)
+
+
+def print_lines(*lines: str) -> None:
+    """Lines as they are."""
+    console = _console()
+    for line in lines:
+        console.print(_text(line))
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """show(text, done, total) on the terminal's stderr; on anything else it shows nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda text, done, total: bar.update(
+            task, description=text, completed=done, total=total or None
+        )
+
+
+def _text(words: str) -> Any:
+    """No markup in what others wrote, and no terminal's control codes either."""
+    from rich.text import Text
+
+    return Text(words.translate(_CONTROL_CODES))
+
+
+def _console() -> Console:
+    """As wide as the terminal; into a pipe or a file, wide enough that nothing is folded small."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
