@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from gradio.http_server import LOCALHOST_NAME  # GRADIO_SERVER_NAME, as a Space sets it
 
 from rag_inspect.errors import InputError
 from rag_inspect.ui import api, evaluate, explore
@@ -42,7 +43,7 @@ def serve(bench: Workbench, host: str | None = None, port: int | None = None, **
     Listening to more than this machine closes folders: strangers choose corpora by name. Raises InputError where
     the port is taken.
     """
-    if (host or gr.http_server.LOCALHOST_NAME) not in _THIS_MACHINE:
+    if (host or LOCALHOST_NAME) not in _THIS_MACHINE:
         bench.settings = replace(bench.settings, allow_folders=False)
     app = build_app(bench)
     block = not launch.pop("prevent_thread_lock", False)

@@ -126,7 +126,7 @@ def _queue_row(document: Document, system: str, row: Mapping[str, Any]) -> str:
     view = {"corpus": document["corpus"], "q": row["query"], "embedder": document["embedder"]["key"],
             "reranker": system, "k": document["top_k"], "n": document["top_n"]}  # fmt: skip
     link = urlencode(view)
-    href = f' href="?{escape(link)}"' if len(link) < MAX_LINK else ""
+    href = f' target="_blank" rel="noopener" href="?{escape(link)}"' if len(link) < MAX_LINK else ""
     return (
         f'<li><a{href}><span class="ri-verdict ri-{verdict}">{verdict.replace("_", " ")}</span>'
         f'<span class="ri-query">{escape(row["query"][:300])}</span><span class="ri-ranks">{ranks}</span></a></li>'
