@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from importlib.util import find_spec
 from os import SEEK_END
 from pathlib import Path
@@ -131,7 +131,8 @@ class TransformerEmbedder:
         self._tokenizer = tokenizer
         self._tokenizer_lock = Lock()
         self._workers = worker_pool(device)
-        self._query_vector = lru_cache(QUERIES_REMEMBERED)(self._embed_query)
+        self._queries: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._queries_lock = Lock()
 
     @classmethod
     def from_folder(
@@ -150,7 +151,19 @@ class TransformerEmbedder:
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         """float32 of shape (len(texts), dimensions); the last few hundred queries are remembered."""
-        return np.stack([self._query_vector(text) for text in texts]) if texts else self._no_vectors()
+        with self._queries_lock:
+            found = {text: self._queries[text] for text in texts if text in self._queries}
+        missing = [text for text in dict.fromkeys(texts) if text not in found]
+        for start in range(0, len(missing), PASSAGES_AT_ONCE):
+            some = missing[start : start + PASSAGES_AT_ONCE]
+            found |= zip(some, self._embed([self.spec.query_prefix + text for text in some]), strict=True)
+        with self._queries_lock:
+            for text in found:
+                self._queries[text] = found[text]
+                self._queries.move_to_end(text)
+            while len(self._queries) > QUERIES_REMEMBERED:
+                self._queries.popitem(last=False)
+        return np.stack([found[text] for text in texts]) if texts else self._no_vectors()
 
     def embed_passages(self, passages: Sequence[Passage]) -> np.ndarray:
         """float32 of shape (len(passages), dimensions), in input order."""
@@ -158,11 +171,6 @@ class TransformerEmbedder:
         starts = range(0, len(texts), PASSAGES_AT_ONCE)
         parts = [self._embed(texts[start : start + PASSAGES_AT_ONCE]) for start in starts]
         return np.concatenate(parts) if parts else self._no_vectors()
-
-    def _embed_query(self, text: str) -> np.ndarray:
-        vector: np.ndarray = self._embed([self.spec.query_prefix + text])[0]
-        vector.setflags(write=False)  # it is shared with every later caller
-        return vector
 
     def _no_vectors(self) -> np.ndarray:
         return np.empty((0, self.dimensions), dtype=np.float32)

@@ -55,6 +55,12 @@ def read_beir(folder: Path) -> Corpus:
     return Corpus(card, folder, passages, queries, splits)
 
 
+def line_numbers(folder: Path) -> dict[str, str]:
+    """`file:line id` of every query and passage, by id; where one id names both, the passage."""
+    files = [_existing(folder / name) for name in ("queries.jsonl", "corpus.jsonl")]
+    return {row["_id"]: f"{place} {row['_id']}" for file in files if file for place, row in _rows(file)}
+
+
 def read_card(folder: Path) -> CorpusCard:
     """What corpus.yaml says; without one, a card that only has the folder's name."""
     path = folder / "corpus.yaml"

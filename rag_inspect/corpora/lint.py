@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from rag_inspect.corpora.beir import line_numbers
 from rag_inspect.errors import CorpusError
 from rag_inspect.settings import Settings
 from rag_inspect.types import Corpus, Passage, Query
@@ -32,7 +33,7 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about one place in a corpus."""
+    """One thing about one place in a corpus: a file, or a line of one and the id that stands there."""
 
     level: Literal["error", "warning", "note"]
     place: str
@@ -42,8 +43,11 @@ class Finding:
 def lint(corpus: Corpus) -> list[Finding]:
     """All that is worth saying of a corpus that could be read, warnings first."""
     rules = (_card, _duplicates, _near_duplicates, _gold, _leaks, _lengths, _languages, _sizes)
-    found = [finding for rule in rules for finding in rule(corpus)]
-    return sorted(found, key=lambda finding: finding.level != "warning")
+    found = sorted(
+        (finding for rule in rules for finding in rule(corpus)), key=lambda f: f.level != "warning"
+    )
+    places = line_numbers(corpus.path) if found else {}
+    return [replace(finding, place=places.get(finding.place, finding.place)) for finding in found]
 
 
 def lint_named(name: str, settings: Settings) -> list[Finding]:
@@ -135,7 +139,11 @@ def _leaks(corpus: Corpus) -> Iterator[Finding]:
 
 
 def _lengths(corpus: Corpus) -> Iterator[Finding]:
-    long = [p.passage_id for p in corpus.passages if len(_words(p.full_text)) > LONG_PASSAGE]
+    # A Chinese or Japanese character is a token or so; of other scripts a word is.
+    lengths = {
+        p.passage_id: len(_words(p.full_text)) + len(_CJK.findall(p.full_text)) for p in corpus.passages
+    }
+    long = [passage_id for passage_id, length in lengths.items() if length > LONG_PASSAGE]
     if long:
         yield Finding(
             "note", "corpus.jsonl", f"{len(long)} passages may be longer than 512 tokens, first {long[0]}"
