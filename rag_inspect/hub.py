@@ -263,6 +263,14 @@ def _is_whole(folder: Path) -> bool:
     return all(any((folder / name).is_file() for name in names) for names in needed)
 
 
+def _arrived(staged: Path) -> int:
+    """Bytes of a download by somebody else; 0 where they are just now moving it into place."""
+    try:
+        return sum(file.stat().st_size for file in staged.rglob("blobs/*") if file.is_file())
+    except FileNotFoundError:
+        return 0
+
+
 @contextmanager
 def _one_at_a_time(spec: ModelSpec, report: Progress) -> Iterator[None]:
     """Hold the lock on this model's download, telling `report` how far the one who has it is."""
@@ -275,9 +283,7 @@ def _one_at_a_time(spec: ModelSpec, report: Progress) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0.5)
         except Timeout:
-            done = sum(
-                file.stat().st_size for file in _staging_folder(spec).rglob("blobs/*") if file.is_file()
-            )
+            done = _arrived(_staging_folder(spec))
             report(
                 min(done, spec.download_bytes),
                 spec.download_bytes,

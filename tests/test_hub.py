@@ -334,3 +334,17 @@ def test_where_downloads_are_off_nothing_is_fetched_and_the_word_says_so(
     assert not hub.asked
     assert not Settings.from_env({"SPACE_ID": "a/b"}).downloads
     assert Settings.from_env({"SPACE_ID": "a/b", "RAG_INSPECT_DOWNLOADS": "on"}).downloads
+
+
+def test_a_folder_that_goes_while_it_is_counted_counts_as_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "a").write_bytes(b"123")
+    assert hub_module._arrived(tmp_path) == 3
+
+    def gone(folder: Path, pattern: str) -> Iterator[Path]:
+        raise FileNotFoundError(pattern)
+
+    monkeypatch.setattr(Path, "rglob", gone)
+    assert hub_module._arrived(tmp_path) == 0
