@@ -102,12 +102,16 @@ def _obstacle(settings: Settings) -> str:
         return "downloads are switched off here (RAG_INSPECT_DOWNLOADS)"
     if settings.hub_offline:
         return "HF_HUB_OFFLINE is set"
-    return _probe(settings.hub_endpoint, int(time.monotonic() // PROBE_LASTS_SECONDS))
+    obstacle, asked_at = _probe(settings.hub_endpoint)
+    if time.monotonic() - asked_at > PROBE_LASTS_SECONDS:
+        _probe.cache_clear()
+        obstacle, _ = _probe(settings.hub_endpoint)
+    return obstacle
 
 
 @lru_cache(maxsize=4)
-def _probe(endpoint: str, period: int) -> str:
-    """Ask the endpoint for anything; in a thread, because a name lookup cannot be given a time limit."""
+def _probe(endpoint: str) -> tuple[str, float]:
+    """(obstacle, when it was known). In a thread, because a name lookup cannot be given a time limit."""
     answer: list[str] = []
 
     def ask() -> None:
@@ -122,7 +126,8 @@ def _probe(endpoint: str, period: int) -> str:
     thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
-    return answer[0] if answer else f"the hub {endpoint} did not answer within {PROBE_SECONDS:g} seconds"
+    obstacle = answer[0] if answer else f"the hub {endpoint} did not answer within {PROBE_SECONDS:g} seconds"
+    return obstacle, time.monotonic()
 
 
 # -- one download --------------------------------------------------------------------------------------------

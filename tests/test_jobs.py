@@ -46,7 +46,7 @@ def test_a_job_stops_and_a_jobs_error_is_kept():
     job = jobs.start(endless, "endless")
     began = time.perf_counter()
     job.stop()
-    assert job.value() is None and job.stopped and time.perf_counter() - began < 1
+    assert job.value() is None and job.stopped and time.perf_counter() - began < 5
     with pytest.raises(RerankError, match="no"):
         jobs.start(broken, "broken").value()
 
