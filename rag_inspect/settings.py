@@ -28,7 +28,8 @@ class Settings:
     downloads    RAG_INSPECT_DOWNLOADS    on or off: whether choosing a model may fetch it (off on a Space, where
                                           a stranger's link could ask for gigabytes)
     has_screen     whether a browser can be opened here: macOS, Windows, or a display
-    allow_folders  off where SPACE_ID is set: strangers choose corpora by name, never by a path on the server
+    public         on where SPACE_ID is set: strangers come, who choose corpora by name, never by a path on the
+                   server, and see no evaluations but their own
     """
 
     home: Path
@@ -38,7 +39,7 @@ class Settings:
     hub_endpoint: str = HUB
     hub_offline: bool = False
     device: str = "auto"
-    allow_folders: bool = True
+    public: bool = False
     downloads: bool = True
     has_screen: bool = False
 
@@ -55,7 +56,7 @@ class Settings:
             hub_endpoint=given.get("HF_ENDPOINT", HUB).rstrip("/"),
             hub_offline=_on(given.get("HF_HUB_OFFLINE", "")),
             device=given.get("RAG_INSPECT_DEVICE", "auto"),
-            allow_folders="SPACE_ID" not in given,
+            public="SPACE_ID" in given,
             downloads=_on(given.get("RAG_INSPECT_DOWNLOADS", "off" if "SPACE_ID" in given else "on")),
             has_screen=sys.platform in {"darwin", "win32"}
             or bool(given.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}),

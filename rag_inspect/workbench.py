@@ -12,7 +12,7 @@ from typing import Any
 from rag_inspect import pipeline
 from rag_inspect.corpora import find_corpus, list_corpora, read_folder
 from rag_inspect.embedders import EMBEDDERS, load_embedder
-from rag_inspect.errors import ModelError, RagInspectError
+from rag_inspect.errors import InputError, ModelError, RagInspectError
 from rag_inspect.evaluation import EvalProgress, evaluate, runs, stamped
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import eval_set
@@ -165,8 +165,22 @@ class Workbench:
 
     @property
     def runs_folder(self) -> Path:
-        """Where evaluations are kept; `rag_inspect.evaluation.runs` lists, loads and compares them."""
+        """Where evaluations are kept."""
         return self.settings.home / "runs"
+
+    def past_runs(self, own: Sequence[str]) -> list[dict[str, Any]]:
+        """Summaries of the runs kept, the newest first; where strangers come, only of those in `own`."""
+        return [
+            run
+            for run in runs.list_runs(self.runs_folder)
+            if not self.settings.public or run["run_id"] in own
+        ]
+
+    def past_run(self, run_id: str, own: Sequence[str]) -> tuple[Outcome, dict[str, Any]]:
+        """A run's outcome and document. Raises InputError where there is none that this visitor may see."""
+        if self.settings.public and run_id not in own:
+            raise InputError(f"no saved run {run_id[:40]!r}; see the list of past runs")
+        return runs.load_run(self.runs_folder, run_id)
 
     def evaluate(
         self,
@@ -217,8 +231,15 @@ class Workbench:
 
     def start_evaluation(self, corpus: str, rerankers: Sequence[str] = (), **options: Any) -> Job:
         """The same as a job in its own thread, to be found again by its id in `jobs`."""
+        top_k = options.get("top_k", 20)
+        settings = {
+            "corpus": corpus,
+            "embedder": {"key": options.get("embedder", DEFAULT_EMBEDDER)},
+            "top_k": top_k,
+            "top_n": options.get("top_n", min(5, top_k)),
+        }
         return self.jobs.start(
-            lambda stopped: self.evaluate(corpus, rerankers, **options, stopped=stopped), what=corpus
+            lambda stopped: self.evaluate(corpus, rerankers, **options, stopped=stopped), corpus, settings
         )
 
     def _kept(self, outcome: Outcome, metrics: Sequence[str]) -> Evaluation:

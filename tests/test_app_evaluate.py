@@ -81,16 +81,21 @@ def test_a_reload_finds_the_job_again(visit):
     finished(page)
 
 
-def test_stop_keeps_what_was_scored(visit):
-    page = open_evaluate(visit, "resources")
+def test_rows_come_in_while_it_runs_and_stop_keeps_them(visit):
+    page = open_evaluate(visit, "fruit")
     evaluate(page)
-    page.wait_for_function(
-        "document.querySelector('#eval-progress')?.innerText.includes('100 queries')", timeout=120_000
-    )
+    finished(page)
+    choose(page, "Corpus", "resources")
+    evaluate(page)
+    page.get_by_text("so far").wait_for(timeout=120_000)
+    assert "of 100 queries" in page.locator("#eval-table").inner_text()
+    assert page.locator(".ri-queue a").first.get_attribute("href").startswith("?corpus=resources&")
+    assert not page.locator("#eval-advice").inner_text()  # that was the other corpus's
     page.get_by_role("button", name="Stop").last.click()
     page.wait_for_function(
         "document.querySelector('#eval-progress')?.innerText.includes('Stopped')", timeout=60_000
     )
+    assert page.locator(".ri-queue li").count() >= 25
 
 
 def test_a_corpus_without_an_eval_set_says_so(visit):
@@ -139,4 +144,5 @@ def test_two_past_runs_are_compared(visit):
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Compare").click()
     page.locator("#eval-comparison table").wait_for()
-    assert "changed verdict" in page.locator("#eval-comparison").inner_text()
+    words = page.locator("#eval-comparison").inner_text()
+    assert "changed verdict" in words and words.count("mini on fruit, 20") == 2

@@ -1,5 +1,6 @@
 """`eval` and `bench` as a shell sees them: with the real mini, on a corpus of twelve passages."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -204,6 +205,18 @@ def test_a_second_evaluation_waits_its_turn(folder, home):
     finally:
         turn.free()
     assert isinstance(end, Evaluation) and len(job.rows) == 6 and bench.jobs.get(job.job_id) is job
+
+
+def test_where_strangers_come_everyone_sees_their_own_runs_only(folder):
+    bench = Workbench(Settings.from_env())
+    ids = [list(bench.evaluate(str(folder), ["mini"], top_k=6))[-1].run_id for _ in range(2)]
+    assert {run["run_id"] for run in bench.past_runs([])} == set(ids)
+    assert bench.past_run(ids[0], [])[1]["run_id"] == ids[0]
+    bench.settings = dataclasses.replace(bench.settings, public=True)
+    assert bench.past_runs([]) == [] and [run["run_id"] for run in bench.past_runs(ids[:1])] == ids[:1]
+    assert bench.past_run(ids[0], ids[:1])[1]["run_id"] == ids[0]
+    with pytest.raises(InputError, match="no saved run"):
+        bench.past_run(ids[1], ids[:1])
 
 
 def test_a_full_disk_costs_the_saving_and_not_the_result(folder, monkeypatch):

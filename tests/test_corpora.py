@@ -216,7 +216,7 @@ def test_a_name_there_is_none_of_is_told_the_names_there_are(corpus_folder, sett
 
 def test_a_space_reads_no_folder_of_the_server(corpus_folder, settings, tmp_path):
     folder = corpus_folder(passages={"a": "one"})
-    space = Settings(home=settings.home, corpora_dir=settings.corpora_dir, allow_folders=False)
+    space = Settings(home=settings.home, corpora_dir=settings.corpora_dir, public=True)
     assert read_corpus("tiny", space).name == "tiny"
     for name in (str(folder), "../corpora/tiny", "./tiny", os.path.relpath(folder)):
         with pytest.raises(CorpusError, match="no corpus"):

@@ -77,7 +77,8 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
     means = steps[-1].means["fixed"]
     assert means == pytest.approx({name: document["systems"][1]["metrics"][name]["value"] for name in means})
     rows = {row["query_id"]: row for step in steps for row in step.finished}
-    assert all(rows[row["query_id"]]["verdict"] == row["verdict"] for row in document["per_query"])
+    for row in document["per_query"]:
+        assert rows[row["query_id"]].items() <= row.items()  # ranks and verdicts, of every reranker
 
 
 def test_a_second_run_reads_nothing_but_a_sample_for_the_latency(cache):

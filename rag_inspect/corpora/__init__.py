@@ -36,7 +36,7 @@ def read_corpus(name: str, settings: Settings) -> Corpus:
 def find_corpus(name: str, settings: Settings) -> Path:
     """The folder of the corpus of that name, or that folder itself where settings allow; else CorpusError."""
     known, name = list_corpora(settings), str(name)
-    path = known.get(name) or (_folder(name) if settings.allow_folders and name.strip() else None)
+    path = known.get(name) or (_folder(name) if name.strip() and not settings.public else None)
     if path is None:
         expected = ", ".join(known) or "none: the corpora folder is empty"
         raise CorpusError(f'no corpus "{name[:80]}"; there are {expected}')

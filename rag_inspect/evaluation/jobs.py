@@ -7,7 +7,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -74,14 +74,18 @@ class Turn:
 
 
 class Job:
-    """One evaluation in its own thread. Whoever watches may leave and come back: `moment` and `rows` stay."""
+    """One evaluation in its own thread. Whoever watches may leave and come back: `moment` and `rows` stay.
 
-    def __init__(self, make: Callable[[Stopped], Iterator[Any]], what: str) -> None:
+    `settings` is what the document of the Evaluation will say of itself: corpus, embedder, top_k, top_n.
+    """
+
+    def __init__(
+        self, make: Callable[[Stopped], Iterator[Any]], what: str, settings: Mapping[str, Any]
+    ) -> None:
         self.job_id = secrets.token_hex(8)
-        self.what = what
+        self.what, self.settings = what, settings
         self.moment: Stage | EvalProgress = Stage(0, 0, "starting")
-        self.rows: list[dict[str, Any]] = []  # of every query that is done: query_id, query, ranks, verdict
-        self.verdicts: dict[str, int] = {}
+        self.rows: list[Mapping[str, Any]] = []  # of every query that is done, as EvalProgress.finished
         self.result: Any = None  # the Evaluation, once it is there
         self.error: BaseException | None = None
         self._halt, self._over = threading.Event(), threading.Event()
@@ -118,9 +122,7 @@ class Job:
         try:
             for moment in make(self._halt.is_set):
                 if isinstance(moment, EvalProgress):
-                    self.rows.extend(dict(row) for row in moment.finished)
-                    for row in moment.finished:
-                        self.verdicts[row["verdict"]] = self.verdicts.get(row["verdict"], 0) + 1
+                    self.rows.extend(moment.finished)
                 if isinstance(moment, EvalProgress | Stage):
                     self.moment = moment
                 else:
@@ -138,13 +140,15 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
-    def start(self, make: Callable[[Stopped], Iterator[Any]], what: str) -> Job:
+    def start(
+        self, make: Callable[[Stopped], Iterator[Any]], what: str, settings: Mapping[str, Any] | None = None
+    ) -> Job:
         """A new job, at work at once (or waiting for the machine's turn); the oldest that are over are forgotten."""
         with self._lock:
             over = [job_id for job_id, job in self._jobs.items() if job.over]
             for job_id in over[: max(0, len(over) - KEPT + 1)]:
                 del self._jobs[job_id]
-            job = Job(make, what)
+            job = Job(make, what, settings or {})
             self._jobs[job.job_id] = job
             return job
 

@@ -36,9 +36,7 @@ class EvalProgress:
     seconds_left: float | None
     reranker: str  # the one at work
     means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # system -> metric, so far
-    finished: tuple[
-        Mapping[str, Any], ...
-    ] = ()  # {query_id, query, rank_before, rank_after, verdict} a query
+    finished: tuple[Mapping[str, Any], ...] = ()  # {query_id, query, rank_before, ranks, verdicts} a query
     stopped: bool = False
 
     def __str__(self) -> str:
@@ -178,18 +176,15 @@ class Pass:
         )
 
     def _row(self, row: int) -> dict[str, Any]:
-        grades = self.grades[row]
-        ranks = (
-            _first(grades),
-            _first(grades[self._order(self.rerankers[0].spec.key, slice(row, row + 1))[0]]),
-        )
-        query = self.chosen.queries[row]
+        query, grades = self.chosen.queries[row], self.grades[row]
+        before = _first(grades)
+        ranks = {key: _first(grades[self._order(key, slice(row, row + 1))[0]]) for key in self.logits}
         return {
             "query_id": query.query_id,
             "query": query.text,
-            "rank_before": ranks[0],
-            "rank_after": ranks[1],
-            "verdict": judge(*ranks, top_n=self.top_n),
+            "rank_before": before,
+            "ranks": ranks,
+            "verdicts": {key: judge(before, rank, top_n=self.top_n) for key, rank in ranks.items()},
         }
 
     def _order(self, key: str, rows: slice) -> np.ndarray:

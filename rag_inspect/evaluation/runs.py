@@ -118,7 +118,10 @@ def compare_runs(
         if old["verdicts"].get(keys[0]) != new["verdicts"].get(keys[1])
     ]  # fmt: skip
     return {
-        "systems": list(keys),
+        "runs": [
+            {"system": key, "corpus": document["corpus"], "created": document["created"]}
+            for key, document in zip(keys, (before, after), strict=True)
+        ],
         "queries": len(pairs),
         "only_in_one": len(before["per_query"]) + len(after["per_query"]) - 2 * len(pairs),
         "metrics": {name: change.to_json() for name, change in zip(names, differences(*values), strict=True)},

@@ -40,11 +40,11 @@ def build_app(bench: Workbench) -> gr.Blocks:
 def serve(bench: Workbench, host: str | None = None, port: int | None = None, **launch: Any) -> gr.Blocks:
     """Answer first, then warm the models up in the background; blocks unless `prevent_thread_lock=True`.
 
-    Listening to more than this machine closes folders: strangers choose corpora by name. Raises InputError where
+    Listening to more than this machine makes it public: see Settings. Raises InputError where
     the port is taken.
     """
     if (host or LOCALHOST_NAME) not in _THIS_MACHINE:
-        bench.settings = replace(bench.settings, allow_folders=False)
+        bench.settings = replace(bench.settings, public=True)
     app = build_app(bench)
     block = not launch.pop("prevent_thread_lock", False)
     try:

@@ -1,4 +1,4 @@
-"""Plotly figures of an evaluation's document: ceiling, frontier, gold flow, thresholds, and one run against another.
+"""Plotly figures of an evaluation's document: frontier, gold flow and thresholds.
 
 Colours read on white and on near-black; every figure has its numbers in words beside it, in the document.
 """
@@ -19,25 +19,6 @@ INK, GRID = "#7d8797", "rgba(128,136,148,.25)"
 PARTS = {"achieved": "#2f9e5f", "recoverable": "#d9a441", "unreachable": "#8a94a3"}
 LINES = ("#3b82c4", "#c9772b", "#5f9e5f", "#9277b8", "#8a94a3")
 GOLD, OTHER = "#c98a1b", "#8a94a3"
-
-
-def ceiling_bar(document: Document) -> Figure:
-    """recall@top_n in three stacked parts, a bar a system."""
-    import plotly.graph_objects as go
-
-    bars = document["ceiling_bars"]
-    figure = go.Figure()
-    for name, colour in PARTS.items():
-        shares = [bar[name] for bar in bars]
-        figure.add_bar(
-            x=shares, y=[escape(bar["system"]) for bar in bars], orientation="h", name=name, marker_color=colour,
-            text=[f"{share:.0%}" if share >= 0.04 else "" for share in shares], textposition="inside",
-            hovertemplate=f"%{{y}}: {name} %{{x:.1%}}<extra></extra>",
-        )  # fmt: skip
-    figure.update_layout(barmode="stack")
-    figure.update_xaxes(range=[0, 1], tickformat=".0%", title=bars[0]["metric"])
-    figure.update_yaxes(autorange="reversed")
-    return _dressed(figure, 110 + 44 * len(bars))
 
 
 def frontier(document: Document) -> Figure:
@@ -164,33 +145,6 @@ def threshold_words(document: Document, key: str, step: int) -> str:
         f"Keeping logits from {at['cutoff']:.2f}: {at['gold_lost']:,} of {lab['gold_total']:,} gold lost, {at['junk_dropped']:,} of "
         f"{lab['junk_total']:,} others dropped, {at['queries_empty']:,} of {document['queries']:,} queries left empty."
     )
-
-
-def comparison(compared: Mapping[str, Any]) -> Figure:
-    """`runs.compare_runs`: each metric's difference with its 95 % interval, 0 marked."""
-    import plotly.graph_objects as go
-
-    names = list(compared["metrics"])
-    deltas = [compared["metrics"][name]["delta"] for name in names]
-    bounds = [compared["metrics"][name]["ci95"] for name in names]
-    figure = go.Figure(
-        go.Scatter(
-            x=deltas, y=names, mode="markers", marker={"size": 9, "color": LINES[0]}, showlegend=False,
-            error_x={
-                "type": "data", "symmetric": False,
-                "array": [high - delta for (_, high), delta in zip(bounds, deltas, strict=True)],
-                "arrayminus": [delta - low for (low, _), delta in zip(bounds, deltas, strict=True)],
-            },
-            hovertext=[f"{n} {d:+.3f} [{low:+.3f}, {high:+.3f}]" for n, d, (low, high) in zip(names, deltas, bounds, strict=True)],
-            hoverinfo="text",
-        )
-    )  # fmt: skip
-    figure.add_vline(x=0, line={"color": INK, "dash": "dot"})
-    figure.update_xaxes(
-        title=f"{escape(compared['systems'][1])} minus {escape(compared['systems'][0])}, n={compared['queries']:,}"
-    )
-    figure.update_yaxes(autorange="reversed")
-    return _dressed(figure, 90 + 26 * len(names))
 
 
 def _dressed(figure: Figure, height: int) -> Figure:

@@ -109,7 +109,10 @@ def _system_row(system: Mapping[str, Any], names: Sequence[str], primary: str, p
 
 
 def queue_html(document: Document, system: str, verdict: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The queries, in the order given, as links into Explore; `verdict` "" shows all of them."""
+    """The queries, in the order given, as links into Explore; `verdict` "" shows all of them.
+
+    Of the document it takes corpus, embedder, top_k and top_n, so that the rows of a running job can be shown too.
+    """
     chosen = [row for row in rows if not verdict or row["verdicts"][system] == verdict]
     items = "".join(_queue_row(document, system, row) for row in chosen[:QUEUE_ROWS])
     more = f", the first {QUEUE_ROWS} shown" if len(chosen) > QUEUE_ROWS else ""
@@ -139,18 +142,24 @@ def notes_html(document: Document) -> str:
     return f'<div class="ri ri-eval"><h3>Notes</h3><ul class="ri-notes">{notes}</ul></div>' if notes else ""
 
 
-def progress_html(
-    moment: object, share: float | None, verdicts: Mapping[str, int], means: Mapping[str, Any]
-) -> str:
-    """How far it is, the verdicts so far, and the running means."""
+def progress_html(moment: object, share: float | None = None) -> str:
+    """How far it is, in words and as a bar."""
     bar = "" if share is None else f'<progress max="1" value="{share:.4f}"></progress>'
-    counted = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in verdicts.items())
-    running = "; ".join(
-        f"{key}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+    return _lines(f'{bar}<p class="ri-aside">{escape(str(moment))}</p>')
+
+
+def running_html(means: Mapping[str, Mapping[str, float]], done: int, queries: int) -> str:
+    """The means over the queries that are done, one row a system, while the others are still to come."""
+    names = list(next(iter(means.values()), {}))
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = "".join(
+        f"<tr><th>{escape(key)}</th>{''.join(f'<td>{found[name]:.3f}</td>' for name in names)}</tr>"
         for key, found in means.items()
     )
-    lines = [str(moment), f"So far: {counted}" if counted else "", running]
-    return _lines(bar + "".join(f'<p class="ri-aside">{escape(line)}</p>' for line in lines if line))
+    return (
+        f'<div class="ri ri-eval"><table><thead><tr><th>so far</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="ri-aside">Means over the first {done:,} of {queries:,} queries; intervals come with the last.</p></div>'
+    )
 
 
 def comparison_html(found: Mapping[str, Any]) -> str:
@@ -165,12 +174,17 @@ def comparison_html(found: Mapping[str, Any]) -> str:
         f"(rank {row['rank_before'] or '–'} → {row['rank_after'] or '–'})</li>"
         for row in found["changed"][:QUEUE_ROWS]
     )
-    first, second = map(escape, found["systems"])
+    first, second = (escape(f"{run['system']} on {run['corpus']}, {_when(run)}") for run in found["runs"])
     return (
         f'<div class="ri ri-eval"><h3>{first} → {second} <small>{found["queries"]:,} queries in both</small></h3>'
         f"<table><thead><tr><th>metric</th><th>difference</th><th>W / T / L</th></tr></thead><tbody>{metrics}</tbody>"
         f'</table><p class="ri-aside">{len(found["changed"]):,} queries changed verdict.</p><ul class="ri-notes">{changed}</ul></div>'
     )
+
+
+def _when(run: Mapping[str, Any]) -> str:
+    """2026-11-23 19:05, of an ISO time."""
+    return str(run["created"])[:16].replace("T", " ")
 
 
 def _lines(inside: str) -> str:

@@ -1,0 +1,128 @@
+"""The Evaluate tab's components, laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from rag_inspect.rerankers import RERANKERS
+from rag_inspect.ui.controls import model_choices
+from rag_inspect.views.sentences import aside_html
+from rag_inspect.workbench import Workbench
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+ALL = "all verdicts"
+_html = partial(gr.HTML, apply_default_css=False)
+
+
+@dataclass
+class Page:
+    """The components of the tab, by what they are for."""
+
+    corpus: gr.Dropdown
+    rerankers: gr.Dropdown
+    top_k: gr.Slider
+    cutoffs: gr.Textbox
+    split: gr.Dropdown
+    run: gr.Button
+    stop: gr.Button
+    progress: gr.HTML
+    advice: gr.HTML
+    ceiling: gr.HTML
+    table: gr.HTML
+    frontier: gr.Plot
+    verdict: gr.Dropdown
+    system: gr.Dropdown
+    queue: gr.HTML
+    flow: gr.Plot
+    histogram: gr.Plot
+    cutoff: gr.Slider
+    threshold: gr.HTML
+    notes: gr.HTML
+    files: gr.Files
+    past: gr.Dropdown
+    open_past: gr.Button
+    compare: gr.Button
+    comparison: gr.HTML
+    replay: gr.File
+    evaluation: gr.State
+    rows_seen: gr.State
+    job_id: gr.BrowserState
+    own_runs: gr.BrowserState
+    timer: gr.Timer
+
+    @property
+    def results(self) -> list[Any]:
+        """What `eval_results.drawn` fills, in its order."""
+        return [
+            self.advice, self.ceiling, self.table, self.frontier, self.verdict, self.system, self.queue, self.flow,
+            self.histogram, self.cutoff, self.threshold, self.notes, self.files, self.evaluation,
+        ]  # fmt: skip
+
+
+def laid_out(bench: Workbench) -> Page:
+    """The tab's components, in the order they are read."""
+    with gr.Row(elem_id="eval-settings"):
+        corpus = gr.Dropdown(list(bench.corpora()), value=bench.default_corpus, label="Corpus", min_width=140)
+        rerankers = gr.Dropdown(
+            model_choices(RERANKERS.values(), {}),
+            value=[bench.default_reranker],
+            multiselect=True,
+            label="Rerankers",
+        )
+        top_k = gr.Slider(5, 50, value=20, step=1, label="top_k candidates", min_width=150)
+        cutoffs = gr.Textbox("1,5,10", label="Cutoffs", min_width=90)
+        split = gr.Dropdown(["test"], value="test", label="Split", min_width=90)
+    with gr.Row():
+        run = gr.Button("Evaluate", variant="primary", size="sm", min_width=120, scale=0)
+        stop = gr.Button("Stop", size="sm", min_width=70, scale=0)
+    progress = _html(
+        aside_html("Every judged query of the split, through both stages. Not run yet."),
+        elem_id="eval-progress",
+    )
+    advice, ceiling = _html(elem_id="eval-advice"), _html(elem_id="eval-ceiling")
+    table = _html(elem_id="eval-table")
+    frontier = gr.Plot(
+        label="Quality against latency, at every depth", visible=False, elem_id="eval-frontier"
+    )
+    with gr.Row():
+        verdict = gr.Dropdown([ALL], value=ALL, label="Verdict", visible=False, elem_id="eval-verdict")
+        system = gr.Dropdown([], label="Reranker shown below", visible=False)
+    queue = _html(elem_id="eval-queue")
+    with gr.Row():
+        flow = gr.Plot(label="Where the gold went", visible=False, min_width=320)
+        histogram = gr.Plot(label="Threshold lab: logits of gold and others", visible=False, min_width=320)
+    cutoff = gr.Slider(
+        0, 40, value=0, step=1, visible=False,
+        label="Cutoff, in steps from the lowest logit to the highest (it holds for this model and this corpus only)",
+    )  # fmt: skip
+    threshold = _html(elem_id="eval-threshold")
+    notes = _html(elem_id="eval-notes")
+    files = gr.Files(
+        label="Download: TREC runs and qrels, CSV, JSON, report and replay", visible=False, interactive=False
+    )
+    with gr.Accordion("Past runs, and replays", open=False):
+        with gr.Row():
+            past = gr.Dropdown(
+                [],
+                multiselect=True,
+                max_choices=2,
+                label="Open one, or compare two",
+                scale=6,
+            )
+            open_past = gr.Button("Open", size="sm", scale=0, min_width=80)
+            compare = gr.Button("Compare", size="sm", scale=0, min_width=100)
+        comparison = _html(elem_id="eval-comparison")
+        replay = gr.File(
+            label="A replay.json: opens without any model", file_types=[".json"], type="filepath"
+        )
+    return Page(
+        corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
+        queue, flow, histogram, cutoff, threshold, notes, files, past, open_past, compare, comparison, replay,
+        evaluation=gr.State(None), rows_seen=gr.State(0),
+        own_runs=gr.BrowserState([], storage_key="rag-inspect-runs", render=False), job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", render=False),
+        timer=gr.Timer(0.7, active=False, render=False),
+    )  # fmt: skip

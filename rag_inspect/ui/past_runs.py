@@ -1,0 +1,61 @@
+"""Past runs, reopened and compared two at a time, and replays of one's own or of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from rag_inspect.errors import InputError
+from rag_inspect.evaluation import runs
+from rag_inspect.evaluation.assessment import Evaluation, assess
+from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.exports import read_replay
+from rag_inspect.ui import eval_results
+from rag_inspect.ui.errors import shown
+from rag_inspect.ui.eval_page import QUIET, Page
+from rag_inspect.views.evaluation import comparison_html
+from rag_inspect.workbench import Workbench
+
+
+def choices(bench: Workbench, own: Sequence[str]) -> Any:
+    """The list of past runs this browser may see, anew."""
+    found = []
+    for run in bench.past_runs(own):
+        keys = ", ".join(system["key"] for system in run["systems"][1:])
+        when = str(run["created"])[:16].replace("T", " ")
+        label = f"{when} · {run['corpus']} · {keys} · k {run['top_k']} · {run['queries']} queries"
+        found.append((label, run["run_id"]))
+    return gr.update(choices=found)
+
+
+def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
+    """Open, Compare and the drop of a replay; the list is read when the page is."""
+
+    def reopen(chosen: list[str] | None, own: list[str]) -> dict[Any, Any]:
+        if not chosen:
+            raise InputError("no past run is chosen; choose one to open")
+        outcome, document = bench.past_run(chosen[0], own)
+        return eval_results.drawn(page, Evaluation(outcome, document, chosen[0]))
+
+    def compare(chosen: list[str] | None, own: list[str]) -> str:
+        if not chosen or len(chosen) != 2:
+            raise InputError("two past runs are needed; choose two to compare")
+        before, after = (bench.past_run(run_id, own)[1] for run_id in sorted(chosen))
+        return comparison_html(runs.compare_runs(before, after))
+
+    def replay(path: str | None) -> dict[Any, Any]:
+        return replayed(read_replay(Path(path))) if path else {}
+
+    def replayed(outcome: Outcome) -> dict[Any, Any]:
+        return eval_results.drawn(page, Evaluation(outcome, assess(outcome)))
+
+    app.load(lambda own: choices(bench, own), page.own_runs, page.past, **QUIET)
+    page.open_past.click(shown(reopen), [page.past, page.own_runs], page.results, **QUIET)
+    page.compare.click(shown(compare), [page.past, page.own_runs], page.comparison, **QUIET)
+    page.replay.upload(shown(replay), page.replay, page.results, **QUIET)
+    if bench.replay is not None:
+        app.load(partial(replayed, bench.replay), None, page.results, **QUIET)
