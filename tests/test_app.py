@@ -167,6 +167,28 @@ def test_eval_queries_are_stepped_with_the_arrows(visit):
     assert page.locator("#query textarea").input_value() == "do bananas like the cold"
 
 
+def test_the_picker_lets_go_of_its_query_when_another_is_typed(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    ranked(page)
+    picker = page.locator("#eval-query input")
+    assert picker.input_value() == "where do apples keep"
+    page.locator("#query textarea").fill("a fruit of no list")
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_function("document.querySelector('#eval-query input').value === ''")
+    page.locator("#query textarea").fill("do bananas like the cold")
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_function("document.querySelector('#eval-query input').value.startsWith('do bananas')")
+
+
+def test_copy_link_says_that_it_did(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    ranked(page)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("#copy-link").click()
+    page.get_by_text("Copied", exact=True).wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
+
+
 def test_two_browsers_with_different_corpora_do_not_mix(visit):
     one, two = visit("?corpus=fruit&q=where do apples keep"), visit("?corpus=resources")
     ranked(one)

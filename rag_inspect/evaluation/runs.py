@@ -77,9 +77,9 @@ def load_run(folder: Path, run_id: str) -> tuple[Outcome, dict[str, Any]]:
         replay = document["replay"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{path} is no saved run ({str(error)[:80]}); delete it and evaluate again"
+            f"{path.name} is no saved run ({str(error)[:80]}); delete it from {folder.name}/ and evaluate again"
         ) from error
-    outcome = from_replay(replay, str(path))
+    outcome = from_replay(replay, path.name)
     return outcome, assess(outcome) | {"run_id": run_id}
 
 

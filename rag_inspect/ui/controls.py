@@ -26,6 +26,16 @@ WRITE_LINK = """(query, corpus, embedder, reranker, k, n) => {
 }"""
 
 
+COPY_LINK = """async () => {
+  const button = document.querySelector('#copy-link');
+  try {
+    await navigator.clipboard.writeText(window.location.href);
+    button.textContent = 'Copied';
+    setTimeout(() => { button.textContent = 'Copy link'; }, 1500);
+  } catch { window.prompt('Copy this link', window.location.href); }
+}"""
+
+
 @dataclass(frozen=True)
 class Choice:
     """One view: what /search takes, in its order."""
@@ -86,15 +96,19 @@ def picker_choices(corpus: Corpus) -> list[tuple[str, str]]:
 
 def picker_update(corpus: Corpus, text: str) -> Any:
     """The picker filled with the corpus's judged queries, showing the one whose text is in the box."""
-    choices = picker_choices(corpus)
-    known = corpus.query_by_text.get(text.strip())
-    value = known.query_id if known and any(known.query_id == query_id for _, query_id in choices) else None
     judged = sum(bool(corpus.gold(query.query_id)) for query in corpus.queries)
     listed = f", the first {LISTED_QUERIES} listed" if judged > LISTED_QUERIES else ""
     label = (
         f"Eval queries of this corpus ({judged:,}{listed})" if judged else "This corpus has no eval queries"
     )
-    return gr.update(choices=choices, value=value, label=label)
+    return gr.update(choices=picker_choices(corpus), value=picked(corpus, text), label=label)
+
+
+def picked(corpus: Corpus, text: str) -> str | None:
+    """The id of the query in the picker that has this text; None where it is nobody's."""
+    known = corpus.query_by_text.get(text.strip())
+    listed = known and any(known.query_id == query_id for _, query_id in picker_choices(corpus))
+    return known.query_id if known and listed else None
 
 
 def story_html(corpus: Corpus) -> str:

@@ -16,11 +16,13 @@ from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Search
 from rag_inspect.ui import drawers, moments
 from rag_inspect.ui.controls import (
+    COPY_LINK,
     SEARCHES,
     WRITE_LINK,
     depth_sliders,
     first_example,
     model_choices,
+    picked,
     picker_choices,
     picker_update,
     relabelled,
@@ -112,7 +114,7 @@ def _laid_out(bench: Workbench) -> _Page:
         back = gr.Button("← Previous", size="sm", min_width=90, scale=0, elem_id="previous-query")
         picker = gr.Dropdown([], label="Eval queries of this corpus", scale=8, elem_id="eval-query")
         forth = gr.Button("Next →", size="sm", min_width=90, scale=0, elem_id="next-query")
-        link = gr.Button("Copy link", size="sm", min_width=110, scale=0)
+        link = gr.Button("Copy link", size="sm", min_width=110, scale=0, elem_id="copy-link")
     return _Page(
         query, go, stop, corpus, embedder, reranker, top_k, top_n, back, picker, forth, link,
         story=_html(elem_id="story"),
@@ -158,11 +160,10 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
         **_QUIET,
     )
     run.then(None, page.choice, None, js=WRITE_LINK, **_QUIET)
+    run.then(shown(partial(_picked, bench)), [page.corpus, page.query], page.picker, **_QUIET)
     gr.on([page.stop.click], None, None, cancels=[arrival, run], **_QUIET)
     page.stop.click(moments.stopped, None, page.aside, **_QUIET)
-    page.link.click(
-        None, None, None, js="() => navigator.clipboard.writeText(window.location.href)", **_QUIET
-    )
+    page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
     page.rankings.row_pick(_pick, page.search, page.passage, **_QUIET)
     return [arrival, run]
 
@@ -194,6 +195,10 @@ def _query_text(bench: Workbench, name: str, query_id: str | None) -> str:
     if query is None:
         raise CorpusError(f'{name} has no query "{query_id}"; choose one of the list')
     return query.text
+
+
+def _picked(bench: Workbench, name: str, text: str) -> str | None:
+    return picked(bench.corpus(name), text)
 
 
 def _step(bench: Workbench, by: int, name: str, query_id: str | None) -> list[Any]:
