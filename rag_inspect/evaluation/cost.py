@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag_inspect.embedders import choose_device
 from rag_inspect.errors import ModelError
 from rag_inspect.loading import Stage
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.retrieval import ChromaRetriever
+from rag_inspect.transformer import choose_device
 from rag_inspect.types import Passage, Reranker
 
 if TYPE_CHECKING:

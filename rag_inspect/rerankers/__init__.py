@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rag_inspect.download import model_folder
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import ModelError
-from rag_inspect.hub import local_folder, locate, model_folder
+from rag_inspect.hub import local_folder, locate
 from rag_inspect.rerankers.mini import MAX_TOKENS as MINI_MAX_TOKENS
 from rag_inspect.rerankers.mini import revision as mini_revision
 from rag_inspect.settings import Settings

@@ -13,9 +13,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from rag_inspect.embedders import (
+from rag_inspect.hub import found_revision
+from rag_inspect.transformer import (
+    TOKENS_PER_BATCH,
     choose_device,
-    found_revision,
     load_transformer,
     readable,
     token_batches,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 Pair = tuple[str, Passage]
 Prior = Callable[[Sequence[Pair]], Sequence[float]]
 
-TOKENS_PER_BATCH = {"cpu": 512, "mps": 8192, "cuda": 65536}
 PAIRS_AT_ONCE = 512  # tokenised and sorted together
 STOPPABLE_SECONDS = 0.5
 

@@ -26,9 +26,10 @@ def load(settings: Settings, embedder: Embedder | None = None) -> Reranker:
 
     Raises ModelError where the weights, or MiniLM's, are missing or not the ones they should be.
     """
-    from rag_inspect.embedders import choose_device, load_embedder
+    from rag_inspect.embedders import load_embedder
     from rag_inspect.rerankers import RERANKERS
     from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
+    from rag_inspect.transformer import choose_device
 
     model, tokenizer = build()
     prior = build_prior(embedder or load_embedder("minilm", settings))
@@ -40,7 +41,7 @@ def build(weights: Path = WEIGHTS) -> tuple[Any, Any]:
     """(model, tokenizer): the checked weights as a transformers model in fp32, without the prior."""
     from safetensors.torch import load_file
 
-    from rag_inspect.embedders import minilm_folder
+    from rag_inspect.hub import minilm_folder
     from rag_inspect.rerankers.mini.weights import as_model, expand
 
     expected, found = revision(weights), sha256(weights)
@@ -55,7 +56,7 @@ def build(weights: Path = WEIGHTS) -> tuple[Any, Any]:
 
 def build_prior(embedder: Embedder, weights: Path = WEIGHTS) -> Prior:
     """What is added to the cross-encoder's logit, weighted as the file says."""
-    from rag_inspect.embedders import minilm_folder
+    from rag_inspect.hub import minilm_folder
     from rag_inspect.rerankers.mini.prior import Prior, Words
     from rag_inspect.rerankers.mini.weights import read_beside, read_notes
 

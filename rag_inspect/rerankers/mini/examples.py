@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ast
 import gzip
+import hashlib
 import json
 import random
 import sysconfig
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -112,6 +113,31 @@ class Source:
         return group.query, [(self.texts[place], prior) for place, prior in (positive, *chosen.items())]
 
 
+class Kept:
+    """An embedder whose vectors are kept in a folder, so that a run that goes on does not make them again."""
+
+    def __init__(self, embedder: Embedder, folder: Path) -> None:
+        self.embedder, self.folder = embedder, folder
+
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return self._kept("queries", texts, lambda: self.embedder.embed_queries(texts))
+
+    def embed_passages(self, passages: Sequence[Passage]) -> np.ndarray:
+        texts = [passage.full_text for passage in passages]
+        return self._kept("passages", texts, lambda: self.embedder.embed_passages(passages))
+
+    def _kept(self, kind: str, texts: Sequence[str], make: Callable[[], np.ndarray]) -> np.ndarray:
+        name = hashlib.sha256("\0".join([kind, *texts]).encode("utf-8", "surrogatepass")).hexdigest()
+        path = self.folder / f"{name[:24]}.npy"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(".part")
+            with draft.open("wb") as file:
+                np.save(file, make())
+            draft.replace(path)
+        return np.load(path)
+
+
 Found = dict[str, tuple[list[Passage], list[Asked]]]
 """source -> (passages, queries)"""
 
@@ -164,7 +190,7 @@ def mine(
     passages: Sequence[Passage],
     queries: Sequence[Asked],
     *,
-    embedder: Embedder,
+    embedder: Embedder | Kept,
     words: Words,
     prior_weights: tuple[float, float],
     window: int,

@@ -128,9 +128,9 @@ def _print(corpus: str, system: str, scores: np.ndarray, found: Candidates) -> N
 
 def _cross_encoder(model: object, tokenizer: object) -> Score:
     """The logits of a model, without a prior."""
-    from rag_inspect.embedders import choose_device
     from rag_inspect.rerankers import RERANKERS
     from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
+    from rag_inspect.transformer import choose_device
 
     reranker = CrossEncoderReranker(RERANKERS["mini"], model, tokenizer, choose_device())
 
@@ -147,13 +147,13 @@ def _rival(name: str) -> tuple[Score, float]:
     """(score, cosine weight) of FOLDER[:COSINE_WEIGHT]."""
     from safetensors.torch import load_file
 
-    from rag_inspect.embedders import minilm_folder
+    from rag_inspect.hub import minilm_folder
     from rag_inspect.rerankers.mini.train import first_state
     from rag_inspect.rerankers.mini.weights import as_model
 
     folder, _, weight = name.partition(":")
     base = load_file(minilm_folder() / "model.safetensors")
-    model = as_model(first_state(Path(folder), base, 1.0), minilm_folder())
+    model = as_model(first_state([folder], base), minilm_folder())
     return _cross_encoder(*model), float(weight or 40)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rag_inspect.embedders import readable
+from rag_inspect.transformer import readable
 from rag_inspect.types import Embedder, Passage
 
 REMEMBERED = 4096

@@ -2,9 +2,10 @@
 
     python -m rag_inspect.rerankers.mini.train --data ../shared/data/train --minutes 60 --out ../mini-run
 
-The folder --out gets `checkpoint.pt` every few minutes, and the same command goes on from it. At the end the
-weights are compressed to `mini.safetensors` there; only --install puts them in the place of the shipped ones.
-With --minutes 0 nothing is trained: the start is compressed as it is.
+The folder --out gets `checkpoint.pt` every few minutes, and the same command goes on from it. At the end it has the
+whole weights in `model.safetensors`, for --start-from, and the compressed ones in `mini.safetensors`; only --install
+puts these in the place of the shipped ones. Several folders to start from are averaged, weight by weight; with
+--minutes 0 nothing is trained, and the start is compressed as it is.
 
 Each step draws groups of one positive and some hard negatives (examples.py), adds the prior (prior.py) to the
 cross-encoder's logits and takes the softmax cross-entropy over each group: the cross-encoder learns what the
@@ -14,6 +15,7 @@ prior misses. sentence-transformers' CrossEncoderTrainer has no place for a prio
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,13 +27,24 @@ import numpy as np
 
 from rag_inspect.errors import ModelError, RagInspectError
 from rag_inspect.rerankers.mini import WEIGHTS, checksum_file, sha256
-from rag_inspect.rerankers.mini.examples import SHARES, Found, Source, mine, read_sources, standard_library
+from rag_inspect.rerankers.mini.examples import (
+    SHARES,
+    Found,
+    Kept,
+    Source,
+    mine,
+    read_sources,
+    standard_library,
+)
 from rag_inspect.rerankers.mini.prior import Words, plain_tokenizer, rarity_of
 from rag_inspect.rerankers.mini.training import Recipe, Training
 from rag_inspect.rerankers.mini.weights import as_model, compress
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+WHOLE = "model.safetensors"
+HEAD = ("classifier.weight", "classifier.bias")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,8 +74,13 @@ def parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=60, help="training time, that before a stop included"
     )
     parser.add_argument(
-        "--start-from", type=Path, help="a BertForSequenceClassification's folder, not MiniLM"
+        "--start-from", nargs="+", default=[], metavar="FOLDER[:HEAD]",
+        help="BertForSequenceClassifications instead of MiniLM, the head of each times so much",
+    )  # fmt: skip
+    parser.add_argument(
+        "--logit-weight", type=float, default=0.5, help="of the cross-encoder in mini's score"
     )
+    parser.add_argument("--centre", type=float, default=12.0, help="taken from every score; changes no order")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--install", action="store_true", help="put the result in the shipped one's place")
     for name, value in asdict(Recipe()).items():
@@ -72,38 +90,47 @@ def parser() -> argparse.ArgumentParser:
 
 def make(options: argparse.Namespace, recipe: Recipe) -> Path:
     """Mine, train until the minutes are over, compress; the file. Raises RagInspectError."""
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
 
-    from rag_inspect.embedders import minilm_folder
+    from rag_inspect.hub import minilm_folder
 
     folder = minilm_folder()
     base = load_file(folder / "model.safetensors")
-    state = first_state(options.start_from, base, recipe.head_scale)
+    state = first_state(options.start_from, base)
     found = read_sources(options.data) | standard_library()
     texts = [passage.full_text for passages, _ in found.values() for passage in passages]
     rarity = rarity_of(texts, folder / "tokenizer.json")
     options.out.mkdir(parents=True, exist_ok=True)
     if options.minutes > 0:
-        state = trained(
-            state, mined(found, Words(folder / "tokenizer.json", rarity), recipe), recipe, options
-        )
+        words = Words(folder / "tokenizer.json", rarity)
+        state = trained(state, mined(found, words, recipe, options.out / "vectors"), recipe, options)
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, options.out / WHOLE)
     result = options.out / WEIGHTS.name
-    write(state, base, rarity, {name: str(value) for name, value in asdict(recipe).items()}, result)
+    notes = {name: str(value) for name, value in asdict(recipe).items()}
+    write(in_the_sum(state, options.logit_weight, options.centre), base, rarity, notes, result)
     return result
 
 
-def first_state(start: Path | None, base: Mapping[str, Tensor], head_scale: float) -> dict[str, Tensor]:
-    """The state to begin with: a trained folder's, its head scaled, or MiniLM's with a head of zeros."""
+def first_state(starts: Sequence[str], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state to begin with: the mean of trained folders', or MiniLM's with a head of zeros."""
     import torch
-    from safetensors.torch import load_file
 
-    if start is None:
+    if not starts:
         state = {f"bert.{name}": tensor for name, tensor in base.items() if "position_ids" not in name}
         width = len(state["bert.pooler.dense.bias"])
         return state | {"classifier.weight": torch.zeros(1, width), "classifier.bias": torch.zeros(1)}
+    states = [whole_state(start) for start in starts]
+    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+
+
+def whole_state(start: str) -> dict[str, Tensor]:
+    """The state in FOLDER[:HEAD], its head times HEAD (1 where it is not given)."""
+    from safetensors.torch import load_file
+
+    folder, _, scale = start.rpartition(":") if re.search(r":[0-9.]+$", start) else (start, "", "1")
     try:
-        state = {name: tensor.float() for name, tensor in load_file(start / "model.safetensors").items()}
-        return state | {name: state[name] * head_scale for name in ("classifier.weight", "classifier.bias")}
+        state = {name: tensor.float() for name, tensor in load_file(Path(folder) / WHOLE).items()}
+        return state | {name: state[name] * float(scale) for name in HEAD}
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
@@ -111,12 +138,18 @@ def first_state(start: Path | None, base: Mapping[str, Tensor], head_scale: floa
         ) from error
 
 
-def mined(found: Found, words: Words, recipe: Recipe) -> dict[str, Source]:
-    """The sources' groups, their negatives mined by minilm."""
+def in_the_sum(state: Mapping[str, Tensor], weight: float, centre: float) -> dict[str, Tensor]:
+    """The state whose logit is the cross-encoder's times its weight in mini's score, less the centre."""
+    head, bias = (state[name] * weight for name in HEAD)
+    return {**state, **dict(zip(HEAD, (head, bias - centre), strict=True))}
+
+
+def mined(found: Found, words: Words, recipe: Recipe, vectors: Path) -> dict[str, Source]:
+    """The sources' groups, their negatives mined by minilm; what it embedded is kept in `vectors`."""
     from rag_inspect.embedders import load_embedder
     from rag_inspect.settings import Settings
 
-    embedder = load_embedder("minilm", Settings.from_env())
+    embedder = Kept(load_embedder("minilm", Settings.from_env()), vectors)
     weights, rng = (recipe.cosine_weight, recipe.coverage_weight), np.random.default_rng(0)
     sources = {}
     for name in SHARES:
@@ -143,7 +176,8 @@ def trained(
     """The state after the minutes that are left of the run in --out."""
     import torch
 
-    from rag_inspect.embedders import choose_device, minilm_folder
+    from rag_inspect.hub import minilm_folder
+    from rag_inspect.transformer import choose_device
 
     folder = minilm_folder()
     model, _ = as_model(state, folder)
@@ -152,12 +186,12 @@ def trained(
     try:
         training = Training(model, tokenizer, sources, recipe, options.out / "checkpoint.pt", device)
         training.go(options.minutes * 60)
+        return {name: tensor.cpu().float() for name, tensor in training.averaged.items()}
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ModelError(
             f"{device} is out of memory with {recipe.groups} groups of {recipe.negatives + 1} passages; "
             f"lower --groups or --window (no weights were touched, the checkpoint is in {options.out})"
         ) from error
-    return {name: tensor.detach().cpu().float() for name, tensor in model.state_dict().items()}
 
 
 def write(
