@@ -129,6 +129,14 @@ def test_a_replay_opens_without_a_model_and_a_hostile_one_is_refused(visit, tmp_
     third.get_by_text("Past runs, and replays").click()
     third.locator("input[type=file]").last.set_input_files(broken)
     toast(third, "broken.json")
+    document["corpus"]["name"] = "<img src=x onerror='window.hacked = 1'>/"
+    broken.write_text(json.dumps(document))
+    fourth = visit()
+    fourth.get_by_role("tab", name="Evaluate").click()
+    fourth.get_by_text("Past runs, and replays").click()
+    fourth.locator("input[type=file]").last.set_input_files(broken)
+    toast(fourth, "<img src=x")
+    assert fourth.evaluate("window.hacked === undefined")
 
 
 def test_two_past_runs_are_compared(visit):

@@ -10,7 +10,6 @@ from rag_inspect.embedders import EMBEDDERS, load_embedder
 from rag_inspect.errors import ModelError
 from rag_inspect.hub import minilm_folder
 from rag_inspect.settings import Settings
-from rag_inspect.transformer import token_batches
 from rag_inspect.types import Embedder, Passage
 from tests.conftest import Models
 from tests.tiny_models import sentence, write_all
@@ -135,12 +134,3 @@ def test_an_unknown_name_is_answered_with_the_names(settings: Settings) -> None:
 def test_one_that_is_not_here_says_what_to_do(settings: Settings) -> None:
     with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE is set; use minilm"):
         load_embedder("nomic", replace(settings, hub_offline=True))
-
-
-def test_batches_hold_each_index_once_and_keep_to_the_budget() -> None:
-    lengths = [5, 900, 3, 120, 120, 7, 512, 1, 64]
-    batches = list(token_batches(lengths, 512))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 512
-    assert [max(lengths[i] for i in batch) for batch in batches] == [900, 512, 120, 5]

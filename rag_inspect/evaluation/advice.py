@@ -93,7 +93,7 @@ def _small_corpus(document: Document, outcome: Outcome) -> str | None:
         return None
     return (
         f"The corpus has {outcome.passage_count} passages: under {SMALL_CORPUS} a reranker seldom pays. "
-        f"Top {outcome.top_k} is {outcome.top_k / outcome.passage_count:.0%} of it; giving the answer step more passages may do."
+        f"Top {outcome.top_k} is {min(1, outcome.top_k / outcome.passage_count):.0%} of it; giving the answer step more passages may do."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,12 +13,14 @@ import numpy as np
 
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation.outcome import Latency, Outcome, System, document_of
-from rag_inspect.metrics import MAX_CUTOFFS, parse_cutoffs
+from rag_inspect.metrics import MAX_CUTOFFS, metrics_at, parse_cutoffs
 from rag_inspect.types import Query
 
 KIND, VERSION = "rag-inspect replay", 1
 MAX_BYTES = 128 << 20
 MAX_QUERIES, MAX_DEPTH, MAX_RERANKERS, MAX_TEXT, MAX_ID = 200_000, 200, 16, 200_000, 1_000
+MAX_PARTS = 4_000_000  # lists and objects: "[]," is 3 bytes of a file and 70 of memory
+MAX_CELLS = 8_000_000  # numbers in a table of the assessment: what a full replay of MAX_BYTES needs, and no short one may ask for
 _LARGEST_GRADE = 1_000
 _CARRIED_TEXT = 16_000_000  # characters of passages that a replay brings along; past that, ids only
 _NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
@@ -76,7 +78,8 @@ def _query_document(outcome: Outcome, row: int) -> dict[str, Any]:
 
 def read_replay(source: Path | str | bytes) -> Outcome:
     """The outcome in a replay: a file's path, or its content as bytes. InputError says where it is not one."""
-    name = "the replay" if isinstance(source, bytes) else str(source)
+    # Of a file the name only: where an upload lies is the server's affair.
+    name = ("" if isinstance(source, bytes) else Path(source).name) or "the replay"
     try:
         if not isinstance(source, bytes):
             with Path(source).open("rb") as file:
@@ -87,6 +90,10 @@ def read_replay(source: Path | str | bytes) -> Outcome:
         ) from error
     if len(source) > MAX_BYTES:
         raise InputError(f"{name} has more than {MAX_BYTES >> 20} MB; a replay of this version has less")
+    if source.count(b"[") + source.count(b"{") > MAX_PARTS:
+        raise InputError(
+            f"{name} has more than {MAX_PARTS:,} lists and objects; a replay of this version has less"
+        )
     try:
         document = json.loads(source.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -112,19 +119,24 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
     cutoffs = parse_cutoffs([item.whole(1, 1000) for item in settings.at("cutoffs").items(1, MAX_CUTOFFS)])
     embedder, rerankers = (
         _system(look.at("embedder")),
-        tuple(map(_system, look.at("rerankers").items(1, MAX_RERANKERS))),
+        tuple(_system(item) for item in look.at("rerankers").items(1, MAX_RERANKERS)),
     )
     keys = [system.key for system in (embedder, *rerankers)]
     if len(set(keys)) < len(keys):
         look.at("rerankers").refuse(f"names {keys}", "keys that differ")
-    ids = tuple(item.string(MAX_ID, 1) for item in look.at("passage_ids").items(1, MAX_QUERIES * MAX_DEPTH))
+    rows = list(look.at("queries").items(1, MAX_QUERIES))
+    depth = max(row.at("candidates").length(0, top_k) for row in rows)
+    if depth == 0:
+        look.at("queries").refuse("has no candidates at all", "at least one")
+    cells = len(rows) * max(len(keys) * max(depth, len(metrics_at(cutoffs))), *cutoffs)
+    if cells > MAX_CELLS:
+        look.at("queries").refuse(
+            f"asks for {cells:,} numbers", f"at most {MAX_CELLS:,}, from queries, systems, depth and cutoffs"
+        )
+    ids = tuple(item.string(MAX_ID, 1) for item in look.at("passage_ids").items(1, len(rows) * depth))
     known = set(ids)
     if len(known) < len(ids):
         look.at("passage_ids").refuse("repeats an id", "each once")
-    rows = look.at("queries").items(1, MAX_QUERIES)
-    depth = max(len(row.at("candidates").items(0, top_k)) for row in rows)
-    if depth == 0:
-        look.at("queries").refuse("has no candidates at all", "at least one")
     arrays = {key: np.full((len(rows), depth), np.nan) for key in keys}
     places = np.full((len(rows), depth), -1, dtype=np.int32)
     queries, qrels = [], {}
@@ -137,10 +149,10 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
     language_source: Any = corpus.at("language_source").one_of(("card", "text", ""))
     return Outcome(
         corpus.at("name").match(_NAME, "a name without slashes"), corpus.at("fingerprint").match(re.compile("[0-9a-f]{64}"), "a sha256"),
-        corpus.at("passages").whole(1, 10**9), look.at("split").match(_NAME, "a name without slashes"), embedder, rerankers, top_k,
+        corpus.at("passages").whole(len(ids), 10**9), look.at("split").match(_NAME, "a name without slashes"), embedder, rerankers, top_k,
         settings.at("top_n").whole(1, top_k), cutoffs, tuple(queries), qrels, ids, places, arrays[embedder.key],
         {system.key: arrays[system.key] for system in rerankers},
-        {key: _latency(item, depth, key == embedder.key) for key, item in look.at("latency").pairs(len(keys)) if key in keys},
+        {key: _latency(item, depth, len(rows), key == embedder.key) for key, item in look.at("latency").pairs(len(keys)) if key in keys},
         tuple(item.string(50) for item in corpus.at("languages").items(0, 20)), language_source,
         tuple(item.string(1_000) for item in look.at("notes").items(0, 100)), look.at("created").string(40),
         {key: item.string(100) for key, item in look.at("versions").pairs(50)},
@@ -157,10 +169,12 @@ def _fill(
         row.at("candidates").refuse("names a passage twice", "each once")
     places[number, : len(candidates)] = candidates
     for key, array in arrays.items():
-        scores = row.at("cosines") if key == first else row.at("logits").at(key)
-        array[number, : len(candidates)] = [
-            item.number() for item in scores.items(len(candidates), len(candidates))
-        ]
+        look = row.at("cosines") if key == first else row.at("logits").at(key)
+        most = 1.01 if key == first else 1e6  # a cosine, give or take what rounding does
+        scores = [item.number(-most, most) for item in look.items(len(candidates), len(candidates))]
+        if key == first and scores != sorted(scores, reverse=True):
+            look.refuse("rises", "the highest first, as the candidates are")
+        array[number, : len(candidates)] = scores
 
 
 def _system(look: _Look) -> System:
@@ -178,19 +192,21 @@ def _grades(look: _Look) -> dict[str, int]:
     return grades
 
 
-def _latency(look: _Look, depth: int, first_stage: bool) -> Latency:
+def _latency(look: _Look, depth: int, queries: int, first_stage: bool) -> Latency:
     steps = tuple(item.number(0, 1e9) for item in look.at("depth_ms").items(0, depth))
     if len(steps) not in {0, depth} and not (
         first_stage and len(steps) == 1
     ):  # its cost does not grow with depth
         look.at("depth_ms").refuse(f"has {len(steps)} steps", f"none, or one a depth ({depth})")
-    p50, p95 = (
-        None if look.at(name).value is None else look.at(name).number(0, 1e9) for name in ("p50", "p95")
-    )
-    if (p50 is None) is not (p95 is None):
-        look.refuse("has one percentile of the two", "p50 and p95, or null for both")
+    if list(steps) != sorted(steps):
+        look.at("depth_ms").refuse("falls", "a deeper step to take as long or longer")
     source: Any = look.at("source").one_of(("batches", "sample", "unknown"))
-    return Latency(steps, p50, p95, look.at("queries").whole(0, MAX_QUERIES), source)
+    if source == "unknown":
+        if steps or look.at("p50").value is not None or look.at("p95").value is not None:
+            look.refuse("is of unknown source and has numbers", "none")
+        return Latency()
+    p50 = look.at("p50").number(0, 1e9)
+    return Latency(steps, p50, look.at("p95").number(p50, 1e9), look.at("queries").whole(1, queries), source)
 
 
 class _Look:
@@ -214,15 +230,19 @@ class _Look:
             self.refuse(f'has no "{key[:60]}"', "a replay as eval --out writes it")
         return _Look(self.name, f"{self.way}.{key}".strip("."), self.value[key])
 
-    def items(self, least: int, most: int) -> list[_Look]:
+    def length(self, least: int, most: int) -> int:
         if not least <= len(self._be(list, "a list")) <= most:
             self.refuse(f"has {len(self.value):,} entries", f"{least:,} to {most:,}")
-        return [_Look(self.name, f"{self.way}[{at}]", value) for at, value in enumerate(self.value)]
+        return len(self.value)
+
+    def items(self, least: int, most: int) -> Iterator[_Look]:
+        self.length(least, most)
+        return (_Look(self.name, f"{self.way}[{at}]", value) for at, value in enumerate(self.value))
 
     def pairs(self, most: int) -> list[tuple[str, _Look]]:
         if len(self._be(dict, "an object")) > most:
             self.refuse(f"has {len(self.value):,} entries", f"at most {most:,}")
-        keys = (_Look(self.name, f"a key of {self.way}", key).string(MAX_ID) for key in self.value)
+        keys = (_Look(self.name, f"a key of {self.way}", key).string(MAX_ID, 1) for key in self.value)
         return [(key, _Look(self.name, f"{self.way}.{key[:60]}", self.value[key])) for key in keys]
 
     def string(self, most: int, least: int = 0) -> str:
@@ -238,11 +258,8 @@ class _Look:
         return text if pattern.fullmatch(text) else self.refuse(f"is {text[:40]!r}", expected)
 
     def one_of(self, words: tuple[str, ...]) -> str:
-        return (
-            str(self.value)
-            if self.value in words
-            else self.refuse(f"is {str(self.value)[:40]!r}", f"one of {words}")
-        )
+        text = self.string(MAX_ID)
+        return text if text in words else self.refuse(f"is {text[:40]!r}", f"one of {words}")
 
     def whole(self, least: int, most: int) -> int:
         number: int = self._be(int, "a whole number")
@@ -259,5 +276,5 @@ class _Look:
         return (
             number
             if math.isfinite(number) and least <= number <= most
-            else self.refuse(f"is {number}", "a finite number")
+            else self.refuse(f"is {number}", f"a number from {least:,g} to {most:,g}")
         )

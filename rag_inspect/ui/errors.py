@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -13,7 +14,7 @@ from rag_inspect.errors import RagInspectError
 
 
 def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler (a function or a generator), with a RagInspectError raised as gr.Error in its own words."""
+    """The handler (a function or a generator), with a RagInspectError raised as gr.Error in its own words, which gradio takes for HTML."""
     if inspect.isgeneratorfunction(handler):
 
         @wraps(handler)
@@ -21,7 +22,7 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 yield from handler(*args, **kwargs)
             except RagInspectError as error:
-                raise gr.Error(str(error), print_exception=False) from error
+                raise gr.Error(escape(str(error)), print_exception=False) from error
 
         return generator
 
@@ -30,6 +31,6 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return handler(*args, **kwargs)
         except RagInspectError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(escape(str(error)), print_exception=False) from error
 
     return function

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def _files(evaluation: Evaluation) -> Any:
                 value=[save_file_to_cache(path, get_upload_folder()) for path in made], visible=True
             )
     except (RagInspectError, OSError) as error:  # a full disk costs the files, not the results
-        gr.Warning(f"There are no files to download: {error}")
+        gr.Warning(escape(f"There are no files to download: {error}"))
         return gr.update(value=None, visible=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -61,7 +62,7 @@ def run(bench: Workbench, *values: Any, note: str = "") -> Iterator[Outputs]:
     try:
         yield from _or_with_mini(bench, Choice(*values), (note,) if note else ())
     except RagInspectError as error:
-        gr.Warning(str(error))
+        gr.Warning(escape(str(error)))
         yield _only_aside(f"{'Not run' if isinstance(error, InputError) else 'Failed'}: {error}")
 
 
@@ -77,7 +78,7 @@ def _or_with_mini(bench: Workbench, choice: Choice, notes: tuple[str, ...]) -> I
     except ModelError as error:
         if choice.reranker == "mini" or choice.embedder != DEFAULT_EMBEDDER:
             raise
-        gr.Warning(f"{error}. Shown with mini instead.")
+        gr.Warning(escape(f"{error}. Shown with mini instead."))
         yield from _moments(
             bench, replace(choice, reranker="mini"), (*notes, f"Shown with mini instead: {error}")
         )
