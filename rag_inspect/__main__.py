@@ -121,9 +121,13 @@ def _corpora(bench: Workbench, options: argparse.Namespace) -> None:
     if options.action == "lint":
         _lint(bench, options)
         return
-    rows = []
+    rows, broken = [], []
     for name, path in bench.corpora().items():
-        corpus = bench.corpus(name)
+        try:
+            corpus = bench.corpus(name)
+        except CorpusError as error:
+            broken.append(error)
+            continue
         rows.append(
             {
                 "name": name,
@@ -142,6 +146,8 @@ def _corpora(bench: Workbench, options: argparse.Namespace) -> None:
         print_table(
             "Corpora", ["name", "description", "language", "passages", "judged_queries", "licence"], rows
         )
+    if broken:
+        raise CorpusError(f"{len(broken)} more cannot be read, first {broken[0]}")
 
 
 def _lint(bench: Workbench, options: argparse.Namespace) -> None:

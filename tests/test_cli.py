@@ -194,9 +194,17 @@ def test_an_error_is_one_line_on_stderr_and_exit_1(home, capsys, monkeypatch, ar
 def test_a_broken_corpus_is_named_with_file_and_line(home, settings, capsys):
     path = settings.corpora_dir / "tiny" / "corpus.jsonl"
     path.write_text('{"_id": "a", "text": "one"}\n{"_id": "b"}\n')
-    for arguments in (["search", "x", "--corpus", "tiny"], ["corpora", "--json"]):
-        code, out, err = run(capsys, *arguments)
-        assert (code, out) == (1, "") and f'{path}:2 has no "text" (found _id)' in err
+    code, out, err = run(capsys, "search", "x", "--corpus", "tiny")
+    assert (code, out) == (1, "") and f'{path}:2 has no "text" (found _id)' in err
+
+
+def test_a_broken_corpus_hides_no_other(home, settings, corpus_folder, capsys):
+    corpus_folder("whole", PASSAGES)
+    path = settings.corpora_dir / "tiny" / "corpus.jsonl"
+    path.write_text('{"_id": "b"}\n')
+    code, out, err = run(capsys, "corpora", "--json")
+    assert code == 1 and [row["name"] for row in json.loads(out)] == ["whole"]
+    assert f'1 more cannot be read, first {path}:1 has no "text"' in err
 
 
 @pytest.mark.parametrize(
