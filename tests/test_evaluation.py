@@ -106,6 +106,22 @@ def test_latency_grows_with_depth_and_is_never_shown_as_nought():
     assert found.depth_ms[-1] >= 10 and found.p95 >= found.p50 >= 10
 
 
+def test_a_sample_leaves_the_first_reading_out_and_has_at_least_three(cache):
+    class Warming(ScriptedReranker):
+        """The first reading takes half a second, as the first of a real model does."""
+
+        def score_pairs(self, pairs):
+            time.sleep(0.5 if not self.read else 0.0)
+            yield from super().score_pairs(pairs)
+
+    corpus = make_corpus(20)
+    evaluated(corpus, ScriptedReranker(), cache=cache, top_k=10)
+    found = evaluated(corpus, Warming(), cache=cache, top_k=10).latency
+    assert found["fixed"].source == "sample" and found["fixed"].queries >= latency.LEAST_QUERIES - 1
+    assert found["fixed"].p95 < 500
+    assert found["bag"].source == "sample" and found["bag"].queries == latency.FIRST_STAGE_QUERIES
+
+
 def test_a_stop_comes_within_a_batch_and_the_next_run_goes_on(cache):
     corpus, first, second = make_corpus(40), ScriptedReranker(), ScriptedReranker()
     seen = []

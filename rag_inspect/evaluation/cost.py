@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag_inspect.errors import ModelError
+from rag_inspect.evaluation.latency import measure_first_stage
 from rag_inspect.loading import Stage
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.retrieval import ChromaRetriever
 from rag_inspect.transformer import choose_device
 from rag_inspect.types import Passage, Reranker
 
@@ -41,7 +41,8 @@ def measure(bench: Workbench, rerankers: Sequence[str] = ()) -> Iterator[Stage |
     texts = [query.text for query in corpus.queries[:QUERIES]] or [
         p.text[:100] for p in corpus.passages[:QUERIES]
     ]
-    first, found = _first_stage(retriever, texts)
+    times, found = measure_first_stage(retriever, texts, max(DEPTHS))
+    first = _spread(times)
     measured = []
     for done, key in enumerate(keys):
         yield Stage(done, len(keys), f"rerankers measured, {key} is at work")
@@ -60,22 +61,6 @@ def measure(bench: Workbench, rerankers: Sequence[str] = ()) -> Iterator[Stage |
         "rerankers": measured,
         "left_out": [{"key": key, "reason": f.reason or "not downloaded"} for key, f in here.items() if key not in keys],
     }  # fmt: skip
-
-
-def _first_stage(
-    retriever: ChromaRetriever, texts: Sequence[str]
-) -> tuple[dict[str, Any], list[list[Passage]]]:
-    """Embed and retrieve, one query at a time; the first one warms up and is not counted."""
-    times, found = [], []
-    for text in [texts[0], *texts]:
-        began = time.perf_counter()
-        # An ending the embedder has not seen: it remembers queries.
-        [(_, passages)] = retriever.retrieve(
-            retriever.embedder.embed_queries([f"{text} {began}"]), max(DEPTHS)
-        )
-        times.append((time.perf_counter() - began) * 1000)
-        found.append(passages)
-    return _spread(times[1:]), found[1:]
 
 
 def _depths(
@@ -97,7 +82,7 @@ def _depths(
     ]
 
 
-def _spread(times: Sequence[float]) -> dict[str, Any]:
+def _spread(times: Sequence[float] | np.ndarray) -> dict[str, Any]:
     return {
         "p50_ms": float(np.percentile(times, 50)),
         "p95_ms": float(np.percentile(times, 95)),

@@ -13,8 +13,9 @@ from rag_inspect.retrieval import ChromaRetriever
 from rag_inspect.types import Passage, Reranker
 
 ENOUGH_QUERIES = 5  # measured whole, for a median that is worth showing
-SAMPLE_QUERIES = 5
-SAMPLE_SECONDS = 1.5  # after which no further query of a sample is begun
+SAMPLE_QUERIES, LEAST_QUERIES = 6, 4  # of a sample; the first warms up and is not counted
+SAMPLE_SECONDS = 3.0  # after which no further query of a sample is begun, once the least are measured
+FIRST_STAGE_QUERIES = 12
 
 
 class Costs:
@@ -42,22 +43,40 @@ class Costs:
     def enough(self) -> bool:
         return int(self.whole.sum()) >= min(ENOUGH_QUERIES, self.shape[0])
 
-    def latency(self, first_stage_ms: np.ndarray, source: Literal["batches", "sample"]) -> Latency:
+    def latency(self, first_stage_ms: float, source: Literal["batches", "sample"]) -> Latency:
         """The cost of one query at every depth: the first stage's mean, and the mean of each candidate before it."""
         whole = self.whole
         if not whole.any():
             return Latency()
         measured = self.ms[whole]
-        first = float(first_stage_ms.mean())
-        totals = first + measured.sum(axis=1)
+        totals = first_stage_ms + measured.sum(axis=1)
         p50, p95 = (float(value) for value in np.percentile(totals, [50, 95]))
-        depths = first + np.cumsum(measured.mean(axis=0))
+        depths = first_stage_ms + np.cumsum(measured.mean(axis=0))
         return Latency(tuple(map(float, depths)), p50, p95, int(whole.sum()), source)
 
 
 def length(pair: tuple[str, Passage], reranker: Reranker) -> int:
     """Characters of a pair, as far as the model can read them (a token has four or so)."""
     return min(len(pair[0]) + len(pair[1].full_text), 4 * reranker.spec.max_tokens) + 1
+
+
+def measure_first_stage(
+    retriever: ChromaRetriever, texts: Sequence[str], depth: int
+) -> tuple[np.ndarray, list[list[Passage]]]:
+    """(ms of each, passages found): embed and retrieve one query at a time; the first is asked twice, to warm up."""
+    times, found = [], []
+    for text in [texts[0], *texts]:
+        began = time.perf_counter()
+        # An ending the embedder has not seen: it remembers queries.
+        [(_, passages)] = retriever.retrieve(retriever.embedder.embed_queries([f"{text} {began}"]), depth)
+        times.append((time.perf_counter() - began) * 1000)
+        found.append(passages)
+    return np.array(times[1:]), found[1:]
+
+
+def spread(texts: Sequence[str], count: int) -> list[str]:
+    """So many of the texts, or all of them, evenly spread."""
+    return [texts[row] for row in sorted({int(row) for row in np.linspace(0, len(texts) - 1, count)})]
 
 
 def measure_live(
@@ -67,18 +86,18 @@ def measure_live(
     shape: tuple[int, ...],
     stopped: Callable[[], bool] = lambda: False,
 ) -> Costs:
-    """Up to SAMPLE_QUERIES queries, evenly spread, read by the model without the cache; one at the least."""
-    costs, began = Costs(shape), time.perf_counter()
-    rows = sorted({int(row) for row in np.linspace(0, len(texts) - 1, SAMPLE_QUERIES)})
-    for row in rows:
-        vectors = retriever.embedder.embed_queries([texts[row]])
-        [(_, passages)] = retriever.retrieve(vectors, shape[1])
-        start, pairs = time.perf_counter(), [(texts[row], passage) for passage in passages]
+    """Up to SAMPLE_QUERIES queries, evenly spread, read by the model without the cache; the first warms it up."""
+    chosen = spread(texts, SAMPLE_QUERIES)
+    costs, began = Costs((len(chosen), *shape[1:])), time.perf_counter()
+    for row, text in enumerate([chosen[0], *chosen][:SAMPLE_QUERIES]):
+        [(_, passages)] = retriever.retrieve(retriever.embedder.embed_queries([text]), shape[1])
+        start, pairs = time.perf_counter(), [(text, passage) for passage in passages]
         for _ in reranker.score_pairs(pairs):
             if stopped():
                 return Costs(shape)
-        cells = [(row, column) for column in range(len(pairs))]
-        costs.share(cells, [length(pair, reranker) for pair in pairs], time.perf_counter() - start)
-        if time.perf_counter() - began > SAMPLE_SECONDS:
+        if row:
+            cells = [(row - 1, column) for column in range(len(pairs))]
+            costs.share(cells, [length(pair, reranker) for pair in pairs], time.perf_counter() - start)
+        if row + 1 >= LEAST_QUERIES and time.perf_counter() - began > SAMPLE_SECONDS:
             break
     return costs

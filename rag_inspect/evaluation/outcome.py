@@ -34,8 +34,8 @@ class Latency:
     """What one query costs one system, in ms, as measured on `queries` queries.
 
     depth_ms: mean ms at depth 1, 2, …, the first stage included; empty where nothing was measured. p50 and p95
-    are over queries at full depth. source: "batches" (of this run), "sample" (measured apart, because the scores
-    came from the cache), "unknown".
+    are over queries at full depth. source: "batches" (of this run), "sample" (a few queries measured apart: always
+    of the first stage, and of a reranker whose scores came from the cache), "unknown".
     """
 
     depth_ms: tuple[float, ...] = ()

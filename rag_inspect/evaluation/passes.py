@@ -11,7 +11,14 @@ import numpy as np
 
 from rag_inspect.errors import RagInspectError, RerankError
 from rag_inspect.evaluation.eval_set import EvalSet
-from rag_inspect.evaluation.latency import Costs, length, measure_live
+from rag_inspect.evaluation.latency import (
+    FIRST_STAGE_QUERIES,
+    Costs,
+    length,
+    measure_first_stage,
+    measure_live,
+    spread,
+)
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
 from rag_inspect.pipeline import judge, make_query, score_pairs
@@ -73,7 +80,6 @@ class Pass:
         self.cosines = np.full(shape, np.nan)
         self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
         self.costs = {reranker.spec.key: Costs(shape) for reranker in rerankers}
-        self.first_stage_ms = np.zeros(shape[0])
         self.queries_done = self.pairs_done = self.scored = self.cached = 0
         self.began, self.scoring_seconds, self.at_work = time.perf_counter(), 0.0, ""
         self.sums: dict[str, dict[str, float]] = {}
@@ -94,10 +100,8 @@ class Pass:
 
     def retrieve(self, rows: range) -> list[list[Passage]]:
         """Candidates of these queries into the arrays; the passages, with their vectors, handed back."""
-        began = time.perf_counter()
         vectors = self.retriever.embedder.embed_queries([self.texts[row] for row in rows])
         found = self.retriever.retrieve(vectors, self.places.shape[1])
-        self.first_stage_ms[rows.start : rows.stop] = (time.perf_counter() - began) * 1000 / len(rows)
         for row, (ranking, _) in zip(rows, found, strict=True):
             grades = self.chosen.qrels[self.chosen.queries[row].query_id]
             for column, hit in enumerate(ranking):
@@ -204,24 +208,18 @@ class Pass:
 
     def latencies(self, stopped: Callable[[], bool], time_cached: bool) -> dict[str, Latency]:
         """Of every system; a reranker whose scores all came from the cache is timed on a few queries."""
-        first = self.first_stage_ms
+        depth = self.places.shape[1]
+        first, _ = measure_first_stage(self.retriever, spread(self.texts, FIRST_STAGE_QUERIES), depth)
+        p50, p95 = map(float, np.percentile(first, [50, 95]))
         mean = float(first.mean())
-        known = {
-            self.retriever.embedder.spec.key: Latency(
-                (mean,),
-                float(np.percentile(first, 50)),
-                float(np.percentile(first, 95)),
-                len(first),
-                "batches",
-            )
-        }
+        known = {self.retriever.embedder.spec.key: Latency((mean,), p50, p95, len(first), "sample")}
         for reranker in self.rerankers:
             costs = self.costs[reranker.spec.key]
             if costs.enough or not time_cached:
-                known[reranker.spec.key] = costs.latency(first, "batches")
+                known[reranker.spec.key] = costs.latency(mean, "batches")
             else:
                 sample = measure_live(self.retriever, reranker, self.texts, costs.shape, stopped)
-                known[reranker.spec.key] = sample.latency(first, "sample")
+                known[reranker.spec.key] = sample.latency(mean, "sample")
         return known
 
 
