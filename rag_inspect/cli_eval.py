@@ -93,7 +93,10 @@ def _limit(text: str) -> tuple[Metric, float]:
 
 
 def _keys(text: str | None) -> list[str]:
-    return [key.strip() for key in text.split(",") if key.strip()] if text else []
+    keys = [key.strip() for key in text.split(",") if key.strip()] if text else []
+    if text and not keys:
+        raise InputError(f"{text[:40]!r} names no reranker; give one or more, comma-separated")
+    return keys
 
 
 def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
@@ -101,13 +104,17 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
     from rag_inspect.evaluation import EvalProgress
     from rag_inspect.evaluation.assessment import Evaluation
 
+    if options.out:
+        from rag_inspect.exports import check_folder
+
+        check_folder(options.out)
     end: Evaluation | None = None
     moments = bench.evaluate(
         options.corpus, _keys(options.reranker), options.embedder, options.top_k, options.top_n, options.cutoffs,
         options.split, metrics=[str(metric) for metric, _ in options.fail_under],
     )  # fmt: skip
     try:
-        with progress() as show:
+        with progress(lines=True) as show:
             for moment in moments:
                 if isinstance(moment, Evaluation):
                     end = moment
@@ -206,7 +213,8 @@ def _print_evaluation(document: Mapping[str, Any]) -> None:
     print_table(title, list(rows[0]), rows)
     lines = [f"→ {advice['text']}" for advice in document["advice"]]
     for bar in document["ceiling_bars"][1:]:
-        parts = ", ".join(f"{name} {bar[name]:.3f}" for name in ("achieved", "recoverable", "unreachable"))
+        names = ("achieved", "recoverable", "unreachable", *(["does_not_fit"] if bar["does_not_fit"] else []))
+        parts = ", ".join(f"{name.replace('_', ' ')} {bar[name]:.3f}" for name in names)
         lines.append(f"{bar['metric']} with {bar['system']}: {parts}")
     lines.append(
         "verdicts: " + ", ".join(f"{name} {count:,}" for name, count in document["verdicts"].items())

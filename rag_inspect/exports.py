@@ -122,6 +122,11 @@ def write_all(folder: Path, outcome: Outcome, document: Mapping[str, Any], repor
     return [write(folder / name, text) for name, text in export_files(outcome, document, report)]
 
 
+def check_folder(folder: Path) -> None:
+    """That files can be written there, the folder made if need be: said before the work, not after it."""
+    write(folder / ".rag-inspect", "").unlink()
+
+
 def write(path: Path, text: str) -> Path:
     """The text under that name, whole or not at all. RagInspectError names the file and the cause."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
@@ -136,6 +141,6 @@ def write(path: Path, text: str) -> Path:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise RagInspectError(
-            f"{path} cannot be written ({error.strerror or error}); free some space or choose another folder"
+            f"{path} cannot be written ({error.strerror or error}); choose another folder, or free some space"
         ) from error
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -47,19 +48,28 @@ def print_lines(*lines: str) -> None:
         console.print(_text(line))
 
 
+LINE_EVERY = 60.0  # seconds
+
+
 @contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """show(text, done, total) on the terminal's stderr; on anything else it shows nothing."""
+def progress(lines: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """show(text, done, total) as a bar on the terminal's stderr; on anything else a line a minute, if asked for."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda text, done, total: bar.update(
-            task, description=text, completed=done, total=total or None
-        )
+        task, said = bar.add_task("starting", total=None), time.monotonic()
+
+        def show(text: str, done: int, total: int) -> None:
+            nonlocal said
+            bar.update(task, description=text, completed=done, total=total or None)
+            if lines and not console.is_terminal and time.monotonic() - said > LINE_EVERY:
+                said = time.monotonic()
+                print(f"rag-inspect: {text}", file=sys.stderr, flush=True)
+
+        yield show
 
 
 def _text(words: str) -> Any:

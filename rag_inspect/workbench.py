@@ -237,6 +237,8 @@ class Workbench:
             "embedder": {"key": options.get("embedder", DEFAULT_EMBEDDER)},
             "top_k": top_k,
             "top_n": options.get("top_n", min(5, top_k)),
+            "rerankers": list(rerankers),
+            "split": options.get("split", "test"),
         }
         return self.jobs.start(
             lambda stopped: self.evaluate(corpus, rerankers, **options, stopped=stopped), corpus, settings

@@ -30,9 +30,9 @@ def evaluate(page) -> None:
 
 def finished(page) -> None:
     page.wait_for_function(
-        "document.querySelector('#eval-progress')?.innerText.includes('Done')", timeout=120_000
+        "document.querySelector('#eval-progress')?.innerText.includes('done,')", timeout=120_000
     )
-    page.locator("#eval-table table").wait_for()
+    page.locator("#eval-table table").first.wait_for()
 
 
 def toast(page, words: str) -> None:
@@ -45,7 +45,7 @@ def test_an_eval_set_becomes_advice_a_ceiling_a_table_and_a_queue(visit):
     finished(page)
     assert page.locator(".ri-ceiling").count() == 2
     assert "achieved" in page.locator(".ri-stack").first.get_attribute("aria-label")
-    rows = page.locator("#eval-table tbody tr").all_inner_texts()
+    rows = page.locator("#eval-table table").first.locator("tbody tr").all_inner_texts()
     assert rows[0].startswith("minilm") and rows[1].startswith("mini")
     assert "under 200 a reranker seldom pays" in page.locator("#eval-advice").inner_text()
     assert page.locator(".ri-queue li").count() == 2
@@ -90,12 +90,50 @@ def test_rows_come_in_while_it_runs_and_stop_keeps_them(visit):
     page.get_by_text("so far").wait_for(timeout=120_000)
     assert "of 100 queries" in page.locator("#eval-table").inner_text()
     assert page.locator(".ri-queue a").first.get_attribute("href").startswith("?corpus=resources&")
-    assert not page.locator("#eval-advice").inner_text()  # that was the other corpus's
+    assert page.locator("#eval-advice .ri-sentence").count() == 0  # that was the other corpus's
     page.get_by_role("button", name="Stop").last.click()
     page.wait_for_function(
-        "document.querySelector('#eval-progress')?.innerText.includes('Stopped')", timeout=60_000
+        "document.querySelector('#eval-progress')?.innerText.includes('stopped')", timeout=60_000
     )
     assert page.locator(".ri-queue li").count() >= 25
+
+
+def test_a_reload_while_it_runs_finds_job_and_settings_and_a_past_run_opened_meanwhile_stays_whole(visit):
+    page = open_evaluate(visit, "fruit")
+    evaluate(page)
+    finished(page)
+    choose(page, "Corpus", "resources")
+    evaluate(page)
+    page.get_by_text("so far").wait_for(timeout=120_000)
+    page.reload(wait_until="domcontentloaded")
+    page.get_by_role("tab", name="Evaluate").click()
+    page.get_by_text("so far").wait_for(timeout=120_000)
+    assert page.locator("#eval-settings").get_by_label("Corpus").input_value() == "resources"
+    assert page.locator("#eval-progress").inner_text().startswith("resources: ")
+    page.get_by_text("Past runs, and replays").click()
+    page.get_by_label("Open one, or compare two").click()
+    page.get_by_role("option").filter(has_text="fruit").first.click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Open", exact=True).click()
+    page.get_by_text("Opened: fruit, evaluated 20").wait_for()
+    page.locator("#eval-progress").get_by_text("resources: ").wait_for()
+    assert "fruit, split test" in page.locator("#eval-table").inner_text()
+    page.get_by_role("button", name="Stop").last.click()
+    page.locator("#eval-progress").get_by_text("stopped").wait_for(timeout=60_000)
+    assert "fruit, split test" in page.locator("#eval-table").inner_text()
+
+
+def test_the_cutoff_moves_by_keyboard(visit):
+    page = open_evaluate(visit, "fruit")
+    evaluate(page)
+    finished(page)
+    before = page.locator("#eval-threshold").inner_text()
+    page.locator("#eval-cutoff input[type=range]").focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "before => document.querySelector('#eval-threshold').innerText !== before", arg=before
+    )
 
 
 def test_a_corpus_without_an_eval_set_says_so(visit):
@@ -118,7 +156,7 @@ def test_a_replay_opens_without_a_model_and_a_hostile_one_is_refused(visit, tmp_
     other.get_by_role("tab", name="Evaluate").click()
     other.get_by_text("Past runs, and replays").click()
     other.locator("input[type=file]").last.set_input_files(replay)
-    other.locator("#eval-table table").wait_for()
+    other.locator("#eval-table table").first.wait_for()
     assert "onerror" in other.locator(".ri-queue").inner_text() and other.evaluate(
         "window.hacked === undefined"
     )

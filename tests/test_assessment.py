@@ -7,13 +7,55 @@ import numpy as np
 import pytest
 
 from rag_inspect.evaluation import evaluate
-from rag_inspect.evaluation.advice import RULES
+from rag_inspect.evaluation.advice import RULES, clear
 from rag_inspect.evaluation.assessment import assess, worst_first
 from rag_inspect.evaluation.eval_set import guess_language
+from rag_inspect.evaluation.outcome import Latency, Outcome, System
 from rag_inspect.metrics import parse
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import CorpusCard, Passage, Query, Ranking
-from tests.evaluating import BagEmbedder, ExactRetriever, ScriptedReranker, evaluated, knows, make_corpus
+from rag_inspect.views.evaluation import ceiling_html
+from rag_inspect.views.report import report_html
+from tests.evaluating import (
+    BagEmbedder,
+    ExactRetriever,
+    ScriptedReranker,
+    evaluated,
+    knows,
+    make_corpus,
+    spec,
+)
+
+
+def ranked(before, *after, also=(), top_k=10, passages=1000, reads=(("en",), ("en",)), **given):
+    """An Outcome in which query i's gold stands at before[i], and at after[r][i] of reranker r; 0: nowhere.
+
+    `also`: places (from 1) of the candidates that are gold of every query besides.
+    """
+    logits = np.zeros((len(after), len(before), top_k))
+    for reranker, ranks in enumerate(after):
+        for row, (old, new) in enumerate(zip(before, ranks, strict=True)):
+            order = [column for column in range(top_k) if column != old - 1]
+            order[new - 1 : new - 1] = [old - 1] if old else []
+            logits[reranker, row, order] = -np.arange(top_k)
+    names = [f"r{at}" for at in range(len(after))]
+    queries = tuple(Query(f"q{row}", f"question {row}") for row in range(len(before)))
+    return Outcome(
+        corpus="made", corpus_fingerprint="f", passage_count=passages, split="test",
+        embedder=System.of(spec("bag", "embedder", languages=reads[0])),
+        rerankers=tuple(System.of(spec(name, languages=reads[1])) for name in names),
+        top_k=top_k, top_n=5, cutoffs=(1, 5, 10), queries=queries,
+        qrels={q.query_id: {f"p{at}": 1 for at in (rank or top_k + 1, *also)} for q, rank in zip(queries, before, strict=True)},
+        passage_ids=tuple(f"p{at + 1}" for at in range(top_k)),
+        places=np.tile(np.arange(top_k), (len(before), 1)),
+        cosines=np.tile(np.linspace(1, 0.1, top_k), (len(before), 1)),
+        logits=dict(zip(names, logits, strict=True)), **given,
+    )  # fmt: skip
+
+
+def said(outcome):
+    """rule -> text, in the order of the advice."""
+    return {line["rule"]: line["text"] for line in assess(outcome)["advice"]}
 
 
 def test_the_documents_metrics_are_those_of_its_rankings_one_by_one():
@@ -79,11 +121,30 @@ def test_recall_is_achieved_and_recoverable_and_unreachable_and_no_reranker_pass
     )
     for bar in document["ceiling_bars"]:
         assert bar["achieved"] + bar["recoverable"] + bar["unreachable"] == pytest.approx(1)
+        assert bar["does_not_fit"] == 0
+    assert "more gold than n" not in ceiling_html(document) + report_html(document)
     perfect = document["ceiling_bars"][1]
     assert perfect["recoverable"] == pytest.approx(0)
     for system in document["systems"]:
         for name, metric in system["metrics"].items():
             assert metric["value"] <= document["ceiling"][name] + 1e-12
+
+
+def test_gold_that_no_top_n_can_hold_is_a_part_of_its_own_and_not_out_of_reach():
+    all_found = ranked([1] * 30, [1] * 30, also=range(2, 16), top_k=20)  # 15 gold, all among the first 15
+    bar = assess(all_found)["ceiling_bars"][1]
+    assert bar["achieved"] == pytest.approx(1 / 3) and bar["does_not_fit"] == pytest.approx(2 / 3)
+    assert bar["recoverable"] == bar["unreachable"] == 0 and "recall_first" not in said(all_found)
+    half_away = ranked([0] * 30, [0] * 30, also=[1, 40, 41, 42, 43, 44, 45, 46, 47], top_k=20)  # 1 of 10 gold
+    document = assess(half_away)
+    bar = document["ceiling_bars"][1]
+    assert bar["unreachable"] == pytest.approx(0.4) and bar["does_not_fit"] == pytest.approx(0.5)
+    assert sum(
+        bar[name] for name in ("achieved", "recoverable", "unreachable", "does_not_fit")
+    ) == pytest.approx(1)
+    assert "40% of recall@5 is out of reach" in said(half_away)["recall_first"]
+    assert "more gold than n 50" in ceiling_html(document) and "more gold than n 50" in report_html(document)
+    assert "does_not_fit" not in ceiling_html(document) + report_html(document)
 
 
 def test_a_judged_query_without_gold_among_its_candidates_counts_as_nought():
@@ -93,7 +154,7 @@ def test_a_judged_query_without_gold_among_its_candidates_counts_as_nought():
     document = assess(evaluated(dataclasses.replace(corpus, splits=splits), top_k=60))
     assert document["queries"] == 10 and document["verdicts"]["unreachable"] == 5
     assert document["systems"][0]["metrics"]["recall@5"]["value"] <= 0.5 == document["ceiling"]["recall@60"]
-    assert any("1 gold ids are not in the corpus" in note for note in document["notes"])
+    assert any("1 gold id is not in the corpus" in note for note in document["notes"])
 
 
 def test_queries_without_judgements_or_gold_are_left_out_and_counted():
@@ -171,13 +232,94 @@ def advice(corpus, *rerankers, **options):
 def test_advice_says_keep_small_corpus_and_shallower_with_their_numbers():
     corpus = make_corpus(80)
     found = advice(corpus, ScriptedReranker(knows(corpus)), top_k=40)
-    assert "60 passages: under 200 a reranker seldom pays" in found["small_corpus"]
-    assert "Keep fixed: mrr@5 +0." in found["keep"] and "within_noise" not in found
+    assert "60 passages: under 200 a reranker seldom pays; here it does." in found["small_corpus_measured"]
+    assert "Keep fixed: mrr@5 +0." in found["keep"] and "p < 0.001" in found["keep"]
+    assert "within_noise" not in found and "small_corpus" not in found
+
+
+def test_a_change_is_clear_only_where_interval_and_corrected_p_agree():
+    six = ranked([2, 2, 2, 1, 1, 1], [1] * 6)
+    document = assess(six)
+    change = document["systems"][1]["versus_first_stage"]["mrr@5"]
+    assert change["ci95"][0] > 0 and change["p_holm"] == 0.25 and not clear(change)
+    found = said(six)
+    assert "keep" not in found and "(95 % interval +0.083 to +0.417, p = 0.250)" in found["within_noise"]
+    assert any(
+        "+0.250 (95 % interval +0.083 to +0.417, p = 0.250) is within noise" in n for n in document["notes"]
+    )
+    before, after = [2] * 6 + [1] * 24, [1] * 30  # p = 0.03 alone, 0.06 as one of two
+    alone, one_of_two = said(ranked(before, after)), said(ranked(before, after, after))
+    assert "keep" in alone and "within_noise" not in alone
+    assert "shallower" in alone and not {"keep", "shallower"} & set(one_of_two)
+    assert "within noise" in one_of_two["within_noise"]
+    worse = said(ranked([1] * 30, [2] * 30))
+    assert "r0 lowers mrr@5: -0.500 (95 % interval" in worse["hurts"] and "within_noise" not in worse
+
+
+def test_a_rule_of_thumb_stands_behind_what_was_measured_clearly():
+    lift = said(ranked([3] * 40, [1] * 40, passages=162))
+    assert list(lift)[:2] == ["keep", "small_corpus_measured"]
+    assert "162 passages: under 200 a reranker seldom pays; here it does." in lift["small_corpus_measured"]
+    loss = said(ranked([1] * 40, [3] * 40, passages=162))
+    assert list(loss)[:2] == ["hurts", "small_corpus_measured"]
+    assert "seldom pays, and here it does not." in loss["small_corpus_measured"]
+    open_yet = said(ranked([2] * 40, [2] * 40, passages=162))
+    assert list(open_yet)[:2] == ["small_corpus", "within_noise"]
+
+
+def test_with_too_few_queries_nothing_is_kept_or_made_shallower():
+    ranks = [3] * 24, [1] * 24
+    timed = {"latency": {"r0": Latency(tuple(range(1, 11)), 10, 10, 24, "batches")}}
+    few = said(ranked(*ranks, passages=162, **timed))
+    assert list(few)[:2] == ["few_queries", "small_corpus"] and not {"keep", "shallower"} & set(few)
+    enough = said(ranked([3] * 25, [1] * 25, **timed))
+    assert {"keep", "shallower"} <= set(enough) and "few_queries" not in enough
+
+
+def test_the_first_stages_language_comes_before_the_rerankers_and_so_does_recall():
+    german = {"languages": ("de",), "language_source": "card"}
+    half_found = [0, 1] * 20
+    found = said(ranked(half_found, half_found, **german))
+    assert list(found)[:3] == ["first_stage_language", "recall_first", "other_language"]
+    assert found["first_stage_language"] == (
+        "bag, the first stage, reads English; this corpus is in German (its card says), and recall@10 is 0.500. "
+        "Use a multilingual first stage (bge-m3) before a multilingual reranker."
+    )
+    reads_all = ranked(half_found, half_found, reads=(("multilingual",), ("en",)), **german)
+    assert list(said(reads_all))[:2] == ["recall_first", "other_language"]
+    assert "first_stage_language" not in said(ranked(half_found, half_found, reads=((), ("en",)), **german))
+    lift = said(ranked([3] * 40, [1] * 40, **german))["other_language"]
+    assert "a clear lift. Use a multilingual reranker (v2-m3) and see whether it lifts more." in lift
+
+
+def test_one_is_not_said_in_the_plural_and_a_corpus_within_top_k_is_reranked_whole():
+    counts = dict.fromkeys(("unjudged", "without_gold", "unknown_gold", "repeated", "cut_gold:r0"), 1)
+    timed = {"r0": Latency((1.0,), 1, 1, 1, "sample")}
+    one = ranked([1], [1], top_k=1, passages=1, counts=counts, latency=timed)
+    document = assess(one)
+    words = [*said(one).values(), *document["notes"]]
+    assert not [
+        line for line in words for noun in ("queries", "passages", "ids", "candidates") if f"1 {noun}" in line
+    ]
+    assert any("timed on 1 query." in note for note in document["notes"])
+    assert (
+        "The corpus has 1 passage: under 200 a reranker seldom pays. All of it is reranked;"
+        in said(one)["small_corpus"]
+    )
+    many = {
+        "counts": dict.fromkeys(counts, 2),
+        "latency": {"r0": Latency((1.0,) * 10, 1, 1, 2, "sample")},
+    }
+    two = assess(ranked([2, 1], [1, 1], **many))["notes"]
+    assert (
+        any("timed on 2 queries." in note for note in two) and sum(note.startswith("2 ") for note in two) == 6
+    )
 
 
 def test_advice_says_noise_hurt_and_recall_first():
     corpus = make_corpus(60, passages=400)
-    assert "within noise with n=60" in advice(corpus, ScriptedReranker(lambda q, p: 1.0))["within_noise"]
+    tied = advice(corpus, ScriptedReranker(lambda q, p: 1.0))["within_noise"]
+    assert "within noise" in tied and "+0.000 (95 % interval" in tied and "p = 1.000) over 60 queries" in tied
     best = knows(corpus)
     worst = ScriptedReranker(lambda q, p: -best(q, p))
     found = advice(corpus, worst, top_k=10)
@@ -188,7 +330,7 @@ def test_advice_says_noise_hurt_and_recall_first():
 def test_advice_says_that_the_model_does_not_read_the_language_by_card_or_by_its_words():
     card = CorpusCard("tiere", language=("de",))
     found = advice(make_corpus(30, card=card))["other_language"]
-    assert "fixed reads English, this corpus is in German (its card says), and it does not help" in found
+    assert "fixed reads English, this corpus is in German (its card says); mrr@5 changes by" in found
     german = tuple(
         Passage(f"p{at:03}", "Der Fuchs und die Katze trafen sich am Abend im Wald und sprachen nicht.")
         for at in range(60)
@@ -216,10 +358,17 @@ def test_languages_are_told_apart():
     assert guess_language(["too few"]) == ""
 
 
-def test_every_rule_names_its_number_and_its_source():
+def test_every_rule_names_its_number_and_its_source_in_words():
     assert all(rule.looks_at and rule.source for rule in RULES) and len({rule.name for rule in RULES}) == len(
         RULES
     )
+    assert not [
+        rule.name
+        for rule in RULES
+        if set("_()") & set(rule.looks_at + rule.source) or "ci95" in rule.looks_at
+    ]
+    [keep] = [line for line in assess(ranked([3] * 40, [1] * 40))["advice"] if line["rule"] == "keep"]
+    assert keep["looks_at"] == "the change of MRR@5 with its 95 % interval and p; the latency"
 
 
 def test_candidates_that_are_fewer_for_one_query_are_padded():

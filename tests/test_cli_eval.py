@@ -207,6 +207,23 @@ def test_a_second_evaluation_waits_its_turn(folder, home):
     assert isinstance(end, Evaluation) and len(job.rows) == 6 and bench.jobs.get(job.job_id) is job
 
 
+def test_in_a_log_progress_is_a_line_now_and_then(folder, capsys, monkeypatch):
+    monkeypatch.setattr("rag_inspect.terminal.LINE_EVERY", 0.0)
+    assert main(["eval", "--corpus", str(folder), "--reranker", "mini", "--top-k", "6", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["queries"] == 6 and "rag-inspect: 6 / 6 queries" in err
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_work(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    arguments = ["eval", "--corpus", str(folder), "--reranker", "mini", "--out", str(tmp_path / "file")]
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "cannot be written" in err and "choose another folder" in err
+    assert main(["eval", "--corpus", str(folder), "--reranker", ","]) == 1
+    assert "names no reranker" in capsys.readouterr().err
+
+
 def test_where_strangers_come_everyone_sees_their_own_runs_only(folder):
     bench = Workbench(Settings.from_env())
     ids = [list(bench.evaluate(str(folder), ["mini"], top_k=6))[-1].run_id for _ in range(2)]

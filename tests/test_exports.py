@@ -3,6 +3,7 @@
 import copy
 import csv
 import dataclasses
+import html
 import io
 import json
 import re
@@ -309,9 +310,56 @@ def test_figures_are_drawn_from_the_document_alone(outcome):
     for figure in (flow, eval_figures.frontier(document), eval_figures.thresholds(document, "fixed", 1.0)):
         assert figure.to_json() and figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
     assert sum(flow.data[0].link.value) == 30
+    # Every band has its words in the margin, where no ribbon runs, at the height of its node.
+    words = [note for note in flow.layout.annotations if "rank" not in note.text]
+    assert [1 - note.y for note in words] == pytest.approx(list(flow.data[0].node.y))
+    assert all(note.x in (0, 1) for note in words) and not any(flow.data[0].node.label)
+    drawn = eval_figures.frontier(document)
+    assert [line.name for line in drawn.data][:2] == ["bag (first stage)", "fixed"]
+    assert drawn.layout.legend.y < 0 and "paired" in drawn.layout.annotations[0].text
     assert "of 30 queries left empty" in eval_figures.threshold_words(document, "fixed", 20)
     untimed = copy.deepcopy(document)
     for point in untimed["frontier"]:
         point["latency_ms"] = None
     assert "not measured" in eval_figures.frontier(untimed).layout.xaxis.title.text
     assert "not measured" in report_html(untimed)
+
+
+def test_the_fold_has_every_metric_its_meaning_and_every_system(outcome):
+    from rag_inspect.views.evaluation import table_html
+
+    document = assess(dataclasses.replace(outcome, cutoffs=(3, 20)))
+    table, fold = table_html(document).split("<details>")
+    assert "All metrics and what they mean" in fold and "recall@20" not in table
+    names = re.findall(r"<tr><th>([a-z]+@\d+) <small>", fold)
+    assert names == list(document["tooltips"]) and {"recall@3", "ndcg@20"} <= set(names)
+    values = re.findall(r"<td>(\d\.\d{3}) <small>\d\.\d\d–\d\.\d\d</small>", fold)
+    expected = [f"{s['metrics'][name]['value']:.3f}" for name in names for s in document["systems"]]
+    assert values == expected
+    for sentence in document["tooltips"].values():
+        assert html.escape(sentence.partition(": ")[2]) in fold
+    for meaning in re.findall(r'<abbr title="([^"]+)">', table):
+        assert meaning.partition(": ")[2] in fold or meaning in fold
+    assert "bag (first stage)" in table and "fixed (first stage)" not in table
+
+
+def test_a_queue_without_links_opens_nothing(outcome):
+    from rag_inspect.views.evaluation import queue_html
+
+    document = assess(outcome)
+    rows = document["per_query"]
+    assert queue_html(document, "fixed", "", rows).count("href=") == 30
+    plain = queue_html(document, "fixed", "", rows, links=False)
+    assert "href" not in plain and "click" not in plain and plain.count("<li>") == 30
+    assert "1 of 1 query:" in queue_html(document, "fixed", "", rows[:1])
+
+
+def test_the_ceiling_says_every_part_below_its_bar(outcome):
+    from rag_inspect.views.evaluation import ceiling_html
+
+    document = assess(outcome)
+    page = ceiling_html(document)
+    for bar in document["ceiling_bars"]:
+        for name in ("achieved", "recoverable", "unreachable"):
+            assert f"</i>{name} {bar[name]:.1%}</span>" in page
+    assert "<b>bag (first stage)</b>" in page and "<b>bag (first stage)</b>" in report_html(document)

@@ -9,7 +9,8 @@ import pytest
 
 from rag_inspect.pipeline import finish
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.types import Passage, Query, Ranking, RankMove, Reading, Search
+from rag_inspect.types import Availability, Passage, Query, Ranking, RankMove, Reading, Search
+from rag_inspect.ui.controls import model_label
 from rag_inspect.views.figures import scatter, slopegraph
 from rag_inspect.views.passage import MAX_CHARACTERS, passage_html
 from rag_inspect.views.rankings import chip, rankings_html, sigmoid, spoken
@@ -346,3 +347,10 @@ def test_the_snippet_of_this_package_runs(models, capsys):
 def test_unescaped_text_is_what_was_written():
     words = HOSTILE["entities"]
     assert unescape(sentence_html(searched("plain"))) and words in Page(aside_html(words)).words
+
+
+def test_a_model_that_is_not_here_says_so_in_three_words():
+    reason = "not on disk, and " + "the hub did not answer: Temporary failure in name resolution " * 5
+    label = model_label(RERANKERS["base"], Availability(False, "hub", reason))
+    assert label == "base · not on disk, no hub"
+    assert "download" in model_label(RERANKERS["base"], Availability(True, "hub", "choosing it downloads"))

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.outcome import Outcome, System
+from rag_inspect.metrics import parse
 
 SMALL_CORPUS = 200
 FEW_QUERIES = 25
+CHANCE = 0.05  # p from which a change may be chance
 MUCH = 0.10  # of recall: enough to be worth someone's time
 NAMES = {
     "en": "English", "de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese", "nl": "Dutch",
@@ -22,7 +24,7 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """`says` returns the advice, or None where it does not apply."""
+    """`says` returns the advice, or None where it does not apply; `looks_at` may hold {metric} and {recall}."""
 
     name: str
     looks_at: str
@@ -33,11 +35,32 @@ class Rule:
 def advise(document: Document, outcome: Outcome) -> list[dict[str, str]]:
     """Every rule that applies, the most pressing first; the first is the line to show."""
     found = [(rule, rule.says(document, outcome)) for rule in RULES]
+    named = {"metric": parse(document["primary"]).label, "recall": document["ceiling_bars"][0]["metric"]}
     return [
-        {"rule": r.name, "text": text, "looks_at": r.looks_at, "source": r.source}
+        {"rule": r.name, "text": text, "looks_at": r.looks_at.format(**named), "source": r.source}
         for r, text in found
         if text
     ]
+
+
+def clear(change: Document) -> bool:
+    """Whether a change is more than noise: its 95 % interval leaves 0 out, and its Holm-corrected p is below 0.05.
+
+    Both, because on few queries the bootstrap's interval is too narrow; the randomisation test is exact there.
+    """
+    low, high = change["ci95"]
+    return bool((low > 0 or high < 0) and change["p_holm"] < CHANCE)
+
+
+def shown(change: Document) -> str:
+    """A change with its interval and its p, Holm-corrected where several rerankers were compared."""
+    p = f"p = {change['p_holm']:.3f}" if change["p_holm"] >= 0.001 else "p < 0.001"
+    return f"{change['delta']:+.3f} (95 % interval {change['ci95'][0]:+.3f} to {change['ci95'][1]:+.3f}, {p})"
+
+
+def counted(n: int, one: str, many: str) -> str:
+    """`1 query`, `2,000 queries`."""
+    return f"{n:,} {one if n == 1 else many}"
 
 
 def best_reranker(document: Document) -> Document:
@@ -54,33 +77,58 @@ def _change(document: Document) -> tuple[Document, Document]:
     return best, best["versus_first_stage"][document["primary"]]
 
 
-def _shown(change: Document) -> str:
-    return f"{change['delta']:+.3f} [{change['ci95'][0]:+.3f}, {change['ci95'][1]:+.3f}]"
+def _decided(document: Document) -> bool:
+    """Whether this run says by itself what to do: a clear change, on enough queries."""
+    return clear(_change(document)[1]) and document["queries"] >= FEW_QUERIES
 
 
-def _noise(change: Document) -> bool:
-    return bool(change["ci95"][0] <= 0 <= change["ci95"][1])
+def _pays(document: Document) -> bool:
+    return _decided(document) and _change(document)[1]["delta"] > 0
+
+
+def _few_queries(document: Document, outcome: Outcome) -> str | None:
+    n = document["queries"]
+    if n >= FEW_QUERIES:
+        return None
+    asked = counted(n, "judged query", "judged queries")
+    return f"Only {asked}: whatever is seen here may be chance. Judge {FEW_QUERIES} or more."
+
+
+def _first_stage_language(document: Document, outcome: Outcome) -> str | None:
+    if _reads(outcome.embedder, outcome):
+        return None
+    metric = f"recall@{outcome.top_k}"
+    return (
+        f"{outcome.embedder.key}, the first stage, reads {_named(outcome.embedder.languages)}; {_corpus_is_in(outcome)}, and "
+        f"{metric} is {document['ceiling'][metric]:.3f}. Use a multilingual first stage (bge-m3) before a multilingual reranker."
+    )
 
 
 def _other_language(document: Document, outcome: Outcome) -> str | None:
-    """Every reranker that does not list a language of the corpus, and what it did here."""
-    if not outcome.languages:
-        return None
-    here = _named(outcome.languages)
-    source = "its card says" if outcome.language_source == "card" else "its words say"
+    """The first reranker that does not list a language of the corpus, and what it did here."""
     for system, row in zip(outcome.rerankers, document["systems"][1:], strict=True):
-        reads = set(system.languages)
-        if not reads or "multilingual" in reads or set(outcome.languages) <= reads:
+        if _reads(system, outcome):
             continue
         change = row["versus_first_stage"][document["primary"]]
-        lift = change["ci95"][0] > 0
-        outcome_here = "it lifts" if lift else "it does not help:"
+        lifts = clear(change) and change["delta"] > 0
+        effect = "a clear lift" if lifts else "a clear loss" if clear(change) else "within noise"
         return (
-            f"{system.key} reads {_named(system.languages)}, this corpus is in {here} ({source}), and {outcome_here} {document['primary']} "
-            f"{_shown(change)}. Use a multilingual reranker (v2-m3)"
-            + (" and see whether it lifts more." if lift else ".")
+            f"{system.key} reads {_named(system.languages)}, {_corpus_is_in(outcome)}; {document['primary']} changes by "
+            f"{shown(change)}, {effect}. Use a multilingual reranker (v2-m3)"
+            + (" and see whether it lifts more." if lifts else ".")
         )
     return None
+
+
+def _reads(system: System, outcome: Outcome) -> bool:
+    """False only where both languages are known, and the system's leave one of the corpus's out."""
+    reads = set(system.languages)
+    return not reads or "multilingual" in reads or set(outcome.languages) <= reads
+
+
+def _corpus_is_in(outcome: Outcome) -> str:
+    source = "its card says" if outcome.language_source == "card" else "its words say"
+    return f"this corpus is in {_named(outcome.languages)} ({source})"
 
 
 def _named(languages: Sequence[str]) -> str:
@@ -89,11 +137,26 @@ def _named(languages: Sequence[str]) -> str:
 
 
 def _small_corpus(document: Document, outcome: Outcome) -> str | None:
-    if outcome.passage_count >= SMALL_CORPUS:
+    return None if _decided(document) else _small(outcome, ".")
+
+
+def _small_corpus_measured(document: Document, outcome: Outcome) -> str | None:
+    here = "; here it does." if _pays(document) else ", and here it does not."
+    return _small(outcome, here) if _decided(document) else None
+
+
+def _small(outcome: Outcome, here: str) -> str | None:
+    n = outcome.passage_count
+    if n >= SMALL_CORPUS:
         return None
+    share = (
+        f"Top {outcome.top_k} is {outcome.top_k / n:.0%} of it"
+        if outcome.top_k < n
+        else "All of it is reranked"
+    )
     return (
-        f"The corpus has {outcome.passage_count} passages: under {SMALL_CORPUS} a reranker seldom pays. "
-        f"Top {outcome.top_k} is {min(1, outcome.top_k / outcome.passage_count):.0%} of it; giving the answer step more passages may do."
+        f"The corpus has {counted(n, 'passage', 'passages')}: under {SMALL_CORPUS} a reranker seldom pays{here} "
+        f"{share}; giving the answer step more passages may do."
     )
 
 
@@ -101,56 +164,52 @@ def _recall_first(document: Document, outcome: Outcome) -> str | None:
     bar = max(document["ceiling_bars"][1:], key=lambda bar: bar["achieved"])
     if bar["unreachable"] < MUCH or bar["unreachable"] <= bar["recoverable"]:
         return None
+    candidates = counted(min(outcome.top_k, outcome.passage_count), "candidate", "candidates")
     return (
         f"Fix recall first: {bar['unreachable']:.0%} of {bar['metric']} is out of reach because the gold is not among the "
-        f"{outcome.top_k} candidates; a perfect reranker would add {bar['recoverable']:.0%}. "
+        f"{candidates}; a perfect reranker would add {bar['recoverable']:.0%}. "
         "Raise top_k, change the embedder, or split passages otherwise."
     )
 
 
 def _hurts(document: Document, outcome: Outcome) -> str | None:
     best, change = _change(document)
-    if change["ci95"][1] >= 0:
+    if not clear(change) or change["delta"] > 0:
         return None
-    return f"Leave the reranker out: {best['key']} lowers {document['primary']} by {_shown(change)}."
-
-
-def _within_noise(document: Document, outcome: Outcome) -> str | None:
-    best, change = _change(document)
-    if not _noise(change):
-        return None
-    return (
-        f"The lift is within noise with n={document['queries']}: {best['key']} changes {document['primary']} by {_shown(change)}; "
-        f"this many queries resolve {change['resolvable']:.3f}. Judge more queries, or leave the reranker out."
-    )
-
-
-def _few_queries(document: Document, outcome: Outcome) -> str | None:
-    n = document["queries"]
-    return (
-        f"Only {n} judged {'query' if n == 1 else 'queries'}: whatever is seen here may be chance."
-        if n < FEW_QUERIES
-        else None
-    )
+    return f"Leave the reranker out: {best['key']} lowers {document['primary']}: {shown(change)}."
 
 
 def _keep(document: Document, outcome: Outcome) -> str | None:
     best, change = _change(document)
-    if change["ci95"][0] <= 0:
+    if not _pays(document):
         return None
     spent = best["latency_ms"]["p50"], document["systems"][0]["latency_ms"]["p50"]
     cost = f", for {spent[0] - spent[1]:,.0f} ms a query" if None not in spent else ""
-    return f"Keep {best['key']}: {document['primary']} {_shown(change)} against the first stage{cost}."
+    return f"Keep {best['key']}: {document['primary']} {shown(change)} against the first stage{cost}."
+
+
+def _within_noise(document: Document, outcome: Outcome) -> str | None:
+    best, change = _change(document)
+    if clear(change):
+        return None
+    return (
+        f"The change is within noise: {best['key']} changes {document['primary']} by {shown(change)} over "
+        f"{counted(document['queries'], 'query', 'queries')}; so many can show a change of {change['resolvable']:.3f} "
+        "(8 times in 10). Judge more queries, or leave the reranker out."
+    )
 
 
 def _shallower(document: Document, outcome: Outcome) -> str | None:
     cheapest = next(point for point in document["frontier"] if point["cheapest"])
     full = [p for p in document["frontier"] if p["system"] == cheapest["system"]][-1]
-    if not cheapest["depth"] or cheapest["depth"] > MOST_OF_IT * full["depth"]:
+    if not _pays(document) or not cheapest["depth"] or cheapest["depth"] > MOST_OF_IT * full["depth"]:
         return None
     saved = full["latency_ms"] is not None and full["latency_ms"] - cheapest["latency_ms"]
     gain = f" and save {saved:,.0f} ms a query" if saved else ""
-    return f"Rerank {cheapest['depth']} of {full['depth']} with {cheapest['system']}{gain}: {document['queries']} queries cannot tell its {document['primary']} from the best."
+    return (
+        f"Rerank {cheapest['depth']} of {full['depth']} with {cheapest['system']}{gain}: "
+        f"{document['queries']:,} queries cannot tell its {document['primary']} from the best."
+    )
 
 
 def _larger(document: Document, outcome: Outcome) -> str | None:
@@ -164,14 +223,23 @@ def _larger(document: Document, outcome: Outcome) -> str | None:
     )
 
 
+_CHANGE = "the change of {metric} with its 95 % interval and p"
+_PAIRED = "paired bootstrap and randomisation test over these queries, Holm-corrected over the rerankers"
+_FITS = (
+    "what fits a prompt needs no retrieval: Anthropic, Contextual Retrieval, 2024; 200 is this project's line"
+)
+
+# In the order of the advice: a rule of thumb stands ahead of the measurement only where that is not clear.
 RULES = (
-    Rule("few_queries", "queries", "with 25 queries a conclusion often turns on other queries (Voorhees & Buckley, SIGIR 2002)", _few_queries),
-    Rule("other_language", "languages of model and corpus; versus_first_stage", "the models' cards, and the lift measured here", _other_language),
-    Rule("small_corpus", "passages", "what fits a prompt needs no retrieval (Anthropic, Contextual Retrieval, 2024); 200 is this project's line", _small_corpus),
-    Rule("recall_first", "ceiling_bars.unreachable and .recoverable", "a reranker never changes membership, so recall@top_k is its ceiling", _recall_first),
-    Rule("hurts", "versus_first_stage ci95, below 0", "paired bootstrap over these queries", _hurts),
-    Rule("within_noise", "versus_first_stage ci95, holding 0", "paired bootstrap over these queries", _within_noise),
-    Rule("keep", "versus_first_stage ci95, above 0; latency_ms", "paired bootstrap over these queries", _keep),
-    Rule("shallower", "frontier.cheapest", "the depth sweep of this run", _shallower),
-    Rule("larger", "ceiling_bars.recoverable", "what is left between this reranker and a perfect one", _larger),
+    Rule("few_queries", "the number of judged queries", "with 25 queries a conclusion often turns on other queries: Voorhees & Buckley, SIGIR 2002", _few_queries),
+    Rule("first_stage_language", "the languages of the first stage and of the corpus; the recall of the candidates", "the model's card, the corpus, and the recall measured here", _first_stage_language),
+    Rule("small_corpus", "the number of passages, as long as the change of {metric} is not clear", _FITS, _small_corpus),
+    Rule("recall_first", "the share of {recall} that is not among the candidates, and the share that a perfect reranker would add", "a reranker only reorders its candidates, so their recall is its ceiling", _recall_first),
+    Rule("other_language", f"the languages of the reranker and of the corpus; {_CHANGE}", "the model's card, the corpus, and the change measured here", _other_language),
+    Rule("hurts", _CHANGE, _PAIRED, _hurts),
+    Rule("keep", f"{_CHANGE}; the latency", _PAIRED, _keep),
+    Rule("small_corpus_measured", f"the number of passages; {_CHANGE}", _FITS, _small_corpus_measured),
+    Rule("within_noise", _CHANGE, _PAIRED, _within_noise),
+    Rule("shallower", "the least costly depth whose {metric} cannot be told from the best, where the change is a clear lift", "every depth of this run, with the paired bootstrap", _shallower),
+    Rule("larger", "the share of {recall} that a perfect reranker would add; the number of parameters", "what is left between this reranker and a perfect one", _larger),
 )  # fmt: skip

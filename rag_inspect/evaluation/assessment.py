@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from rag_inspect.evaluation.advice import advise
+from rag_inspect.evaluation.advice import advise, clear, counted, shown
 from rag_inspect.evaluation.frontier import frontier, gold_flow, thresholds
 from rag_inspect.evaluation.outcome import Latency, Outcome, System, document_of
 from rag_inspect.metrics import HEADLINE, Metric, metrics_at, parse
@@ -124,12 +124,24 @@ def _ceiling(outcome: Outcome, metrics: Sequence[Metric]) -> dict[str, float]:
 
 
 def _bar(outcome: Outcome, key: str) -> dict[str, Any]:
-    """recall@top_n = achieved; + recoverable by a perfect reranker; + unreachable = 1."""
-    metric = Metric("recall", outcome.top_n)
-    achieved = float(metric.values(outcome.judged_by(key)).mean())
-    best = float(metric.values(outcome.judged.best_first).mean())
-    parts = {"achieved": achieved, "recoverable": best - achieved, "unreachable": 1 - best}
-    return {"system": key, "metric": str(metric), **parts}
+    """recall@top_n achieved, recoverable by a perfect reranker, unreachable (not among the candidates); the sum is 1.
+
+    Where a query has more gold than top_n, the fourth part is what no order of the whole corpus could hold.
+    """
+    metric, gold = Metric("recall", outcome.top_n), outcome.judged.gold
+    achieved, best = metric.values(outcome.judged_by(key)), metric.values(outcome.judged.best_first)
+    fits = np.minimum(gold, outcome.top_n) / np.maximum(gold, 1)
+    parts = {
+        "achieved": achieved,
+        "recoverable": best - achieved,
+        "unreachable": fits - best,
+        "does_not_fit": 1 - fits,
+    }
+    return {
+        "system": key,
+        "metric": str(metric),
+        **{name: float(part.mean()) for name, part in parts.items()},
+    }
 
 
 def _per_query(
@@ -181,35 +193,39 @@ def _notes(document: Mapping[str, Any], outcome: Outcome) -> list[str]:
     """What a reader of these numbers should know of the eval set."""
     counts, n = outcome.counts, len(outcome.queries)
     said = {
-        "unjudged": "queries have no judgements in this split and were left out",
-        "without_gold": "queries are judged, but nothing is relevant to them; they were left out",
-        "unknown_gold": "gold ids are not in the corpus; no system can find them, and they count as not found",
-        "repeated": "queries repeat the text of another, so there are fewer independent queries than it seems",
-    }
-    notes = [f"{counts[name]:,} {words}." for name, words in said.items() if counts.get(name)]
+        "unjudged": ("query has no judgements in this split and was left out",
+                     "queries have no judgements in this split and were left out"),
+        "without_gold": ("query is judged, but nothing is relevant to it; it was left out",
+                         "queries are judged, but nothing is relevant to them; they were left out"),
+        "unknown_gold": ("gold id is not in the corpus; no system can find it, and it counts as not found",
+                         "gold ids are not in the corpus; no system can find them, and they count as not found"),
+        "repeated": ("query repeats the text of another, so there are fewer independent queries than it seems",
+                     "queries repeat the text of another, so there are fewer independent queries than it seems"),
+    }  # fmt: skip
+    notes = [f"{counted(counts[name], *words)}." for name, words in said.items() if counts.get(name)]
     for name, count in counts.items():
         if name.startswith("cut_gold:") and count:
+            long = counted(count, "gold passage is", "gold passages are")
             notes.append(
-                f"{count:,} gold passages are longer than {name.partition(':')[2]} reads; their end was not seen."
+                f"{long} longer than {name.partition(':')[2]} reads; {'its' if count == 1 else 'their'} end was not seen."
             )
     if n == 1:
         notes.append("One query tells nothing about others: its intervals span the whole scale.")
     for system in document["systems"][1:]:
         change = system["versus_first_stage"][document["primary"]]
-        if change["ci95"][0] <= 0 <= change["ci95"][1]:
+        if not clear(change):
             notes.append(
-                f"{n:,} queries resolve a difference of {change['resolvable']:.3f} in {document['primary']} (8 times in 10); "
-                f"{system['key']}'s {change['delta']:+.3f} cannot be told from chance."
+                f"{counted(n, 'query', 'queries')} can show a change of {change['resolvable']:.3f} in {document['primary']} "
+                f"(8 times in 10); {system['key']}'s {shown(change)} is within noise."
             )
         if system["latency_measured"]["source"] == "unknown":
             notes.append(f"The latency of {system['key']} is unknown: all its scores came from the cache.")
         elif system["latency_measured"]["source"] == "sample":
-            notes.append(
-                f"{system['key']}'s scores came from the cache; its latency was timed on {system['latency_measured']['queries']} queries."
-            )
+            timed = counted(system["latency_measured"]["queries"], "query", "queries")
+            notes.append(f"{system['key']}'s scores came from the cache; its latency was timed on {timed}.")
     if len(outcome.rerankers) > 1:
         notes.append(
-            "Several rerankers were compared: p_holm is corrected for that (Holm 1979), p_value is not."
+            "Several rerankers were compared: p_holm is corrected for that (Holm 1979), p_value is not; the advice goes by p_holm."
         )
     return notes
 

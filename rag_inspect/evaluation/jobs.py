@@ -76,7 +76,7 @@ class Turn:
 class Job:
     """One evaluation in its own thread. Whoever watches may leave and come back: `moment` and `rows` stay.
 
-    `settings` is what the document of the Evaluation will say of itself: corpus, embedder, top_k, top_n.
+    `settings`: corpus, embedder, top_k and top_n as the document of the Evaluation will have them; rerankers, split.
     """
 
     def __init__(

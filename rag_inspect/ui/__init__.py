@@ -26,7 +26,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
     with gr.Blocks(title="rag-inspect", analytics_enabled=False, delete_cache=(3600, _DAY)) as app:
         gr.HTML(_MASTHEAD, apply_default_css=False)
         alive = []
-        with gr.Tabs():
+        with gr.Tabs(selected=(evaluate if bench.replay else explore).LABEL.lower()):
             for tab in TABS:
                 with gr.Tab(tab.LABEL, id=tab.LABEL.lower()):
                     alive += tab.build(bench, app)

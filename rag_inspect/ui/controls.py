@@ -117,7 +117,10 @@ def story_html(corpus: Corpus) -> str:
 
 
 def model_label(spec: ModelSpec, here: Availability | None) -> str:
-    """`base · on disk`, `base · download 1.1 GB`, `base · not here: why`."""
+    """`base · on disk`, `base · download 1.1 GB`, `base · not on disk, no hub`.
+
+    Why no hub answers is long, and the same for every model: `rag-inspect models` says it.
+    """
     if here is None or here.source == "builtin":
         return (
             f"{spec.key} · built in"
@@ -127,7 +130,7 @@ def model_label(spec: ModelSpec, here: Availability | None) -> str:
     if here.source == "cache":
         return f"{spec.key} · on disk"
     size = f"download {spec.download_bytes / 1e9:.1f} GB"
-    return f"{spec.key} · {size}" if here.available else f"{spec.key} · {size}, but {here.reason or 'no hub'}"
+    return f"{spec.key} · {size}" if here.available else f"{spec.key} · not on disk, no hub"
 
 
 def model_choices(specs: Iterable[ModelSpec], here: Mapping[str, Availability]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,8 +21,9 @@ _html = partial(gr.HTML, apply_default_css=False)
 
 @dataclass
 class Page:
-    """The components of the tab, by what they are for."""
+    """The components of the tab, by what they are for; and the corpora whose queries Explore can open."""
 
+    corpora: Collection[str]
     corpus: gr.Dropdown
     rerankers: gr.Dropdown
     top_k: gr.Slider
@@ -96,7 +98,7 @@ def laid_out(bench: Workbench) -> Page:
         flow = gr.Plot(label="Where the gold went", visible=False, min_width=320)
         histogram = gr.Plot(label="Threshold lab: logits of gold and others", visible=False, min_width=320)
     cutoff = gr.Slider(
-        0, 40, value=0, step=1, visible=False,
+        0, 40, value=0, step=1, visible=False, elem_id="eval-cutoff",
         label="Cutoff, in steps from the lowest logit to the highest (it holds for this model and this corpus only)",
     )  # fmt: skip
     threshold = _html(elem_id="eval-threshold")
@@ -120,7 +122,7 @@ def laid_out(bench: Workbench) -> Page:
             label="A replay.json: opens without any model", file_types=[".json"], type="filepath"
         )
     return Page(
-        corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
+        bench.corpora().keys(), corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
         queue, flow, histogram, cutoff, threshold, notes, files, past, open_past, compare, comparison, replay,
         evaluation=gr.State(None), rows_seen=gr.State(0),
         own_runs=gr.BrowserState([], storage_key="rag-inspect-runs", render=False), job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", render=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def _of_system(page: Page, evaluation: Evaluation, key: str) -> dict[Any, Any]:
     last = len(document["thresholds"][key]["steps"]) - 1
     return {
         page.verdict: _verdict_choices(document, key),
-        page.queue: _queue(evaluation, key, ALL),
+        page.queue: _queue(page, evaluation, key, ALL),
         page.flow: gr.update(value=figures.gold_flow(document, key), visible=True),
         page.histogram: gr.update(value=figures.thresholds(document, key), visible=True),
         page.cutoff: gr.update(maximum=last, value=0, visible=True),
@@ -89,11 +90,13 @@ def _of_system(page: Page, evaluation: Evaluation, key: str) -> dict[Any, Any]:
     }
 
 
-def _queue(evaluation: Evaluation | None, key: str, verdict: str) -> Any:
+def _queue(page: Page, evaluation: Evaluation | None, key: str, verdict: str) -> Any:
     if evaluation is None:
         return gr.skip()
-    rows = worst_first(evaluation.document["per_query"], key)
-    return queue_html(evaluation.document, key, "" if verdict == ALL else verdict, rows)
+    document = evaluation.document
+    rows = worst_first(document["per_query"], key)
+    links = document["corpus"] in page.corpora
+    return queue_html(document, key, "" if verdict == ALL else verdict, rows, links)
 
 
 def _files(evaluation: Evaluation) -> Any:
@@ -125,7 +128,9 @@ def wire(page: Page) -> None:
     def other(evaluation: Evaluation | None, key: str) -> dict[Any, Any]:
         return _of_system(page, evaluation, key) if evaluation else {}
 
-    page.verdict.input(_queue, [page.evaluation, page.system, page.verdict], page.queue, **QUIET)
+    page.verdict.input(
+        partial(_queue, page), [page.evaluation, page.system, page.verdict], page.queue, **QUIET
+    )
     settings, lab = [page.evaluation, page.system, page.cutoff], [page.histogram, page.threshold]
-    page.cutoff.release(step, settings, lab, **QUIET)
+    page.cutoff.change(step, settings, lab, trigger_mode="always_last", **QUIET)
     page.system.input(other, [page.evaluation, page.system], page.results, **QUIET)

@@ -55,12 +55,13 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         begun = {page.job_id: job.job_id, page.rows_seen: 0, page.timer: gr.Timer(active=True)}
         return begun | {page.progress: aside_html("starting …")} | eval_results.cleared(page)
 
-    def poll(job_id: str, rows_seen: int, own_runs: list[str]) -> dict[Any, Any]:
+    def poll(job_id: str, rows_seen: int, own_runs: list[str], shown_now: Any) -> dict[Any, Any]:
         job = bench.jobs.get(job_id or "")
         if job is None:
             return {page.timer: gr.Timer(active=False)}
         if not job.over:
-            return _going(page, job, rows_seen)
+            # A past run opened meanwhile stays as it is: two evaluations in one page would be a third.
+            return _going(page, job, rows_seen if shown_now is None else len(job.rows))
         ended = {page.progress: aside_html(_last_words(job)), page.timer: gr.Timer(active=False)}
         if job.result is None:
             return ended
@@ -72,19 +73,23 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     started = [page.job_id, page.rows_seen, page.timer, page.progress, *page.results]
     polled = [page.progress, page.timer, page.rows_seen, page.own_runs, page.past, *page.results]
     page.run.click(shown(start), settings, started, **QUIET)
-    page.timer.tick(shown(poll), [page.job_id, page.rows_seen, page.own_runs], polled, **QUIET)
+    page.timer.tick(
+        shown(poll), [page.job_id, page.rows_seen, page.own_runs, page.evaluation], polled, **QUIET
+    )
     page.stop.click(partial(_stop, bench), page.job_id, page.progress, **QUIET)
     page.corpus.input(shown(partial(_splits, bench)), page.corpus, page.split, **QUIET)
-    app.load(partial(_return, bench), page.job_id, page.timer, **QUIET)
+    returned = [page.timer, page.corpus, page.rerankers, page.top_k, page.split]
+    app.load(shown(partial(_return, page, bench)), page.job_id, returned, **QUIET)
     app.load(lambda: relabelled(bench, RERANKERS)[0], None, page.rerankers, **QUIET)
 
 
 def _going(page: Page, job: Job, rows_seen: int) -> dict[Any, Any]:
     """How far it is; and, where queries were finished since the last look, the table and the queue so far."""
     moment = job.moment
+    words = f"{job.what}: {moment}"
     if not isinstance(moment, EvalProgress):
-        return {page.progress: progress_html(moment)}
-    now = {page.progress: progress_html(moment, moment.pairs_done / max(1, moment.pairs))}
+        return {page.progress: progress_html(words)}
+    now = {page.progress: progress_html(words, moment.pairs_done / max(1, moment.pairs))}
     if len(job.rows) == rows_seen:
         return now
     table, queue = eval_results.so_far(job, moment)
@@ -94,20 +99,28 @@ def _going(page: Page, job: Job, rows_seen: int) -> dict[Any, Any]:
 def _last_words(job: Job) -> str:
     """How it ended; an error that is not ours goes into the log whole."""
     kept = "What had been scored is kept; Evaluate goes on from there."
+    kept = kept if isinstance(job.moment, EvalProgress) else ""
     if job.error is not None:
         if isinstance(job.error, RagInspectError):
-            return f"Failed: {job.error} {kept}"
+            return f"{job.what} failed: {job.error}. {kept}"
         logging.getLogger(__name__).error("an evaluation of %s failed", job.what, exc_info=job.error)
-        return f"Failed: {type(job.error).__name__}, which the server's log has in full. {kept}"
+        return f"{job.what} failed: {type(job.error).__name__}, which the server's log has in full. {kept}"
     if job.result is None:
-        return f"Stopped. {kept}"
+        return f"{job.what}: stopped. {kept}"
     found = job.result.document
-    return f"Done: {found['scored_pairs']:,} pairs scored, {found['cached_pairs']:,} from the score cache."
+    return f"{job.what}: done, {found['scored_pairs']:,} pairs scored, {found['cached_pairs']:,} from the score cache."
 
 
-def _return(bench: Workbench, job_id: str) -> gr.Timer:
-    """After a reload: poll again where this browser's job still is."""
-    return gr.Timer(active=bool(job_id) and bench.jobs.get(job_id) is not None)
+def _return(page: Page, bench: Workbench, job_id: str) -> dict[Any, Any]:
+    """After a reload: poll again where this browser's job still is, under the settings it has."""
+    job = bench.jobs.get(job_id or "")
+    if job is None:
+        return {page.timer: gr.Timer(active=False)}
+    chosen = {part: job.settings[name] for part, name in (
+        (page.corpus, "corpus"), (page.rerankers, "rerankers"), (page.top_k, "top_k"),
+    )}  # fmt: skip
+    split = gr.update(choices=list(bench.corpus(job.what).splits), value=job.settings["split"])
+    return chosen | {page.split: split, page.timer: gr.Timer(active=True)}
 
 
 def _stop(bench: Workbench, job_id: str) -> str:

@@ -17,7 +17,8 @@ from rag_inspect.exports import read_replay
 from rag_inspect.ui import eval_results
 from rag_inspect.ui.errors import shown
 from rag_inspect.ui.eval_page import QUIET, Page
-from rag_inspect.views.evaluation import comparison_html
+from rag_inspect.views.evaluation import comparison_html, run_date
+from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
 
@@ -26,8 +27,7 @@ def choices(bench: Workbench, own: Sequence[str]) -> Any:
     found = []
     for run in bench.past_runs(own):
         keys = ", ".join(system["key"] for system in run["systems"][1:])
-        when = str(run["created"])[:16].replace("T", " ")
-        label = f"{when} · {run['corpus']} · {keys} · k {run['top_k']} · {run['queries']} queries"
+        label = f"{run_date(run)} · {run['corpus']} · {keys} · k {run['top_k']} · {run['queries']} queries"
         found.append((label, run["run_id"]))
     return gr.update(choices=found)
 
@@ -39,7 +39,7 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         if not chosen:
             raise InputError("no past run is chosen; choose one to open")
         outcome, document = bench.past_run(chosen[0], own)
-        return eval_results.drawn(page, Evaluation(outcome, document, chosen[0]))
+        return opened(Evaluation(outcome, document, chosen[0]))
 
     def compare(chosen: list[str] | None, own: list[str]) -> str:
         if not chosen or len(chosen) != 2:
@@ -51,11 +51,16 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         return replayed(read_replay(Path(path))) if path else {}
 
     def replayed(outcome: Outcome) -> dict[Any, Any]:
-        return eval_results.drawn(page, Evaluation(outcome, assess(outcome)))
+        return opened(Evaluation(outcome, assess(outcome)))
+
+    def opened(evaluation: Evaluation) -> dict[Any, Any]:
+        document = evaluation.document
+        words = f"Opened: {document['corpus']}, evaluated {run_date(document)}; no model was used."
+        return eval_results.drawn(page, evaluation) | {page.progress: aside_html(words)}
 
     app.load(lambda own: choices(bench, own), page.own_runs, page.past, **QUIET)
-    page.open_past.click(shown(reopen), [page.past, page.own_runs], page.results, **QUIET)
+    page.open_past.click(shown(reopen), [page.past, page.own_runs], [page.progress, *page.results], **QUIET)
     page.compare.click(shown(compare), [page.past, page.own_runs], page.comparison, **QUIET)
-    page.replay.upload(shown(replay), page.replay, page.results, **QUIET)
+    page.replay.upload(shown(replay), page.replay, [page.progress, *page.results], **QUIET)
     if bench.replay is not None:
-        app.load(partial(replayed, bench.replay), None, page.results, **QUIET)
+        app.load(partial(replayed, bench.replay), None, [page.progress, *page.results], **QUIET)

@@ -1,6 +1,7 @@
 """Plotly figures of an evaluation's document: frontier, gold flow and thresholds.
 
-Colours read on white and on near-black; every figure has its numbers in words beside it, in the document.
+Every figure has its numbers in words beside it, in the document. No grey reads on both white and near-black at 4.5 to 1:
+this one does on white, for a saved picture, and on the page the stylesheet gives the words the theme's own colour.
 """
 
 from __future__ import annotations
@@ -13,12 +14,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+from rag_inspect.views.evaluation import counted, system_name
+
 Document = Mapping[str, Any]
 
-INK, GRID = "#7d8797", "rgba(128,136,148,.25)"
+INK, GRID = "#6b7280", "rgba(128,136,148,.25)"
 PARTS = {"achieved": "#2f9e5f", "recoverable": "#d9a441", "unreachable": "#8a94a3"}
 LINES = ("#3b82c4", "#c9772b", "#5f9e5f", "#9277b8", "#8a94a3")
 GOLD, OTHER = "#c98a1b", "#8a94a3"
+FLOW_HEIGHT, FLOW_TOP, FLOW_FOOT, FLOW_SIDE = 380, 60, 16, 112  # pixels: the figure and its margins
+NODE_GAP = 22  # pixels between two bands, so that the words of two thin ones do not touch
+NOISE_WORDS = (  # a plotly line does not wrap; these fit a telephone
+    "Ringed: the cheapest point within noise of the<br>"
+    "best, that is, 0 lies in the paired 95 % interval<br>"
+    "of best minus point. The bars are each point's<br>"
+    "own interval: they may overlap where the paired<br>"
+    "difference is clear."
+)
 
 
 def frontier(document: Document) -> Figure:
@@ -31,12 +43,12 @@ def frontier(document: Document) -> Figure:
     figure = go.Figure()
     for number, key in enumerate(dict.fromkeys(point["system"] for point in points)):
         own = [point for point in points if point["system"] == key]
-        values = [point["metrics"][primary] for point in own]
+        values, colour = [point["metrics"][primary] for point in own], LINES[number % len(LINES)]
         figure.add_scatter(
-            x=[point[across] for point in own], y=values, mode="lines+markers", name=escape(key),
-            line={"color": LINES[number % len(LINES)], "width": 2}, marker={"size": 7},
+            x=[point[across] for point in own], y=values, mode="lines+markers", name=escape(system_name(document, key)),
+            line={"color": colour, "width": 2}, marker={"size": 7},
             error_y={
-                "type": "data", "symmetric": False, "thickness": 0.7, "width": 0,
+                "type": "data", "symmetric": False, "thickness": 1, "width": 0, "color": _faint(colour),
                 "array": [p["ci95"][1] - value for p, value in zip(own, values, strict=True)],
                 "arrayminus": [value - p["ci95"][0] for p, value in zip(own, values, strict=True)],
             },
@@ -52,7 +64,11 @@ def frontier(document: Document) -> Figure:
         title="ms a query, measured" if timed else "depth (latency not measured)", rangemode="tozero"
     )
     figure.update_yaxes(title=primary)
-    return _dressed(figure, 420)
+    figure.add_annotation(
+        text=NOISE_WORDS, xref="paper", x=0, xanchor="left", yref="paper", y=1, yanchor="bottom", yshift=8, xshift=-52,
+        align="left", showarrow=False, font={"size": 12},
+    )  # fmt: skip
+    return _dressed(figure, 510, top=124)
 
 
 def _point_words(point: Mapping[str, Any], primary: str) -> str:
@@ -72,13 +88,15 @@ def gold_flow(document: Document, key: str) -> Figure:
     nodes = [(side, band) for side, used in sides for band in used]  # plotly misplaces those without a ribbon
     # Bands run from the best down: a ribbon to a lower index is gold that rose.
     colours = [PARTS["achieved"] if j < i else "#c0504d" if j > i else OTHER for i, j, _ in cells]
+    totals, heights = _totals(flow["counts"]), _heights(flow["counts"], nodes)
     figure = go.Figure(
         go.Sankey(
-            arrangement="snap",
-            textfont={"color": INK, "shadow": "none", "size": 13},
+            arrangement="fixed",
             node={
-                "label": [f"{side} {names[band]}" for side, band in nodes], "color": INK, "pad": 14, "thickness": 14,
-                "x": [0.001 if side == "was" else 0.999 for side, _ in nodes], "y": _heights(flow["counts"], nodes),
+                "label": [""] * len(nodes), "color": INK, "pad": NODE_GAP, "thickness": 12,
+                "x": [0.001 if side == "was" else 0.999 for side, _ in nodes], "y": heights,
+                "customdata": [f"{side} {names[band]}: {counted(totals[side, band])}" for side, band in nodes],
+                "hovertemplate": "%{customdata}<extra></extra>",
             },
             link={
                 "source": [nodes.index(("was", i)) for i, _, _ in cells], "target": [nodes.index(("now", j)) for _, j, _ in cells],
@@ -88,18 +106,39 @@ def gold_flow(document: Document, key: str) -> Figure:
             },
         )
     )  # fmt: skip
-    return _dressed(figure, 380)
+    for node, height in zip(nodes, heights, strict=True):
+        _beside(figure, node[0], 1 - height, f"{names[node[1]]} ({totals[node]:,})")
+    for side, words in (("was", "<b>rank before</b>"), ("now", "<b>rank after</b>")):
+        _beside(figure, side, 1 + 22 / (FLOW_HEIGHT - FLOW_TOP - FLOW_FOOT), words)
+    figure = _dressed(figure, FLOW_HEIGHT, top=FLOW_TOP)
+    return figure.update_layout(margin={"l": FLOW_SIDE, "r": FLOW_SIDE, "b": FLOW_FOOT})
+
+
+def _beside(figure: Figure, side: str, y: float, words: str) -> None:
+    """Words in the margin beside a column, where no ribbon runs."""
+    x, anchor, shift = (0, "right", -12) if side == "was" else (1, "left", 12)
+    figure.add_annotation(
+        text=words, x=x, y=y, xref="paper", yref="paper", xanchor=anchor, xshift=shift, yanchor="middle",
+        showarrow=False, font={"size": 12},
+    )  # fmt: skip
+
+
+def _totals(counts: list[list[int]]) -> dict[tuple[str, int], int]:
+    """Queries in each band, before and after."""
+    was = {("was", i): sum(row) for i, row in enumerate(counts)}
+    return was | {("now", j): sum(column) for j, column in enumerate(zip(*counts, strict=True))}
 
 
 def _heights(counts: list[list[int]], nodes: list[tuple[str, int]]) -> list[float]:
-    """The middle of each node, from 0 at the top: the best band first, each as tall as it has queries."""
-    totals = {("was", i): sum(row) for i, row in enumerate(counts)}
-    totals |= {("now", j): sum(column) for j, column in enumerate(zip(*counts, strict=True))}
+    """The middle of each node, from 0 at the top: the best band first, each as tall as plotly draws it."""
+    totals, room = _totals(counts), FLOW_HEIGHT - FLOW_TOP - FLOW_FOOT
+    gap = NODE_GAP / room
+    gaps = gap * (max(sum(side == which for side, _ in nodes) for which in ("was", "now")) - 1)
     heights, above = [], {"was": 0.0, "now": 0.0}
     for node in nodes:
-        share = totals[node] / sum(map(sum, counts))
+        share = totals[node] / sum(map(sum, counts)) * (1 - gaps)
         heights.append(min(0.999, max(0.001, above[node[0]] + share / 2)))
-        above[node[0]] += share
+        above[node[0]] += share + gap
     return heights
 
 
@@ -134,7 +173,7 @@ def thresholds(document: Document, key: str, cutoff: float | None = None) -> Fig
     figure.update_layout(barmode="overlay", bargap=0)
     figure.update_xaxes(title=f"logit ({escape(key)})")
     figure.update_yaxes(title="share of its own", tickformat=".0%")
-    return _dressed(figure, 360)
+    return _dressed(figure, 380)
 
 
 def threshold_words(document: Document, key: str, step: int) -> str:
@@ -143,14 +182,16 @@ def threshold_words(document: Document, key: str, step: int) -> str:
     at = lab["steps"][max(0, min(step, len(lab["steps"]) - 1))]
     return (
         f"Keeping logits from {at['cutoff']:.2f}: {at['gold_lost']:,} of {lab['gold_total']:,} gold lost, {at['junk_dropped']:,} of "
-        f"{lab['junk_total']:,} others dropped, {at['queries_empty']:,} of {document['queries']:,} queries left empty."
+        f"{lab['junk_total']:,} others dropped, {at['queries_empty']:,} of {counted(document['queries'])} left empty."
     )
 
 
-def _dressed(figure: Figure, height: int) -> Figure:
+def _dressed(figure: Figure, height: int, top: int = 44) -> Figure:
+    """The frame of every figure: room at the top for the page's own label, the legend below where it covers nothing."""
     figure.update_layout(
-        height=height, margin={"l": 64, "r": 16, "t": 28, "b": 48}, font={"color": INK, "family": "system-ui, sans-serif"},
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", legend={"orientation": "h", "y": 1.12},
+        height=height, margin={"l": 64, "r": 16, "t": top, "b": 56}, font={"color": INK, "family": "system-ui, sans-serif"},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
     )  # fmt: skip
     figure.update_xaxes(gridcolor=GRID, zeroline=False)
     figure.update_yaxes(gridcolor=GRID, zeroline=False)

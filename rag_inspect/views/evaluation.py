@@ -39,60 +39,112 @@ def advice_html(document: Document) -> str:
 
 
 def ceiling_html(document: Document) -> str:
-    """recall@n in three stacked parts, one bar a system, with the numbers in words."""
-    bars = "".join(_bar(bar) for bar in document["ceiling_bars"])
-    metric = document["ceiling_bars"][0]["metric"]
-    words = f"{escape(metric)}: what is achieved, what a perfect reranker could still recover, what no reranker can reach"
+    """recall@n in stacked parts, one bar a system, with the numbers in words."""
+    bars = "".join(_bar(bar, system_name(document, bar["system"])) for bar in document["ceiling_bars"])
+    first = document["ceiling_bars"][0]
+    words = f"{escape(first['metric'])}: what is achieved, what a perfect reranker could still recover, what is not among the candidates"
+    if first["does_not_fit"] > 0:
+        words += f"; more gold than n: what cannot be among {document['top_n']} passages in any order"
     return f'<div class="ri ri-eval"><h3>The ceiling <small>{words}</small></h3>{bars}</div>'
 
 
-def _bar(bar: Mapping[str, Any]) -> str:
+def _bar(bar: Mapping[str, Any], system: str) -> str:
     parts = [(name, bar[name]) for name in ("achieved", "recoverable", "unreachable")]
+    if bar["does_not_fit"] > 0:
+        parts.append(("more gold than n", bar["does_not_fit"]))
     spoken = ", ".join(f"{name} {share:.1%}" for name, share in parts)
     pieces = "".join(
-        f'<span class="ri-{name}" style="width:{100 * share:.2f}%" title="{name} {share:.1%}">'
-        f"{f'{name} {share:.0%}' if share > 0.14 else f'{share:.0%}' if share > 0.04 else ''}</span>"
+        f'<span class="{_part(name)}" style="width:{100 * share:.2f}%"><i></i><i>{share:.0%}</i><i>{name}</i></span>'
         for name, share in parts
     )
-    return (
-        f'<div class="ri-ceiling"><b>{escape(bar["system"])}</b>'
-        f'<span class="ri-stack" role="img" aria-label="{escape(bar["system"])}: {spoken}">{pieces}</span></div>'
+    legend = "".join(
+        f'<span><i class="ri-swatch {_part(name)}"></i>{name} {share:.1%}</span>' for name, share in parts
     )
+    return (
+        f'<div class="ri-ceiling"><b>{escape(system)}</b>'
+        f'<span class="ri-stack" role="img" aria-label="{escape(system)}: {spoken}">{pieces}</span>'
+        f'<span class="ri-parts" aria-hidden="true">{legend}</span></div>'
+    )
+
+
+def _part(name: str) -> str:
+    """The class with a part's colour."""
+    return f"ri-{name.replace(' ', '-')}"
 
 
 def table_html(document: Document) -> str:
-    """One row a system: the four metrics with their 95 % intervals, the change, wins, ties, losses, latency."""
+    """One row a system: four metrics with their 95 % intervals, the change, wins, ties, losses, latency.
+
+    A fold below has every metric of the document, those at the chosen cutoffs too, and what each word means.
+    """
     primary = document["primary"]
     names = [name for name in SHOWN if name in document["systems"][0]["metrics"]]
     head = "".join(f"<th>{_defined(name, document['tooltips'])}</th>" for name in names)
     holm = "p_holm" if len(document["systems"]) > 2 else "p_value"
-    p_title = "paired randomisation test" + (
-        ", Holm-corrected over the rerankers" if holm == "p_holm" else ""
+    meanings = {
+        f"Δ {primary}": f"change of {primary} against the first stage, with its paired 95 % bootstrap interval",
+        "p": "paired randomisation test"
+        + (", Holm-corrected over the rerankers" if holm == "p_holm" else ""),
+        "W / T / L": "queries on which it is better, equal, worse than the first stage",
+        "p50 / p95 ms": "measured milliseconds a query, first stage included: the median, and what 95 % stay below",
+    }
+    head += "".join(f"<th>{_defined(name, meanings)}</th>" for name in meanings)
+    rows = "".join(
+        _system_row(system, system_name(document, system["key"]), names, primary, holm)
+        for system in document["systems"]
     )
-    rows = "".join(_system_row(system, names, primary, holm) for system in document["systems"])
     return (
         '<div class="ri ri-eval"><table><thead><tr><th>system</th>'
-        f'{head}<th><abbr title="change of {primary} against the first stage, with its paired 95 % bootstrap interval">'
-        f'Δ {primary}</abbr></th><th><abbr title="{p_title}">p</abbr></th>'
-        '<th><abbr title="queries on which it is better, equal, worse than the first stage">W / T / L</abbr></th>'
-        '<th><abbr title="measured milliseconds a query, first stage included">p50 / p95 ms</abbr></th>'
-        f"</tr></thead><tbody>{rows}</tbody></table>"
+        f"{head}</tr></thead><tbody>{rows}</tbody></table>"
         f'<p class="ri-aside">{escape(document["corpus"])}, split {escape(document["split"])}, '
-        f"{document['queries']:,} judged queries, top_k {document['top_k']}; small: 95 % bootstrap intervals.</p></div>"
+        f"{counted(document['queries'], 'judged query', 'judged queries')}, top_k {document['top_k']}; "
+        f"small: 95 % bootstrap intervals.</p>{_all_metrics(document, meanings)}</div>"
     )
+
+
+def _all_metrics(document: Document, meanings: Mapping[str, str]) -> str:
+    """The fold: one row a metric with its definition and the value of every system; then the other columns' meanings."""
+    systems = document["systems"]
+    head = "".join(f"<th>{escape(system_name(document, system['key']))}</th>" for system in systems)
+    rows = "".join(
+        f"<tr><th>{escape(name)} <small>{escape(document['tooltips'].get(name, '').partition(': ')[2])}</small></th>"
+        f"{''.join(_metric_cell(system['metrics'][name]) for system in systems)}</tr>"
+        for name in systems[0]["metrics"]
+    )
+    others = "".join(
+        f'<tr><th colspan="{len(systems) + 1}">{escape(name)} <small>{escape(meaning)}</small></th></tr>'
+        for name, meaning in meanings.items()
+    )
+    cutoffs = ", ".join(map(str, document["cutoffs"]))
+    return (
+        f"<details><summary>All metrics and what they mean <small>cutoffs {cutoffs}</small></summary><table><thead><tr>"
+        f"<th>metric</th>{head}</tr></thead><tbody>{rows}{others}</tbody></table></details>"
+    )
+
+
+def counted(count: int, one: str = "query", more: str = "queries") -> str:
+    """`1 query`, `1,000 queries`."""
+    return f"{count:,} {one if count == 1 else more}"
+
+
+def system_name(document: Document, key: str) -> str:
+    """The key; the first stage's says what it is, since two short names are easily taken for one another."""
+    return f"{key} (first stage)" if key == document["systems"][0]["key"] else key
 
 
 def _defined(name: str, tooltips: Mapping[str, str]) -> str:
     return f'<abbr title="{escape(tooltips.get(name, name))}">{escape(name)}</abbr>'
 
 
-def _system_row(system: Mapping[str, Any], names: Sequence[str], primary: str, p_name: str) -> str:
-    cells = [f"<th>{escape(system['key'])}</th>"]
-    for name in names:
-        metric = system["metrics"][name]
-        cells.append(
-            f"<td>{metric['value']:.3f} <small>{metric['ci95'][0]:.2f}–{metric['ci95'][1]:.2f}</small></td>"
-        )
+def _metric_cell(metric: Mapping[str, Any]) -> str:
+    low, high = metric["ci95"]
+    return f"<td>{metric['value']:.3f} <small>{low:.2f}–{high:.2f}</small></td>"
+
+
+def _system_row(
+    system: Mapping[str, Any], called: str, names: Sequence[str], primary: str, p_name: str
+) -> str:
+    cells = [f"<th>{escape(called)}</th>", *(_metric_cell(system["metrics"][name]) for name in names)]
     change = system.get("versus_first_stage", {}).get(primary)
     if change:
         low, high = change["ci95"]
@@ -102,34 +154,37 @@ def _system_row(system: Mapping[str, Any], names: Sequence[str], primary: str, p
             f"<td>{change['wins']} / {change['ties']} / {change['losses']}</td>",
         ]
     else:
-        cells.append('<td colspan="3"><small>the first stage</small></td>')
+        cells.append('<td colspan="3"><small>what the others are compared with</small></td>')
     p50, p95 = (system["latency_ms"][name] for name in ("p50", "p95"))
     cells.append("<td>not measured</td>" if p50 is None else f"<td>{p50:,.0f} / {p95:,.0f}</td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def queue_html(document: Document, system: str, verdict: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def queue_html(
+    document: Document, system: str, verdict: str, rows: Sequence[Mapping[str, Any]], links: bool = True
+) -> str:
     """The queries, in the order given, as links into Explore; `verdict` "" shows all of them.
 
-    Of the document it takes corpus, embedder, top_k and top_n, so that the rows of a running job can be shown too.
+    Without `links` they are text: Explore cannot open a corpus that this app does not have. Of the document it takes corpus, embedder, top_k and top_n, so that the rows of a running job can be shown too.
     """
     chosen = [row for row in rows if not verdict or row["verdicts"][system] == verdict]
-    items = "".join(_queue_row(document, system, row) for row in chosen[:QUEUE_ROWS])
+    items = "".join(_queue_row(document, system, row, links) for row in chosen[:QUEUE_ROWS])
     more = f", the first {QUEUE_ROWS} shown" if len(chosen) > QUEUE_ROWS else ""
-    words = escape(MEANINGS.get(verdict, "worst first; a click opens the query in Explore"))  # type: ignore[call-overload]
+    every = "worst first; a click opens the query in Explore" if links else "worst first"
+    words = escape(MEANINGS.get(verdict, every))  # type: ignore[call-overload]
     return (
-        f'<div class="ri ri-eval"><p class="ri-aside">{len(chosen):,} of {len(rows):,} queries{more}: {words}</p>'
+        f'<div class="ri ri-eval"><p class="ri-aside">{len(chosen):,} of {counted(len(rows))}{more}: {words}</p>'
         f'<ul class="ri-queue">{items}</ul></div>'
     )
 
 
-def _queue_row(document: Document, system: str, row: Mapping[str, Any]) -> str:
+def _queue_row(document: Document, system: str, row: Mapping[str, Any], links: bool) -> str:
     verdict, before, after = row["verdicts"][system], row["rank_before"], row["ranks"][system]
     ranks = f"#{before} → #{after}" if before and after else "not among the candidates"
     view = {"corpus": document["corpus"], "q": row["query"], "embedder": document["embedder"]["key"],
             "reranker": system, "k": document["top_k"], "n": document["top_n"]}  # fmt: skip
     link = urlencode(view)
-    href = f' target="_blank" rel="noopener" href="?{escape(link)}"' if len(link) < MAX_LINK else ""
+    href = f' target="_blank" rel="noopener" href="?{escape(link)}"' if links and len(link) < MAX_LINK else ""
     return (
         f'<li><a{href}><span class="ri-verdict ri-{verdict}">{verdict.replace("_", " ")}</span>'
         f'<span class="ri-query">{escape(row["query"][:300])}</span><span class="ri-ranks">{ranks}</span></a></li>'
@@ -158,7 +213,7 @@ def running_html(means: Mapping[str, Mapping[str, float]], done: int, queries: i
     )
     return (
         f'<div class="ri ri-eval"><table><thead><tr><th>so far</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
-        f'<p class="ri-aside">Means over the first {done:,} of {queries:,} queries; intervals come with the last.</p></div>'
+        f'<p class="ri-aside">Means over the first {done:,} of {counted(queries)}; intervals come with the last.</p></div>'
     )
 
 
@@ -174,16 +229,16 @@ def comparison_html(found: Mapping[str, Any]) -> str:
         f"(rank {row['rank_before'] or '–'} → {row['rank_after'] or '–'})</li>"
         for row in found["changed"][:QUEUE_ROWS]
     )
-    first, second = (escape(f"{run['system']} on {run['corpus']}, {_when(run)}") for run in found["runs"])
+    first, second = (escape(f"{run['system']} on {run['corpus']}, {run_date(run)}") for run in found["runs"])
     return (
-        f'<div class="ri ri-eval"><h3>{first} → {second} <small>{found["queries"]:,} queries in both</small></h3>'
+        f'<div class="ri ri-eval"><h3>{first} → {second} <small>{counted(found["queries"])} in both</small></h3>'
         f"<table><thead><tr><th>metric</th><th>difference</th><th>W / T / L</th></tr></thead><tbody>{metrics}</tbody>"
-        f'</table><p class="ri-aside">{len(found["changed"]):,} queries changed verdict.</p><ul class="ri-notes">{changed}</ul></div>'
+        f'</table><p class="ri-aside">{counted(len(found["changed"]))} changed verdict.</p><ul class="ri-notes">{changed}</ul></div>'
     )
 
 
-def _when(run: Mapping[str, Any]) -> str:
-    """2026-11-23 19:05, of an ISO time."""
+def run_date(run: Mapping[str, Any]) -> str:
+    """When a run was made, as 2026-11-23 19:05."""
     return str(run["created"])[:16].replace("T", " ")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from rag_inspect.views.evaluation import counted, system_name
+
 Document = Mapping[str, Any]
 HEADLINE = ("recall@5", "mrr@5", "ndcg@10", "hit@1")
 MAX_ROWS = 5_000  # queries listed, worst first; per_query.csv has them all
@@ -13,6 +15,7 @@ MAX_CHARACTERS = 400  # of one query's text
 _ORDER = ("lost", "demoted", "near_miss", "unreachable", "held", "promoted", "rescued")
 _COLOURS = ("#2f6f9f", "#b5651d", "#4d7c4d", "#7d5ba6", "#555555")
 _PARTS = {"achieved": "#2f7d4f", "recoverable": "#d9a441", "unreachable": "#9aa3ad"}
+_QUIET = "#8883"  # of more gold than n
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8882; }
@@ -20,10 +23,10 @@ body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; 
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; } caption { text-align: left; padding: .3rem 0; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .5rem; text-align: right; vertical-align: top; }
-th:first-child, td:first-child, .words { text-align: left; } .words { overflow-wrap: anywhere; }
+th:first-child, td:first-child, .words { text-align: left; } .words { display: inline-block; min-width: 14rem; overflow-wrap: anywhere; }
 .range { opacity: .75; font-size: 11px; white-space: nowrap; } .advice { border-left: 4px solid #2f6f9f; padding: .4rem .8rem; background: var(--soft); }
 .bar { display: flex; height: 26px; border-radius: 4px; overflow: hidden; margin: .2rem 0; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.bar span { display: block; } .scroll { overflow-x: auto; } svg text { fill: currentColor; font-size: 12px; } small { opacity: .8; }
+.bar span { display: block; } .scroll { overflow-x: auto; } .scroll svg { min-width: 640px; } h1, h2, p, li { overflow-wrap: anywhere; } svg text { fill: currentColor; font-size: 12px; } small { opacity: .8; }
 @media print { body { margin: 0; max-width: none; font-size: 11px; } tr { break-inside: avoid; } h2 { break-after: avoid; } thead { display: table-header-group; } }
 """
 
@@ -44,7 +47,7 @@ def report_html(document: Document) -> str:
 def _summary(document: Document) -> str:
     systems = " and ".join(system["key"] for system in document["systems"][1:])
     what = (
-        f"{document['queries']:,} judged queries (split {document['split']}) over {document['passages']:,} passages; the first "
+        f"{counted(document['queries'], 'judged query', 'judged queries')} (split {document['split']}) over {document['passages']:,} passages; the first "
         f"{document['top_k']} by {document['systems'][0]['key']}, reranked by {systems}; {document['created']}."
     )
     lines = [
@@ -61,7 +64,7 @@ def _table(document: Document) -> str:
     for system in document["systems"]:
         change = system.get("versus_first_stage", {}).get(primary)
         cells = [
-            escape(system["key"]),
+            escape(system_name(document, system["key"])),
             *(
                 _interval(system["metrics"][name]["value"], system["metrics"][name]["ci95"])
                 for name in HEADLINE
@@ -80,23 +83,27 @@ def _table(document: Document) -> str:
 
 
 def _ceiling(document: Document) -> str:
-    bars = "".join(_bar(bar) for bar in document["ceiling_bars"])
+    bars = "".join(_bar(bar, system_name(document, bar["system"])) for bar in document["ceiling_bars"])
+    quiet = "; more gold than n is what cannot be among so few passages in any order"
+    fourth = quiet if document["ceiling_bars"][0]["does_not_fit"] > 0 else ""
     return (
-        f"<h2>Ceiling</h2><p>{escape(document['ceiling_bars'][0]['metric'])} in three parts: achieved, recoverable by a perfect "
-        f"reranker over the same candidates, unreachable because the gold is not among them.</p>{bars}"
+        f"<h2>Ceiling</h2><p>{escape(document['ceiling_bars'][0]['metric'])} in parts: achieved, recoverable by a perfect "
+        f"reranker over the same candidates, unreachable because the gold is not among them{fourth}.</p>{bars}"
     )
 
 
-def _bar(bar: Mapping[str, Any]) -> str:
+def _bar(bar: Mapping[str, Any], system: str) -> str:
+    shares = [(name, bar[name], colour) for name, colour in _PARTS.items()]
+    if bar["does_not_fit"] > 0:
+        shares.append(("more gold than n", bar["does_not_fit"], _QUIET))
     parts = "".join(
-        f'<span style="width:{100 * bar[name]:.3f}%;background:{colour}"></span>'
-        for name, colour in _PARTS.items()
+        f'<span style="width:{100 * share:.3f}%;background:{colour}"></span>' for _, share, colour in shares
     )
-    words = ", ".join(f"{name} {bar[name]:.1%}" for name in _PARTS)
+    words = ", ".join(f"{name} {share:.1%}" for name, share, _ in shares)
     legend = ", ".join(
-        f'<span style="color:{colour}">■</span> {name} {bar[name]:.1%}' for name, colour in _PARTS.items()
+        f'<span style="color:{colour}">■</span> {name} {share:.1%}' for name, share, colour in shares
     )
-    return f'<div><b>{escape(bar["system"])}</b>: {legend}<div class="bar" role="img" aria-label="{escape(bar["system"])}: {words}">{parts}</div></div>'
+    return f'<div><b>{escape(system)}</b>: {legend}<div class="bar" role="img" aria-label="{escape(system)}: {words}">{parts}</div></div>'
 
 
 def _frontier(document: Document) -> str:
@@ -110,12 +117,14 @@ def _frontier(document: Document) -> str:
     axis = "ms a query, first stage included" if timed else "depth (the latency was not measured)"
     return (
         f"<h2>Depth and latency</h2><p>{escape(primary)} when only the first candidates are reranked, against {axis}. Cheapest "
-        f"within noise of the best: {escape(where)}{cost} (ringed).</p>{_chart(points, primary, 'latency_ms' if timed else 'depth')}"
+        f"within noise of the best: {escape(where)}{cost} (ringed); within noise: "
+        f"0 lies in the paired 95 % interval of best minus point.</p>{_chart(document, primary, 'latency_ms' if timed else 'depth')}"
     )
 
 
-def _chart(points: Sequence[Mapping[str, Any]], primary: str, across: str) -> str:
+def _chart(document: Document, primary: str, across: str) -> str:
     """A line a system, as SVG."""
+    points = document["frontier"]
     x = _scale([point[across] for point in points], 60, 900)
     y = _scale([point["metrics"][primary] for point in points], 270, 20)
     systems = list(dict.fromkeys(point["system"] for point in points))
@@ -138,7 +147,7 @@ def _chart(points: Sequence[Mapping[str, Any]], primary: str, across: str) -> st
                     f'<circle cx="{px:.1f}" cy="{py:.1f}" r="8" fill="none" stroke="{colour}" stroke-width="2"/>'
                 )
         drawn.append(
-            f'<text x="{min(places[-1][0] + 8, 905):.1f}" y="{places[-1][1]:.1f}">{escape(system)}</text>'
+            f'<text x="{min(places[-1][0] + 8, 905):.1f}" y="{places[-1][1]:.1f}">{escape(system_name(document, system))}</text>'
         )
     low, high = (
         sorted(point[what] if what == across else point["metrics"][primary] for point in points)
