@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from rag_inspect.errors import ModelError
@@ -68,16 +70,32 @@ class WorkerPool(ThreadPoolExecutor):
         import torch
 
         super().__init__(count, "forward", initializer=torch.set_num_threads, initargs=(threads_each,))
-        self.count = count
+        self.count, self.threads_each = count, threads_each
+
+
+_CORES_LOCK = Lock()
+
+
+def cores() -> int:
+    """How many threads torch takes when left alone.
+
+    Asked once, before any worker has a number of its own: what one thread sets, threads begun later start with.
+    """
+    with _CORES_LOCK:
+        return _asked_once()
+
+
+@cache
+def _asked_once() -> int:
+    import torch
+
+    return int(torch.get_num_threads())
 
 
 def worker_pool(device: torch.device) -> WorkerPool:
     """Up to four workers on a CPU; one for any other device, so that no two forward passes share it."""
-    import torch
-
-    cores = torch.get_num_threads()
-    count = min(4, cores) if device.type == "cpu" else 1
-    return WorkerPool(count, cores // count)
+    count = min(4, cores()) if device.type == "cpu" else 1
+    return WorkerPool(count, cores() // count)
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_inspect.errors import ModelError
-from rag_inspect.transformer import choose_device, readable, token_batches
+from rag_inspect.transformer import choose_device, cores, readable, token_batches, worker_pool
 
 
 @given(st.lists(st.integers(1, 2000), max_size=60), st.integers(1, 4096))
@@ -32,6 +34,17 @@ def test_a_device_that_is_not_here_is_refused() -> None:
     assert choose_device("cpu").type == "cpu" and choose_device().type in {"cpu", "cuda", "mps"}
     with pytest.raises(ModelError, match="no device 'abacus' here"):
         choose_device("abacus")
+
+
+def test_a_pool_made_after_another_has_as_many_workers() -> None:
+    """torch hands a new thread the number that another thread set last: the second pool would have had one."""
+    device = choose_device("cpu")
+    first = worker_pool(device)
+    list(first.map(lambda _: None, range(8)))
+    with ThreadPoolExecutor(1) as loading:
+        second = loading.submit(worker_pool, device).result()
+    assert (second.count, second.threads_each) == (first.count, first.threads_each)
+    assert first.count == min(4, cores())
 
 
 @given(st.text())

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag_inspect.transformer import cores
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -113,7 +115,7 @@ def _one_thread() -> Iterator[None]:
     """Many small products: a second thread gives nothing; on a busy machine it costs 1.4 s for 0.07."""
     import torch
 
-    threads = torch.get_num_threads()
+    threads = cores()
     torch.set_num_threads(1)
     try:
         yield
