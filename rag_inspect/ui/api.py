@@ -45,5 +45,5 @@ def build(bench: Workbench) -> None:
         *_, end = (moment for moment in moments if isinstance(moment, Evaluation))
         return end.to_json()
 
-    gr.api(shown(search), api_name="search", **SEARCHES)
-    gr.api(shown(evaluate), api_name="eval", concurrency_id="eval", concurrency_limit=2)
+    gr.api(shown(search, words=str), api_name="search", **SEARCHES)
+    gr.api(shown(evaluate, words=str), api_name="eval", concurrency_id="eval", concurrency_limit=2)

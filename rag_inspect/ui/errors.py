@@ -13,8 +13,11 @@ import gradio as gr
 from rag_inspect.errors import RagInspectError
 
 
-def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler (a function or a generator), with a RagInspectError raised as gr.Error in its own words, which gradio takes for HTML."""
+def shown(handler: Callable[..., Any], words: Callable[[str], str] = escape) -> Callable[..., Any]:
+    """The handler (a function or a generator), with a RagInspectError raised as gr.Error in its own words.
+
+    The page takes them for HTML, so they are escaped; a client of the API gets them as they are (`words=str`).
+    """
     if inspect.isgeneratorfunction(handler):
 
         @wraps(handler)
@@ -22,7 +25,7 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 yield from handler(*args, **kwargs)
             except RagInspectError as error:
-                raise gr.Error(escape(str(error)), print_exception=False) from error
+                raise gr.Error(words(str(error)), print_exception=False) from error
 
         return generator
 
@@ -31,6 +34,6 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return handler(*args, **kwargs)
         except RagInspectError as error:
-            raise gr.Error(escape(str(error)), print_exception=False) from error
+            raise gr.Error(words(str(error)), print_exception=False) from error
 
     return function
