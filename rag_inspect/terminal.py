@@ -83,8 +83,13 @@ def _console() -> Console:
     """As wide as the terminal; into a pipe or a file, wide enough that nothing is folded small."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            """As any other writer's: rich would exit with 1 where a reader has merely seen enough."""
+            raise BrokenPipeError
+
+    console = Plain()
+    return console if console.is_terminal else Plain(width=160)
 
 
 def _cell(value: object) -> str:

@@ -255,6 +255,19 @@ def test_a_whole_search_with_the_real_models_prints_json_alone(home):
     )
 
 
+def test_a_pipe_that_breaks_while_rich_writes_is_no_error_either(home, monkeypatch):
+    """Which of the writers meets the broken pipe is a matter of luck; rich alone would exit with 1."""
+    from rag_inspect import terminal
+
+    def broken(*_):
+        raise BrokenPipeError
+
+    console = terminal._console()
+    monkeypatch.setattr(type(console), "_write_buffer", broken, raising=False)
+    with pytest.raises(BrokenPipeError):
+        console.print("x")
+
+
 @pytest.mark.parametrize("arguments", [["corpora"], ["corpora", "--json"]])
 def test_a_reader_that_leaves_early_hears_no_complaint(home, settings, corpus_folder, arguments):
     corpus_folder("wide", {"a": "one"}, card=f"description: {'long ' * 40_000}")  # more than a pipe holds
