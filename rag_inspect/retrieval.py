@@ -94,6 +94,7 @@ class ChromaRetriever:
         self.name = f"{corpus.fingerprint[:24]}.{embedder.spec.key}.{made_by[:12]}"
         self._collection = self._open(client)
         self._position = {p.passage_id: place for place, p in enumerate(corpus.passages)}
+        self._carrying: dict[str, Passage] = {}
 
     @_clear
     def _open(self, client: ClientAPI) -> Any:
@@ -145,20 +146,27 @@ class ChromaRetriever:
         found = self._collection.query(
             query_embeddings=vectors,
             n_results=min(top_k + TIES, len(self.corpus.passages)),
-            include=["distances", "embeddings"],
+            include=["distances"],
         )
-        rows = zip(found["ids"], found["distances"], found["embeddings"], strict=True)
-        return [self._candidates(*row, top_k) for row in rows]
+        rankings = [
+            self._ranking(ids, distances, top_k)
+            for ids, distances in zip(found["ids"], found["distances"], strict=True)
+        ]
+        self._carry({hit.passage_id for ranking in rankings for hit in ranking})
+        return [(ranking, [self._carrying[hit.passage_id] for hit in ranking]) for ranking in rankings]
 
-    def _candidates(
-        self, ids: Sequence[str], distances: Sequence[float], stored: Sequence[Sequence[float]], top_k: int
-    ) -> tuple[Ranking, list[Passage]]:
+    def _ranking(self, ids: Sequence[str], distances: Sequence[float], top_k: int) -> Ranking:
         order = sorted(range(len(ids)), key=lambda at: (distances[at], self._position[ids[at]]))[:top_k]
-        ranking = Ranking.of([(ids[at], 1.0 - distances[at]) for at in order])
-        return ranking, [self._with_vector(ids[at], stored[at]) for at in order]
+        return Ranking.of([(ids[at], 1.0 - distances[at]) for at in order])
 
-    def _with_vector(self, passage_id: str, vector: Sequence[float]) -> Passage:
+    def _carry(self, passage_ids: set[str]) -> None:
+        """Fetch the vectors not fetched before: Chroma is slow to hand them out, and each is wanted again."""
         from dataclasses import replace
 
-        embedding = Embedding(self.embedder.fingerprint, np.asarray(vector, dtype=np.float32))
-        return replace(self.corpus.passage_by_id[passage_id], embedding=embedding)
+        new = [passage_id for passage_id in passage_ids if passage_id not in self._carrying]
+        if not new:
+            return
+        stored = self._collection.get(ids=new, include=["embeddings"])
+        for passage_id, vector in zip(stored["ids"], stored["embeddings"], strict=True):
+            embedding = Embedding(self.embedder.fingerprint, np.asarray(vector, dtype=np.float32))
+            self._carrying[passage_id] = replace(self.corpus.passage_by_id[passage_id], embedding=embedding)

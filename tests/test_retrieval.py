@@ -93,6 +93,24 @@ def test_passages_come_with_the_vectors_the_index_holds(whole):
         assert passage.embedding.values == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_vector_is_fetched_from_the_index_once(client, monkeypatch):
+    corpus = random_corpus(80, seed=3)
+    retriever = ChromaRetriever(client, corpus, FixedEmbedder(dimensions=32))
+    retriever.index()
+    fetched: list[str] = []
+    get = retriever._collection.get
+    monkeypatch.setattr(
+        retriever._collection, "get", lambda ids, include: fetched.extend(ids) or get(ids=ids, include=include)
+    )
+    first, again = retrieved(retriever, "amber fjord", 10), retrieved(retriever, "amber fjord", 20)
+    assert len(fetched) == len(set(fetched)) == 20
+    assert [passage.passage_id for passage in again[1]] == list(again[0].passage_ids)
+    assert all(
+        (old.embedding.values == new.embedding.values).all()
+        for old, new in zip(first[1], again[1], strict=False)
+    )
+
+
 def test_equal_cosines_keep_the_order_of_the_corpus_even_where_top_k_cuts_them(client):
     texts = {f"other{n}": f"{WORDS[n]} {WORDS[n + 1]}" for n in range(10)}
     texts |= {f"same{n}": "pearl pearl" for n in (7, 3, 9, 1, 5)}
