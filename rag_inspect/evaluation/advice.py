@@ -218,7 +218,7 @@ def _larger(document: Document, outcome: Outcome) -> str | None:
     if bar["recoverable"] < MUCH or best["parameters"] > 500_000_000:
         return None
     return (
-        f"Try a larger reranker: a perfect one would still add {bar['recoverable']:.0%} to {bar['metric']}, and {best['key']} "
+        f"Try a larger reranker: a perfect one would still add {bar['recoverable']:.3f} to {bar['metric']}, and {best['key']} "
         f"is the small end ({best['parameters'] / 1e6:,.0f}M parameters)."
     )
 
