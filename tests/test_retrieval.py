@@ -100,7 +100,9 @@ def test_a_vector_is_fetched_from_the_index_once(client, monkeypatch):
     fetched: list[str] = []
     get = retriever._collection.get
     monkeypatch.setattr(
-        retriever._collection, "get", lambda ids, include: fetched.extend(ids) or get(ids=ids, include=include)
+        retriever._collection,
+        "get",
+        lambda ids, include: fetched.extend(ids) or get(ids=ids, include=include),
     )
     first, again = retrieved(retriever, "amber fjord", 10), retrieved(retriever, "amber fjord", 20)
     assert len(fetched) == len(set(fetched)) == 20
