@@ -276,6 +276,14 @@ def test_with_too_few_queries_nothing_is_kept_or_made_shallower():
     assert {"keep", "shallower"} <= set(enough) and "few_queries" not in enough
 
 
+def test_a_cut_never_goes_below_the_passages_that_are_kept():
+    found = ranked([2] * 40, [1] * 40)
+    assert next(point for point in assess(found)["frontier"] if point["cheapest"])["depth"] == 2
+    assert said(found)["shallower"].startswith("Rerank 5 of 10 with r0")
+    deep = said(ranked([7] * 40, [1] * 40))
+    assert deep["shallower"].startswith("Rerank 7 of 10 with r0")
+
+
 def test_the_first_stages_language_comes_before_the_rerankers_and_so_does_recall():
     german = {"languages": ("de",), "language_source": "card"}
     half_found = [0, 1] * 20

@@ -200,14 +200,19 @@ def _within_noise(document: Document, outcome: Outcome) -> str | None:
 
 
 def _shallower(document: Document, outcome: Outcome) -> str | None:
+    """Never fewer than top_n: they could change the order of the top n, not what is in it."""
     cheapest = next(point for point in document["frontier"] if point["cheapest"])
-    full = [p for p in document["frontier"] if p["system"] == cheapest["system"]][-1]
-    if not _pays(document) or not cheapest["depth"] or cheapest["depth"] > MOST_OF_IT * full["depth"]:
+    if not _pays(document) or not cheapest["depth"]:
         return None
-    saved = full["latency_ms"] is not None and full["latency_ms"] - cheapest["latency_ms"]
+    *_, full = points = [p for p in document["frontier"] if p["system"] == cheapest["system"]]
+    least = max(cheapest["depth"], outcome.top_n)
+    point = next((p for p in points if p["depth"] >= least and p["within_noise"]), full)
+    if point["depth"] > MOST_OF_IT * full["depth"]:
+        return None
+    saved = full["latency_ms"] is not None and full["latency_ms"] - point["latency_ms"]
     gain = f" and save {saved:,.0f} ms a query" if saved else ""
     return (
-        f"Rerank {cheapest['depth']} of {full['depth']} with {cheapest['system']}{gain}: "
+        f"Rerank {point['depth']} of {full['depth']} with {point['system']}{gain}: "
         f"{document['queries']:,} queries cannot tell its {document['primary']} from the best."
     )
 
@@ -240,6 +245,6 @@ RULES = (
     Rule("keep", f"{_CHANGE}; the latency", _PAIRED, _keep),
     Rule("small_corpus_measured", f"the number of passages; {_CHANGE}", _FITS, _small_corpus_measured),
     Rule("within_noise", _CHANGE, _PAIRED, _within_noise),
-    Rule("shallower", "the least costly depth whose {metric} cannot be told from the best, where the change is a clear lift", "every depth of this run, with the paired bootstrap", _shallower),
+    Rule("shallower", "the least costly depth, never under the passages kept, whose {metric} cannot be told from the best, where the change is a clear lift", "every depth of this run, with the paired bootstrap", _shallower),
     Rule("larger", "the share of {recall} that a perfect reranker would add; the number of parameters", "what is left between this reranker and a perfect one", _larger),
 )  # fmt: skip
