@@ -19,6 +19,7 @@ def test_the_first_screen_makes_its_point_without_a_click(visit):
     page.wait_for_selector(".ri-after .ri-chip", timeout=120_000)
     assert page.locator(".ri-before li.ri-row").count() == page.locator(".ri-after li.ri-row").count() == 20
     assert page.locator("#query textarea").input_value()
+    assert page.locator("#query textarea").bounding_box()["height"] < 45, "one line of a query, one line tall"
     assert re.search(r"gold passage (moved|stayed)", page.locator("#sentence").inner_text())
     assert page.locator(".ri-after .ri-gold .ri-badge").first.inner_text() == "gold"
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
