@@ -27,6 +27,8 @@ class Settings:
     device       RAG_INSPECT_DEVICE       cpu, cuda, mps or auto
     downloads    RAG_INSPECT_DOWNLOADS    on or off: whether choosing a model may fetch it (off on a Space, where
                                           a stranger's link could ask for gigabytes)
+    int8         RAG_INSPECT_QUANTIZE     on or off: mini's linear layers in int8 on a CPU (faster, another order now and
+                                          then; mini's card has both measured)
     has_screen     whether a browser can be opened here: macOS, Windows, or a display
     public         on where SPACE_ID is set: strangers come, who choose corpora by name, never by a path on the
                    server, and see no evaluations but their own
@@ -41,6 +43,7 @@ class Settings:
     device: str = "auto"
     public: bool = False
     downloads: bool = True
+    int8: bool = False
     has_screen: bool = False
 
     @classmethod
@@ -58,6 +61,7 @@ class Settings:
             device=given.get("RAG_INSPECT_DEVICE", "auto"),
             public="SPACE_ID" in given,
             downloads=_on(given.get("RAG_INSPECT_DOWNLOADS", "off" if "SPACE_ID" in given else "on")),
+            int8=_on(given.get("RAG_INSPECT_QUANTIZE", "off")),
             has_screen=sys.platform in {"darwin", "win32"}
             or bool(given.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}),
         )

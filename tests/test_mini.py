@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,6 +37,13 @@ def embedder(settings):
 @pytest.fixture(scope="module")
 def reranker(settings, embedder):
     return mini.load(settings, embedder)
+
+
+def test_int8_is_a_choice_whose_scores_are_near_and_kept_apart(settings, embedder, reranker):
+    quick = mini.load(replace(settings, int8=True), embedder)
+    assert quick.precision == "int8" and quick.fingerprint != reranker.fingerprint
+    assert quick.score(QUERY, PASSAGES) == pytest.approx(reranker.score(QUERY, PASSAGES), abs=2.0)
+    assert not settings.int8 and Settings.from_env({"RAG_INSPECT_QUANTIZE": "on"}).int8
 
 
 def test_the_file_is_small_and_is_the_one_it_should_be():

@@ -50,12 +50,14 @@ class CrossEncoderReranker:
         *,
         prior: Prior | None = None,
         revision: str | None = None,
+        precision: str | None = None,
     ) -> None:
+        """`precision` names what the model's own is, where it is not what the device makes it."""
         self.spec = spec
         self.revision = revision or spec.revision
         self.prior = prior
         self.device = device or choose_device()
-        self.precision = "fp16" if self.device.type == "cuda" else "fp32"
+        self.precision = precision or ("fp16" if self.device.type == "cuda" else "fp32")
         self.window = min(spec.max_tokens, model.config.max_position_embeddings, tokenizer.model_max_length)
         self._model = model.to(self.device).half() if self.precision == "fp16" else model.to(self.device)
         self._model.eval()

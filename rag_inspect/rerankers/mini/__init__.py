@@ -33,8 +33,23 @@ def load(settings: Settings, embedder: Embedder | None = None) -> Reranker:
 
     model, tokenizer = build()
     prior = build_prior(embedder or load_embedder("minilm", settings))
-    device = choose_device(settings.device)
-    return CrossEncoderReranker(RERANKERS["mini"], model, tokenizer, device, prior=prior)
+    device, precision = choose_device(settings.device), None
+    if settings.int8 and device.type == "cpu":
+        model, precision = in_int8(model), "int8"
+    spec = RERANKERS["mini"]
+    return CrossEncoderReranker(spec, model, tokenizer, device, prior=prior, precision=precision)
+
+
+def in_int8(model: Any) -> Any:
+    """A copy whose linear layers multiply in int8, the activations' scale taken batch by batch."""
+    import warnings
+
+    import torch
+    from torch.ao.quantization import quantize_dynamic
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch means to move this elsewhere; our torch is pinned
+        return quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
 
 
 def build(weights: Path = WEIGHTS) -> tuple[Any, Any]:
