@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "cls"]
 
-QUERIES_REMEMBERED = 512
+QUERIES_REMEMBERED = 4096  # 6 MB of minilm: a large eval set and what is typed beside it
 PASSAGES_AT_ONCE = 1024  # tokenised and sorted together
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -135,7 +135,7 @@ class TransformerEmbedder:
         return "|".join((*parts, self.pooling, self.precision, str(self.window)))
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 of shape (len(texts), dimensions); the last few hundred queries are remembered."""
+        """float32 of shape (len(texts), dimensions); the last few thousand queries are remembered."""
         with self._queries_lock:
             found = {text: self._queries[text] for text in texts if text in self._queries}
         missing = [text for text in dict.fromkeys(texts) if text not in found]

@@ -152,7 +152,13 @@ class ChromaRetriever:
             self._ranking(ids, distances, top_k)
             for ids, distances in zip(found["ids"], found["distances"], strict=True)
         ]
-        self._carry({hit.passage_id for ranking in rankings for hit in ranking})
+        wanted = {hit.passage_id for ranking in rankings for hit in ranking}
+        self._carry(wanted)
+        if lost := sorted(wanted - self._carrying.keys()):
+            raise RetrievalError(
+                f"the index of {self.corpus.name} lost {len(lost)} of its passages while it was asked ({lost[0]!r}); "
+                "start again: what it lacks is embedded first"
+            )
         return [(ranking, [self._carrying[hit.passage_id] for hit in ranking]) for ranking in rankings]
 
     def _ranking(self, ids: Sequence[str], distances: Sequence[float], top_k: int) -> Ranking:

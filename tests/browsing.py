@@ -56,6 +56,8 @@ def address(tmp_path_factory):
     write_corpus(
         root / "corpora" / "fruit", fruit, {"where do apples keep": "p0", "do bananas like the cold": "p1"}
     )
+    judged = root / "corpora" / "fruit" / "qrels"
+    shutil.copy(judged / "test.tsv", judged / "dev.tsv")
     write_corpus(root / "corpora" / "unjudged", fruit)
     shutil.rmtree(root / "corpora" / "unjudged" / "qrels")
     settings = Settings(

@@ -229,6 +229,8 @@ def test_a_phone_sees_everything_stacked(visit, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     boxes = [page.locator(f".ri-{side}").bounding_box() for side in ("after", "before")]
     assert boxes[0]["y"] < boxes[1]["y"] and all(box["width"] > 300 for box in boxes)
+    query, go = (page.locator(one).bounding_box() for one in ("#query", "#ask button:has-text('Search')"))
+    assert query["width"] > 350 and go["y"] >= query["y"] + query["height"] and go["height"] < 50
     ink = page.locator(".ri-sentence").evaluate("p => getComputedStyle(p).color")
     assert (sum(map(int, re.findall(r"\d+", ink)[:3])) > 380) is (scheme == "dark")
 

@@ -113,6 +113,15 @@ def test_a_vector_is_fetched_from_the_index_once(client, monkeypatch):
     )
 
 
+def test_a_passage_that_is_lost_while_the_index_is_asked_is_a_clear_word(client, monkeypatch):
+    retriever = ChromaRetriever(client, random_corpus(40, seed=4), FixedEmbedder(dimensions=32))
+    retriever.index()
+    get = retriever._collection.get
+    monkeypatch.setattr(retriever._collection, "get", lambda ids, include: get(ids=ids[1:], include=include))
+    with pytest.raises(RetrievalError, match=r"lost 1 of its passages .*'p\d+'.* start again"):
+        retrieved(retriever, "amber fjord", 10)
+
+
 def test_equal_cosines_keep_the_order_of_the_corpus_even_where_top_k_cuts_them(client):
     texts = {f"other{n}": f"{WORDS[n]} {WORDS[n + 1]}" for n in range(10)}
     texts |= {f"same{n}": "pearl pearl" for n in (7, 3, 9, 1, 5)}

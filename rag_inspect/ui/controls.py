@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,33 @@ COPY_LINK = """async () => {
     setTimeout(() => { button.textContent = 'Copy link'; }, 1500);
   } catch { window.prompt('Copy this link', window.location.href); }
 }"""
+
+# Per dropdown: what it held when it was opened, and whether it holds something else now (null where it does not).
+_OPENED = "value => { (window.riHeld ||= {})[%d] = value; return []; }"
+_CHOSEN = """value => {
+  const held = (window.riHeld ||= {});
+  if (held[%d] === value) return null;
+  return held[%d] = value;
+}"""
+
+
+def chosen(dropdown: gr.Dropdown) -> gr.State:
+    """A state that changes once for each value the user chooses in a list.
+
+    A Dropdown's own `input` comes twice for a choice by mouse, and once for a list that was opened and left as it was
+    (gradio 6.31: it fires with every loss of the focus); its `change` comes as well when the program sets the value.
+    """
+    when, place = gr.State(0), dropdown._id
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    dropdown.focus(None, dropdown, None, js=_OPENED % place, **quiet)
+    dropdown.input(
+        lambda value: gr.skip() if value is None else time.time_ns(),
+        dropdown,
+        when,
+        js=_CHOSEN % (place, place),
+        **quiet,
+    )
+    return when
 
 
 @dataclass(frozen=True)

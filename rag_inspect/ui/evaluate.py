@@ -14,7 +14,7 @@ from rag_inspect.evaluation.jobs import Job
 from rag_inspect.metrics import parse_cutoffs
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.ui import eval_results, past_runs
-from rag_inspect.ui.controls import relabelled
+from rag_inspect.ui.controls import chosen, relabelled
 from rag_inspect.ui.errors import shown
 from rag_inspect.ui.eval_page import QUIET, Page, laid_out
 from rag_inspect.views.evaluation import progress_html
@@ -77,7 +77,7 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         shown(poll), [page.job_id, page.rows_seen, page.own_runs, page.evaluation], polled, **QUIET
     )
     page.stop.click(partial(_stop, bench), page.job_id, page.progress, **QUIET)
-    page.corpus.input(shown(partial(_splits, bench)), page.corpus, page.split, **QUIET)
+    chosen(page.corpus).change(shown(partial(_splits, bench)), page.corpus, page.split, **QUIET)
     returned = [page.timer, page.corpus, page.rerankers, page.top_k, page.split]
     app.load(shown(partial(_return, page, bench)), page.job_id, returned, **QUIET)
     app.load(lambda: relabelled(bench, RERANKERS)[0], None, page.rerankers, **QUIET)

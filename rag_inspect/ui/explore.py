@@ -19,6 +19,7 @@ from rag_inspect.ui.controls import (
     COPY_LINK,
     SEARCHES,
     WRITE_LINK,
+    chosen,
     depth_sliders,
     first_example,
     model_choices,
@@ -141,8 +142,8 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     searching = [
         page.query.submit,
         page.go.click,
-        page.embedder.input,
-        page.reranker.input,
+        chosen(page.embedder).change,
+        chosen(page.reranker).change,
         page.top_k.release,
         page.top_n.release,
         _choosing(page, bench).change,
@@ -171,15 +172,15 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
 def _choosing(page: _Page, bench: Workbench) -> gr.State:
     """What puts another query into the box: a corpus, an eval query, a step along them. The state changes after each."""
     place, asked = [page.corpus, page.picker], gr.State(0)
-    chosen = page.corpus.input(
+    corpus = chosen(page.corpus).change(
         shown(partial(_corpus_chosen, bench)), page.corpus, [page.query, page.picker, page.story], **_QUIET
     )
-    picked = page.picker.input(shown(partial(_query_text, bench)), place, page.query, **_QUIET)
+    query = chosen(page.picker).change(shown(partial(_query_text, bench)), place, page.query, **_QUIET)
     steps = [
         button.click(shown(partial(_step, bench, by)), place, [page.query, page.picker], **_QUIET)
         for button, by in ((page.back, -1), (page.forth, 1))
     ]
-    for event in (chosen, picked, *steps):
+    for event in (corpus, query, *steps):
         event.success(lambda: time.time_ns(), None, asked, **_QUIET)
     return asked
 
