@@ -45,19 +45,15 @@ def page(tmp_path, hub, chromium):
     app.close()
 
 
-def choose_base(page) -> str:
-    """Choose it; returns what the choice said of it."""
+def choose_base(page, label: str = "base") -> None:
+    """Choose it, once its label says so."""
     page.get_by_label("Reranker", exact=True).click()
-    option = page.get_by_role("option").filter(has_text="base")
-    said = option.inner_text()
-    option.click()
-    return said
+    page.get_by_role("option").filter(has_text=label).click()
 
 
 def test_the_download_is_shown_and_then_its_ranking(page, hub):
     hub.seconds_a_chunk = 0.2
-    page.wait_for_timeout(1500)  # the labels come in a moment after the page
-    assert "download 1.1 GB" in choose_base(page)
+    choose_base(page, "base · download 1.1 GB")
     says(page, "BAAI/bge-reranker-base")
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · base')")
     assert page.locator(".ri-after .ri-chip").count() == 3

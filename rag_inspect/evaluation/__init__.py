@@ -37,9 +37,9 @@ def evaluate(
 ) -> Iterator[EvalProgress | Outcome]:
     """Progress after every batch of logits, and the Outcome at the end; without one where `stopped` said so.
 
-    Memory grows by a few hundred bytes a query, beside the vectors the embedder remembers. Raises CorpusError, InputError, RetrievalError or RerankError;
-    whatever was scored by then is in the cache. A reranker whose scores all came from the cache is timed on a few
-    queries, unless `time_cached` is False: then its latency is unknown.
+    Memory grows by a few hundred bytes a query, beside the vectors the embedder remembers. Raises CorpusError,
+    InputError, RetrievalError or RerankError; whatever was scored by then is in the cache. A reranker whose scores
+    all came from the cache is timed on a few queries, unless `time_cached` is False: then its latency is unknown.
     """
     check_depths(top_k, top_n)
     chosen = eval_set(corpus, split)
