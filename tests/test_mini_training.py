@@ -16,12 +16,13 @@ from rag_inspect.rerankers.mini.examples import (
     Group,
     Kept,
     Source,
+    code_source,
     mine,
     python_functions,
     read_sources,
 )
 from rag_inspect.rerankers.mini.prior import Words, plain_tokenizer, rarity_of
-from rag_inspect.rerankers.mini.train import HEAD, first_state, in_the_sum, main
+from rag_inspect.rerankers.mini.train import HEAD, first_state, in_the_sum, main, write
 from rag_inspect.rerankers.mini.training import Recipe, Training
 from rag_inspect.settings import Settings
 from rag_inspect.types import Passage
@@ -75,6 +76,17 @@ def test_the_standard_library_gives_functions_without_their_docstrings():
     functions = list(islice(python_functions(Path(sysconfig.get_paths()["stdlib"])), 20))
     assert len({key for key, _, _ in functions}) == 20
     assert all("def " in code and summary not in code for _, summary, code in functions)
+
+
+def test_code_that_stands_twice_is_one_passage_and_one_summary_one_query(tmp_path):
+    body = "\n".join(f"    value = value + {n}" for n in range(12))
+    summary = "Adds a good many numbers to what it is given."
+    for name, change in (("a", ""), ("b", ""), ("c", "    value = -value\n")):
+        text = f'def add(value):\n    """{summary}"""\n{change}{body}\n    return value\n'
+        (tmp_path / f"{name}.py").write_text(text)
+    passages, [asked] = code_source(tmp_path, 10)
+    assert len(passages) == 2 and asked.text == summary
+    assert asked.positives == [passage.passage_id for passage in passages]
 
 
 @pytest.mark.parametrize(
@@ -203,6 +215,39 @@ def test_several_starts_are_averaged_and_the_weight_in_the_sum_is_in_the_head(tm
     assert scaled["classifier.weight"][0, 0].item() == pytest.approx(0.3)
     assert scaled["classifier.bias"][0, 0].item() == pytest.approx(0.3 - 12)
     assert torch.equal(scaled["body"], state["body"])
+
+
+def test_a_file_it_wrote_is_a_start_as_it_was_before_it_went_into_the_sum(tmp_path):
+    import torch
+
+    seeded = torch.Generator().manual_seed(0)
+    base = {"layer.weight": torch.randn(256, 64, generator=seeded), "layer.bias": torch.zeros(256)}
+    head = {"classifier.weight": torch.randn(1, 64, generator=seeded), "classifier.bias": torch.tensor([1.5])}
+    state = {f"bert.{name}": tensor for name, tensor in base.items()} | head
+    state["bert.layer.weight"] = state["bert.layer.weight"] + 1.0
+    path = tmp_path / "mini.safetensors"
+    notes = {"logit_weight": "0.35", "centre": "12.0"}
+    write(in_the_sum(state, 0.35, 12.0), base, np.zeros(3), notes, path)
+    started = first_state([f"{path}:0.5"], base)
+    assert started.keys() == state.keys()
+    assert torch.allclose(started["bert.layer.weight"], state["bert.layer.weight"], atol=0.02)
+    for name in HEAD:
+        assert torch.allclose(started[name], state[name] * 0.5, rtol=2e-3, atol=2e-2)
+    write(state, base, np.zeros(3), {}, path)
+    with pytest.raises(ModelError, match="nothing to start from"):
+        first_state([str(path)], base)
+
+
+def test_dropout_is_for_the_layers_and_not_for_the_weights_of_attention_or_the_average(tmp_path):
+    import torch
+
+    training = small_training(tmp_path / "checkpoint.pt", dropout=0.25)
+    found = {
+        name: part.p for name, part in training.model.named_modules() if isinstance(part, torch.nn.Dropout)
+    }
+    assert found["bert.encoder.layer.0.output.dropout"] == found["dropout"] == 0.25
+    assert found["bert.encoder.layer.0.attention.self.dropout"] == 0
+    assert training.model.training and not training.average.module.training
 
 
 def test_vectors_are_made_once(tmp_path):

@@ -156,11 +156,20 @@ def read_sources(folder: Path) -> Found:
     return {name: (passages.get(name, []), list(queries.values())) for name, queries in asked.items()}
 
 
-def standard_library() -> Found:
-    """The code source: a function's summary → its code."""
-    functions = list(islice(python_functions(Path(sysconfig.get_paths()["stdlib"])), FUNCTIONS))
-    passages = [Passage(key, code) for key, _, code in functions]
-    return {CODE: (passages, [Asked(summary, [key]) for key, summary, _ in functions])}
+def standard_library(sample: float = 1.0) -> Found:
+    """The code source: a function's summary → its code; `sample` times as many as usual."""
+    return {CODE: code_source(Path(sysconfig.get_paths()["stdlib"]), round(sample * FUNCTIONS))}
+
+
+def code_source(root: Path, limit: int) -> tuple[list[Passage], list[Asked]]:
+    """At most so many of a folder's functions as passages, no code twice, and their summaries as queries."""
+    passages: dict[str, Passage] = {}
+    asked: dict[str, Asked] = {}
+    for key, summary, code in islice(python_functions(root), limit):
+        if code not in passages:
+            passages[code] = Passage(key, code)
+            asked.setdefault(summary, Asked(summary)).positives.append(key)
+    return list(passages.values()), list(asked.values())
 
 
 def python_functions(root: Path) -> Iterator[tuple[str, str, str]]:
@@ -168,7 +177,8 @@ def python_functions(root: Path) -> Iterator[tuple[str, str, str]]:
     files = sorted(root.rglob("*.py"))
     random.Random(0).shuffle(files)
     for file in files:
-        if "test" in str(file.relative_to(root)) or "site-packages" in file.parts:
+        below = file.relative_to(root)
+        if "test" in str(below) or "site-packages" in below.parts:
             continue
         try:
             tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -182,7 +192,7 @@ def python_functions(root: Path) -> Iterator[tuple[str, str, str]]:
             node.body = node.body[1:]
             code = ast.unparse(node)
             if 25 <= len(summary) <= 200 and 80 < len(code) < 1500:
-                yield f"{CODE}/{file.stem}.{node.name}.{node.lineno}", summary, code
+                yield f"{below}:{node.lineno}", summary, code
 
 
 def mine(
@@ -195,12 +205,13 @@ def mine(
     prior_weights: tuple[float, float],
     window: int,
     rng: np.random.Generator,
+    sample: float = 1.0,
 ) -> Source | None:
-    """A source's groups, from a sample of its passages; None where too few can be made."""
-    passages = _sample(passages, PASSAGES.get(name, len(passages)), rng)
+    """A source's groups, from a sample of its passages, `sample` times the usual; None where too few can be made."""
+    passages = _sample(passages, round(sample * PASSAGES.get(name, len(passages) / sample)), rng)
     place = {passage.passage_id: at for at, passage in enumerate(passages)}
     asked = [query for query in queries if any(p in place for p in query.positives)]
-    asked = _sample(asked, QUERIES, rng)
+    asked = _sample(asked, round(sample * QUERIES), rng)
     if not asked or len(passages) < MINED:
         return None
     texts = [passage.full_text for passage in passages]

@@ -1,15 +1,20 @@
 """What mini does to corpora with an eval set, part by part, beside the embedding order:
 
-    python -m rag_inspect.rerankers.mini.judge ../shared/data/dev/covid_faq --queries 150 --against ../shared/mini-seed
+    python -m rag_inspect.rerankers.mini.judge ../shared/data/dev/covid_faq ../shared/data/train:tatqa code
+
+A corpus is a folder in BEIR layout, a source that training holds out (FOLDER:SOURCE), or `code`: functions of the
+Python packages installed here, asked for by their docstrings.
 
 Rows: the embedding order (minilm), the prior alone (embedding and words), the cross-encoder alone, mini (their
-sum), and, for each --against FOLDER[:COSINE_WEIGHT], that BertForSequenceClassification plus so much cosine.
+sum; with --logits 0.5,2 also with its logit times so much), and, for each --against FOLDER[:COSINE_WEIGHT], that
+BertForSequenceClassification plus so much cosine.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +23,12 @@ import numpy as np
 
 from rag_inspect.errors import CorpusError, RagInspectError
 from rag_inspect.rerankers.mini import WEIGHTS, build, build_prior
-from rag_inspect.types import Corpus, Embedder, Passage
+from rag_inspect.rerankers.mini.examples import code_source, read_sources
+from rag_inspect.types import Corpus, CorpusCard, Embedder, Passage, Query
 
 METRICS = ("recall@5", "mrr@5", "ndcg@10")
+GAINED = "mrr@5"
+FUNCTIONS = 1500
 Pair = tuple[str, Passage]
 Score = Callable[[Sequence[Pair]], np.ndarray]
 """pairs -> one number each; the higher ranks first."""
@@ -39,10 +47,13 @@ class Candidates:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table; 0, or 1 with one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m rag_inspect.rerankers.mini.judge")
-    parser.add_argument("corpora", nargs="+", type=Path, help="folders in BEIR layout")
+    parser.add_argument("corpora", nargs="+", metavar="FOLDER|FOLDER:SOURCE|code", help="what to judge it on")
     parser.add_argument("--queries", type=int, default=150, help="a sample of so many judged queries of each")
     parser.add_argument("--top-k", type=int, default=20, help="how deep the first stage goes")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a file that train.py wrote")
+    parser.add_argument(
+        "--logits", default="", help="weights of the logit to try beside the file's own, comma-separated"
+    )
     parser.add_argument(
         "--against", action="append", default=[], help="FOLDER[:COSINE_WEIGHT], 40 by default"
     )
@@ -57,7 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def judge(options: argparse.Namespace) -> None:
     """Print each corpus's rows as they come. Raises RagInspectError."""
-    from rag_inspect.corpora.beir import read_beir
     from rag_inspect.embedders import load_embedder
     from rag_inspect.settings import Settings
 
@@ -65,18 +75,38 @@ def judge(options: argparse.Namespace) -> None:
     prior = build_prior(embedder, options.weights)
     cross_encoder = _cross_encoder(*build(options.weights))
     rivals = {name: _rival(name) for name in options.against}
-    print("| corpus | system | " + " | ".join(METRICS) + " |\n|---|---|" + "---|" * len(METRICS))
-    for folder in options.corpora:
-        corpus = read_beir(folder)
+    tried = [float(weight) for weight in options.logits.split(",") if weight]
+    columns = [*METRICS, f"{GAINED} over the embedding order"]
+    print("| corpus | system | " + " | ".join(columns) + " |\n|---|---|" + "---|" * len(columns))
+    for name in options.corpora:
+        corpus = read(name)
         found = candidates(corpus, embedder, options.queries, options.top_k)
         cosines, priors = found.cosines.ravel(), np.array(prior(found.pairs))
-        _print(corpus.name, "embedding order", cosines, found)
-        _print(corpus.name, "prior alone", priors, found)
         logits = cross_encoder(found.pairs)
-        _print(corpus.name, "cross-encoder alone", logits, found)
-        _print(corpus.name, "mini", logits + priors, found)
-        for name, (score, weight) in rivals.items():
-            _print(corpus.name, name, score(found.pairs) + weight * cosines, found)
+        systems = {"embedding order": cosines, "prior alone": priors, "cross-encoder alone": logits}
+        systems |= {"mini": logits + priors}
+        systems |= {f"mini, logit x {weight:g}": weight * logits + priors for weight in tried}
+        systems |= {rival: score(found.pairs) + weight * cosines for rival, (score, weight) in rivals.items()}
+        first = values(cosines, found)
+        for system, scores in systems.items():
+            measured = first if scores is cosines else values(scores, found)
+            _print(corpus.name, system, measured, first)
+
+
+def read(name: str) -> Corpus:
+    """A corpus by what the command line calls it. Raises CorpusError."""
+    from rag_inspect.corpora.beir import read_beir
+
+    folder, _, source = name.rpartition(":")
+    if name == "code":
+        passages, asked = code_source(Path(sysconfig.get_paths()["purelib"]), FUNCTIONS)
+    elif folder and not Path(name).exists():
+        name, (passages, asked) = source, read_sources(Path(folder)).get(source, ([], []))
+    else:
+        return read_beir(Path(name))
+    queries = tuple(Query(str(at), query.text) for at, query in enumerate(asked))
+    qrels = {str(at): dict.fromkeys(query.positives, 1) for at, query in enumerate(asked)}
+    return Corpus(CorpusCard(name), Path(name), tuple(passages), queries, {"test": qrels})
 
 
 def candidates(corpus: Corpus, embedder: Embedder, queries: int, top_k: int) -> Candidates:
@@ -115,14 +145,17 @@ def values(scores: np.ndarray, found: Candidates) -> np.ndarray:
     return np.stack([parse(name).values(judged) for name in METRICS], axis=1)
 
 
-def _print(corpus: str, system: str, scores: np.ndarray, found: Candidates) -> None:
-    from rag_inspect.significance import intervals
+def _print(corpus: str, system: str, measured: np.ndarray, first: np.ndarray) -> None:
+    """One row: each metric's mean with its interval, and the paired difference to the first stage's."""
+    from rag_inspect.significance import differences, intervals
 
-    measured = values(scores, found)
     cells = [
         f"{mean:.3f} ({low:.3f}–{high:.3f})"
         for mean, (low, high) in zip(measured.mean(axis=0), intervals(measured), strict=True)
     ]
+    change = differences(first, measured)[METRICS.index(GAINED)]
+    delta, low, high = (100 * value for value in (change.delta, *change.ci95))
+    cells.append(f"{delta:+.1f} ({low:+.1f} to {high:+.1f})" if measured is not first else "–")
     print(f"| {corpus} ({len(measured)}) | {system} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -38,7 +38,7 @@ from rag_inspect.rerankers.mini.examples import (
 )
 from rag_inspect.rerankers.mini.prior import Words, plain_tokenizer, rarity_of
 from rag_inspect.rerankers.mini.training import Recipe, Training
-from rag_inspect.rerankers.mini.weights import as_model, compress
+from rag_inspect.rerankers.mini.weights import as_model, compress, expand, read_notes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,8 +74,8 @@ def parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=60, help="training time, that before a stop included"
     )
     parser.add_argument(
-        "--start-from", nargs="+", default=[], metavar="FOLDER[:HEAD]",
-        help="BertForSequenceClassifications instead of MiniLM, the head of each times so much",
+        "--start-from", nargs="+", default=[], metavar="FOLDER|FILE[:HEAD]",
+        help="BertForSequenceClassifications, or files this program wrote, instead of MiniLM, the head of each times so much",
     )  # fmt: skip
     parser.add_argument(
         "--logit-weight", type=float, default=0.5, help="of the cross-encoder in mini's score"
@@ -97,7 +97,7 @@ def make(options: argparse.Namespace, recipe: Recipe) -> Path:
     folder = minilm_folder()
     base = load_file(folder / "model.safetensors")
     state = first_state(options.start_from, base)
-    found = read_sources(options.data) | standard_library()
+    found = read_sources(options.data) | standard_library(recipe.sample)
     texts = [passage.full_text for passages, _ in found.values() for passage in passages]
     rarity = rarity_of(texts, folder / "tokenizer.json")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,8 @@ def make(options: argparse.Namespace, recipe: Recipe) -> Path:
         state = trained(state, mined(found, words, recipe, options.out / "vectors"), recipe, options)
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, options.out / WHOLE)
     result = options.out / WEIGHTS.name
-    notes = {name: str(value) for name, value in asdict(recipe).items()}
+    in_sum = {"logit_weight": options.logit_weight, "centre": options.centre}
+    notes = {name: str(value) for name, value in (asdict(recipe) | in_sum).items()}
     write(in_the_sum(state, options.logit_weight, options.centre), base, rarity, notes, result)
     return result
 
@@ -119,29 +120,40 @@ def first_state(starts: Sequence[str], base: Mapping[str, Tensor]) -> dict[str, 
         state = {f"bert.{name}": tensor for name, tensor in base.items() if "position_ids" not in name}
         width = len(state["bert.pooler.dense.bias"])
         return state | {"classifier.weight": torch.zeros(1, width), "classifier.bias": torch.zeros(1)}
-    states = [whole_state(start) for start in starts]
+    states = [whole_state(start, base) for start in starts]
     return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
 
 
-def whole_state(start: str) -> dict[str, Tensor]:
-    """The state in FOLDER[:HEAD], its head times HEAD (1 where it is not given)."""
+def whole_state(start: str, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state in FOLDER|FILE[:HEAD] as it was trained, its head times HEAD (1 where it is not given)."""
     from safetensors.torch import load_file
 
-    folder, _, scale = start.rpartition(":") if re.search(r":[0-9.]+$", start) else (start, "", "1")
+    name, _, scale = start.rpartition(":") if re.search(r":[0-9.]+$", start) else (start, "", "1")
+    path = Path(name)
     try:
-        state = {name: tensor.float() for name, tensor in load_file(Path(folder) / WHOLE).items()}
+        if path.is_file():
+            state = out_of_the_sum(expand(path, base), read_notes(path))
+        else:
+            state = {name: tensor.float() for name, tensor in load_file(path / WHOLE).items()}
         return state | {name: state[name] * float(scale) for name in HEAD}
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{start}: nothing to start from ({reason}); expected a trained model's folder"
+            f"{start}: nothing to start from ({reason}); expected a trained model's folder, or a file made of one"
         ) from error
+
+
+def out_of_the_sum(state: Mapping[str, Tensor], notes: Mapping[str, str]) -> dict[str, Tensor]:
+    """What `in_the_sum` was given, from what it made and the notes that went with it."""
+    weight, centre = float(notes["logit_weight"]), float(notes["centre"])
+    head, bias = HEAD
+    return {**state, head: state[head] / weight, bias: (state[bias] + centre) / weight}
 
 
 def in_the_sum(state: Mapping[str, Tensor], weight: float, centre: float) -> dict[str, Tensor]:
     """The state whose logit is the cross-encoder's times its weight in mini's score, less the centre."""
-    head, bias = (state[name] * weight for name in HEAD)
-    return {**state, **dict(zip(HEAD, (head, bias - centre), strict=True))}
+    head, bias = HEAD
+    return {**state, head: state[head] * weight, bias: state[bias] * weight - centre}
 
 
 def mined(found: Found, words: Words, recipe: Recipe, vectors: Path) -> dict[str, Source]:
@@ -150,7 +162,7 @@ def mined(found: Found, words: Words, recipe: Recipe, vectors: Path) -> dict[str
     from rag_inspect.settings import Settings
 
     embedder = Kept(load_embedder("minilm", Settings.from_env()), vectors)
-    weights, rng = (recipe.cosine_weight, recipe.coverage_weight), np.random.default_rng(0)
+    weights, rng = (recipe.cosine_weight, recipe.coverage_weight), np.random.default_rng(recipe.seed)
     sources = {}
     for name in SHARES:
         passages, queries = found.get(name, ([], []))
@@ -163,6 +175,7 @@ def mined(found: Found, words: Words, recipe: Recipe, vectors: Path) -> dict[str
             prior_weights=weights,
             window=recipe.window,
             rng=rng,
+            sample=recipe.sample,
         )
         if source:
             sources[name] = source

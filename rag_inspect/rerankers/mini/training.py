@@ -41,6 +41,9 @@ class Recipe:
     negatives: int = 4
     window: int = 192
     averaging: float = 0.998
+    dropout: float = 0.0
+    sample: float = 1.0
+    seed: int = 0
     hold_out: str = "tatqa,va_faq"
 
 
@@ -66,13 +69,14 @@ class Training:
             raise CorpusError(
                 f"no source has passages enough to train on; expected one of {', '.join(SHARES)}"
             )
-        self.model = model.to(device).train()
+        self.model = _with_dropout(model, recipe.dropout).to(device).train()
         self.tokenizer = tokenizer
         self.tokenizer.enable_truncation(recipe.window, strategy="longest_first")
         self.recipe, self.checkpoint, self.device = recipe, checkpoint, device
         self.optimizer = _optimizer(model)
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
         self.average.update_parameters(model)  # the first is a copy: the average begins with the start
+        self.average.eval()  # nothing is dropped where it is judged
         self.steps, self.spent = 0, 0.0
         if checkpoint.exists():
             self._resume()
@@ -86,7 +90,7 @@ class Training:
             1
         )  # parts run beside each other: on a busy CPU far better than threads within one
         losses: list[float] = []
-        rng = np.random.default_rng(self.steps)
+        rng = np.random.default_rng([self.recipe.seed, self.steps])
         started, saved = time.monotonic() - self.spent, 0.0
         try:
             with ThreadPoolExecutor((os.cpu_count() or 1) if self.device == "cpu" else 1) as pool:
@@ -230,6 +234,16 @@ class Training:
             prior, model = self.dev_mrr(pool)
             line += f"dev MRR@5 {model:.3f} (prior alone {prior:.3f})  "
         return line + f"{max(0.0, seconds - self.spent) / 60:.1f} minutes left"
+
+
+def _with_dropout(model: Any, share: float) -> Any:
+    """The model, whose layers drop this share of what they give; the weights of attention are left alone."""
+    import torch
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout) and not name.endswith(".self.dropout"):
+            module.p = share
+    return model
 
 
 def _optimizer(model: Any) -> Any:
