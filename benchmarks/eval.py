@@ -124,7 +124,7 @@ def evaluated(
     corpus: Corpus, retriever: ChromaRetriever, reranker: CrossEncoderReranker, cache: ScoreCache, top_k: int
 ) -> Outcome:
     """The evaluation as the CLI makes it, but for the few queries that time a model whose scores are cached."""
-    *_, outcome = evaluate(corpus, retriever, [reranker], cache, top_k=top_k, time_cached=False)
+    *_, outcome = evaluate(corpus, retriever, [reranker], cache, top_k=top_k, timed=False)
     assert isinstance(outcome, Outcome)
     assess(outcome)
     return outcome

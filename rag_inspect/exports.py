@@ -141,6 +141,6 @@ def write(path: Path, text: str) -> Path:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise RagInspectError(
-            f"{path} cannot be written ({error.strerror or error}); choose another folder, or free some space"
+            f"{path} cannot be written ({error.strerror or error}); free some space, or choose another folder"
         ) from error
     return path

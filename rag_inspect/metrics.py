@@ -48,7 +48,7 @@ class Judged:
 
 
 def ideal_grades(qrels: Iterable[Mapping[str, int]], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """(ideal, gold) of a Judged from each query's grades; `width` is the deepest cutoff that will be asked."""
+    """(ideal, gold) of a Judged from each query's grades; `width`: the deepest cutoff asked, or the most gold a query has."""
     ideal, gold = [], []
     for grades in qrels:
         positive = sorted((grade for grade in grades.values() if grade > 0), reverse=True)

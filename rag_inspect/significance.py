@@ -1,6 +1,7 @@
 """What a difference between two systems is worth: intervals, p-values, wins and losses, and what n queries can tell.
 
-Everything is paired by query and has a fixed seed: the same run always gives the same numbers.
+Everything is paired by query and has a fixed seed: the same run always gives the same numbers. Queries of one group (the
+same text, asked again) are drawn, and change sign, together: a thousand copies of a query tell as much as the one.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ _EPSILON = 1e-12
 POWER = 1.96 + 0.8416  # 95 % confidence and 80 % power, in standard errors
 
 
-def intervals(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+def intervals(
+    values: np.ndarray, low: float = 0.0, high: float = 1.0, groups: np.ndarray | None = None
+) -> np.ndarray:
     """95 % percentile-bootstrap intervals of the means; values (n, columns) -> (columns, 2).
 
-    The same resampled queries serve every column. A column that never varies leaves the bootstrap blind: there
-    the rule of three (Hanley & Lippman-Hand 1983, 3/n) bounds the mean. Never outside [low, high].
+    `groups`: the group of each query, int of shape (n,) from 0; each its own where there is none. The same resample
+    serves every column. A column that never varies leaves the bootstrap blind: there the rule of three (Hanley &
+    Lippman-Hand 1983, 3/n) bounds the mean. Never outside [low, high].
     """
-    n = len(values)
-    means = values.mean(axis=0)
-    sampled = np.concatenate([weights @ values for weights in _resamples(n)]) / n
+    sums, sizes = _by_group(values, groups)
+    n, means = len(sizes), values.mean(axis=0)
+    sampled = np.concatenate([(drawn @ sums) / (drawn @ sizes)[:, None] for drawn in _resamples(n)])
     bounds = np.percentile(sampled, [2.5, 97.5], axis=0).T
     still = np.ptp(values, axis=0) < _EPSILON
     bounds[still] = np.stack([means[still] - 3 / n, means[still] + 3 / n], axis=1)
@@ -36,8 +40,24 @@ def intervals(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.nda
     return np.clip(bounds, low, high)
 
 
+def same_text(texts: Sequence[str]) -> np.ndarray:
+    """The group of each text, int of shape (n,): equal ones, but for white space around them, share theirs."""
+    places: dict[str, int] = {}
+    return np.array([places.setdefault(text.strip(), len(places)) for text in texts], dtype=int)
+
+
+def _by_group(values: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """(sums of shape (groups, columns), how many queries each group has, as float)."""
+    if groups is None:
+        return values, np.ones(len(values))
+    sizes = np.bincount(groups).astype(float)
+    sums = np.zeros((len(sizes), values.shape[1]))
+    np.add.at(sums, groups, values)
+    return sums, sizes
+
+
 def _resamples(n: int) -> Iterator[np.ndarray]:
-    """How often each query was drawn, as float of shape (block, n); RESAMPLES rows in all."""
+    """How often each group was drawn, as float of shape (block, n); RESAMPLES rows in all."""
     generator = np.random.default_rng(SEED)
     block = max(1, _CELLS // n)
     for start in range(0, RESAMPLES, block):
@@ -46,17 +66,17 @@ def _resamples(n: int) -> Iterator[np.ndarray]:
         yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
 
 
-def randomisation_p(differences: np.ndarray) -> np.ndarray:
+def randomisation_p(differences: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Two-sided p of a paired randomisation test on the mean; differences (n, columns) -> (columns,).
 
     Under the null each query's difference is as likely to have the other sign (Smucker, Allan & Carterette 2007).
     Exact up to EXACT_QUERIES queries, else FLIPS random sign patterns, counted as (1 + extreme) / (1 + FLIPS).
     """
-    n = len(differences)
-    observed = np.abs(differences.sum(axis=0)) - _EPSILON * max(n, 1)
-    extreme = sum((np.abs(signs @ differences) >= observed).sum(axis=0) for signs in _signs(n))
-    if n <= EXACT_QUERIES:
-        return np.asarray(extreme / 2**n)
+    sums, sizes = _by_group(differences, groups)
+    observed = np.abs(sums.sum(axis=0)) - _EPSILON * max(len(differences), 1)
+    extreme = sum((np.abs(signs @ sums) >= observed).sum(axis=0) for signs in _signs(len(sizes)))
+    if len(sizes) <= EXACT_QUERIES:
+        return np.asarray(extreme / 2 ** len(sizes))
     return np.asarray((1 + extreme) / (1 + FLIPS))
 
 
@@ -80,14 +100,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def resolvable(differences: np.ndarray) -> np.ndarray:
+def resolvable(differences: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """The smallest true mean difference that n such queries would show 8 times in 10; (n, columns) -> (columns,).
 
     (1.96 + 0.84) standard errors of the paired difference; 3/n where no query differs.
     """
-    n = len(differences)
-    spread = differences.std(axis=0, ddof=1) if n > 1 else np.zeros(differences.shape[1])
-    return np.minimum(1.0, np.where(spread < _EPSILON, 3 / n, POWER * spread / np.sqrt(n)))
+    sums, sizes = _by_group(differences, groups)
+    n = len(sizes)
+    apart = sums - differences.mean(axis=0) * sizes[:, None]
+    error = np.sqrt((apart**2).sum(axis=0) * n / max(n - 1, 1)) / len(differences)
+    return np.minimum(1.0, np.where(error < _EPSILON, 3 / n, POWER * error))
 
 
 @dataclass(frozen=True)
@@ -111,10 +133,11 @@ class Difference:
         return {**asdict(self), "ci95": list(self.ci95)}
 
 
-def differences(before: np.ndarray, after: np.ndarray) -> list[Difference]:
+def differences(before: np.ndarray, after: np.ndarray, groups: np.ndarray | None = None) -> list[Difference]:
     """One Difference a column, `after` minus `before`; both (n, columns), rows paired by query."""
     change = after - before
-    bounds, p_values, resolves = intervals(change, -1.0, 1.0), randomisation_p(change), resolvable(change)
+    bounds = intervals(change, -1.0, 1.0, groups)
+    p_values, resolves = randomisation_p(change, groups), resolvable(change, groups)
     return [
         Difference(
             delta=float(change[:, column].mean()),

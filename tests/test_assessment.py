@@ -166,6 +166,21 @@ def test_queries_without_judgements_or_gold_are_left_out_and_counted():
     assert document["queries"] == 7 and document["left_out"] == {"unjudged": 2, "without_gold": 1}
 
 
+def test_gold_that_stands_twice_in_the_corpus_is_noted():
+    corpus = make_corpus(10)
+    gold = next(iter(corpus.gold(corpus.queries[0].query_id)))
+    twin = Passage("twin", corpus.passage_by_id[gold].text, corpus.passage_by_id[gold].title)
+    doubled = dataclasses.replace(corpus, passages=(*corpus.passages, twin))
+    notes = assess(evaluated(doubled, top_k=20))["notes"]
+    assert any(note.startswith("1 gold passage has a twin of the same text") for note in notes)
+    both = {
+        query: {pid: 1 for pid in (*grades, *(["twin"] if gold in grades else []))}
+        for query, grades in corpus.splits["test"].items()
+    }
+    judged = dataclasses.replace(doubled, splits={"test": both})
+    assert not any("twin" in note for note in assess(evaluated(judged, top_k=20))["notes"])
+
+
 def test_one_query_and_a_top_k_beyond_the_corpus():
     document = assess(evaluated(make_corpus(1, passages=6), top_k=50))
     assert document["queries"] == 1 and document["systems"][1]["metrics"]["mrr@5"]["ci95"] == [0, 1]
@@ -363,6 +378,9 @@ def test_languages_are_told_apart():
         == "other"
     )
     assert guess_language(["狐狸和猫在晚上相遇，他们说的话没有人知道。" * 5]) == "zh"
+    assert (
+        guess_language(["キツネとネコは夕方に森で会いましたが、何を話したかは誰も知りません。" * 5]) == "ja"
+    )
     assert guess_language(["too few"]) == ""
 
 
@@ -395,12 +413,81 @@ def test_candidates_that_are_fewer_for_one_query_are_padded():
     assert BagEmbedder.spec.key == outcome.embedder.key
 
 
+def test_a_metric_asked_for_beside_the_cutoffs_is_what_it_is_at_a_cutoff_and_alone():
+    many = ranked([3] * 30, [1] * 30, also=range(11, 110))
+    asked = assess(many, ["ndcg@100", "recall@50"])["systems"][1]["metrics"]
+    as_cutoff = assess(dataclasses.replace(many, cutoffs=(50, 100)))["systems"][1]["metrics"]
+    [ranking] = {ranking.passage_ids for _, ranking in many.run("r0")}
+    for name in ("ndcg@100", "recall@50"):
+        alone = parse(name).of(ranking, many.qrels["q0"])
+        assert asked[name]["value"] == as_cutoff[name]["value"] == pytest.approx(alone)
+        assert alone < 0.4
+
+
+def test_a_query_asked_a_thousand_times_is_one_observation():
+    copies = tuple(Query(f"q{row}", "the same question") for row in range(1000))
+    document = assess(dataclasses.replace(ranked([8] * 1000, [1] * 1000), queries=copies))
+    change = document["systems"][1]["versus_first_stage"]["mrr@5"]
+    assert document["queries"] == 1000 and document["distinct_queries"] == 1
+    assert change["delta"] == 1 and change["ci95"] == [-1, 1] and change["p_value"] == 1
+    rules = {line["rule"]: line["text"] for line in document["advice"]}
+    assert "keep" not in rules and "Only 1 judged query (and 999 repetitions)" in rules["few_queries"]
+    assert any("One query tells nothing" in note for note in document["notes"])
+    assert not any("8 times in 10" in note for note in document["notes"])
+
+
+def test_a_cut_that_would_cost_recall_is_not_advised():
+    before, after = [1] * 60 + [9] * 12, [1] * 72
+    found = ranked(before, after, top_k=20)
+    assert said(found)["shallower"].startswith("Rerank 9 of 20 with r0")
+    points = {point["depth"]: point for point in assess(found)["frontier"]}
+    assert not points[5]["keeps_recall"] and points[9]["keeps_recall"]
+    assert points[5]["metrics"]["recall@5"] == points[0]["metrics"]["recall@5"]
+
+
+def test_of_rerankers_that_cannot_be_told_apart_the_cheapest_is_kept():
+    before, clear_lift = [4] * 60, [1] * 60
+    nearly = [1] * 58 + [2] * 2
+    steps = tuple(np.linspace(1, 10, 10))
+    timed = {"bag": Latency((1.0,), 1, 1, 9, "sample"), "r0": Latency(tuple(9 * s for s in steps), 90, 91, 9, "sample"),
+             "r1": Latency(steps, 10, 11, 9, "sample")}  # fmt: skip
+    found = said(ranked(before, clear_lift, nearly, latency=timed))
+    assert (
+        found["keep"].startswith("Keep r1") and "for 9 ms a query; r0's 1.000 cannot be told" in found["keep"]
+    )
+    assert "with r1" in found["shallower"] and "save 5 ms" in found["shallower"]
+    worse = said(ranked(before, clear_lift, [3] * 60, latency=timed))
+    assert worse["keep"].startswith("Keep r0") and "cannot be told" not in worse["keep"]
+    tied = ranked(before, clear_lift, clear_lift)
+    small = dataclasses.replace(tied.rerankers[1], parameters=1_000)
+    assert said(dataclasses.replace(tied, rerankers=(tied.rerankers[0], small)))["keep"].startswith("Keep r1")
+
+
+def test_a_larger_reranker_is_advised_only_where_none_was_tried():
+    before, after = [4] * 30 + [9] * 30, [1] * 30 + [9] * 30
+    one = ranked(before, after)
+    assert "Try a larger reranker" in said(one)["larger"]
+    two = ranked(before, after, [6] * 60)
+    large = dataclasses.replace(two.rerankers[1], parameters=400_000_000)
+    assert "larger" not in said(dataclasses.replace(two, rerankers=(two.rerankers[0], large)))
+
+
+def test_the_ring_is_on_no_point_that_a_clearly_worse_one_stands_above():
+    rng = np.random.default_rng(3)
+    before = list(rng.integers(1, 21, 85))
+    after = [int(max(1, rank - rng.integers(0, 19) * (rng.random() < 0.5))) for rank in before]
+    points = assess(ranked(before, after, top_k=20))["frontier"]
+    [ringed] = [point for point in points if point["cheapest"]]
+    outside = [point["metrics"]["mrr@5"] for point in points if not point["within_noise"]]
+    assert outside and ringed["metrics"]["mrr@5"] >= max(outside)
+
+
 def test_a_latency_that_nobody_measured_is_unknown_and_said_so(tmp_path):
     corpus, cache = make_corpus(12), ScoreCache(tmp_path / "scores.sqlite")
     evaluated(corpus, cache=cache, top_k=10)
-    document = assess(evaluated(corpus, cache=cache, top_k=10, time_cached=False))
+    document = assess(evaluated(corpus, cache=cache, top_k=10, timed=False))
     cache.close()
     assert document["systems"][1]["latency_ms"] == {"p50": None, "p95": None}
     assert all(point["latency_ms"] is None for point in document["frontier"] if point["depth"])
     assert sum(point["cheapest"] for point in document["frontier"]) == 1
-    assert "The latency of fixed is unknown: all its scores came from the cache." in document["notes"]
+    assert "The latency of fixed was not measured." in document["notes"]

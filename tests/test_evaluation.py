@@ -57,7 +57,7 @@ def test_a_query_repeated_a_thousand_times_is_read_once_and_said():
     outcome = evaluated(many, reranker, top_k=10)
     assert len(outcome.queries) == 1000 and outcome.counts["repeated"] == 999
     chunks = -(-1000 * 10 // PAIRS_AT_ONCE)
-    assert reranker.read <= 10 * (chunks + 1) + 10 * latency.SAMPLE_QUERIES
+    assert reranker.read <= 10 * (chunks + 2) + 10 * (latency.SAMPLE_QUERIES + 1)
     assert any("999 queries repeat" in note for note in assess(outcome)["notes"])
 
 
@@ -87,10 +87,11 @@ def test_a_second_run_reads_nothing_but_a_sample_for_the_latency(cache):
         evaluated(corpus, first, cache=cache, top_k=10),
         evaluated(corpus, second, cache=cache, top_k=10),
     )
-    assert first.read == 400 and second.read <= 10 * latency.SAMPLE_QUERIES
+    sample = 10 * (latency.SAMPLE_QUERIES + 1)
+    assert 400 < first.read <= 400 + sample and second.read <= sample
     assert (warm.counts["scored_pairs"], warm.counts["cached_pairs"]) == (0, 400)
     assert np.array_equal(cold.logits["fixed"], warm.logits["fixed"])
-    assert cold.latency["fixed"].source == "batches" and warm.latency["fixed"].source == "sample"
+    assert cold.latency["fixed"].source == warm.latency["fixed"].source == "sample"
 
 
 def test_latency_grows_with_depth_and_is_never_shown_as_nought():
@@ -101,7 +102,7 @@ def test_latency_grows_with_depth_and_is_never_shown_as_nought():
                 yield batch
 
     found = evaluated(make_corpus(20), Slow(), top_k=10).latency["fixed"]
-    assert found.queries == 20 and len(found.depth_ms) == 10
+    assert found.queries == latency.SAMPLE_QUERIES and len(found.depth_ms) == 10
     assert all(a < b for a, b in zip(found.depth_ms, found.depth_ms[1:], strict=False))
     assert found.depth_ms[-1] >= 10 and found.p95 >= found.p50 >= 10
 
@@ -117,7 +118,7 @@ def test_a_sample_leaves_the_first_reading_out_and_has_at_least_three(cache):
     corpus = make_corpus(20)
     evaluated(corpus, ScriptedReranker(), cache=cache, top_k=10)
     found = evaluated(corpus, Warming(), cache=cache, top_k=10).latency
-    assert found["fixed"].source == "sample" and found["fixed"].queries >= latency.LEAST_QUERIES - 1
+    assert found["fixed"].source == "sample" and found["fixed"].queries >= latency.LEAST_QUERIES
     assert found["fixed"].p95 < 500
     assert found["bag"].source == "sample" and found["bag"].queries == latency.FIRST_STAGE_QUERIES
 
@@ -137,7 +138,7 @@ def test_a_stop_comes_within_a_batch_and_the_next_run_goes_on(cache):
     assert seen[-1].stopped and not any(isinstance(moment, Outcome) for moment in seen)
     assert first.read <= 96
     evaluated(corpus, second, cache=cache, top_k=10)
-    assert second.read <= 400 - 80 + 10 * latency.SAMPLE_QUERIES
+    assert second.read <= 400 - 80 + 10 * (latency.SAMPLE_QUERIES + 1)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +155,11 @@ def test_a_model_that_fails_in_the_middle_says_where_and_loses_nothing(cache, er
         ScriptedReranker(),
     )
     with pytest.raises(
-        RerankError, match=rf"{words}.*stopped after 51 of 60 queries, 5\d\d pairs.*next run goes on"
+        RerankError, match=rf"{words}.*stopped after 12 of 60 queries, 5\d\d pairs.*next run goes on"
     ):
         evaluated(corpus, failing, cache=cache, top_k=10)
     evaluated(corpus, whole, cache=cache, top_k=10)
-    assert whole.read <= 600 - 520 + 10 * latency.SAMPLE_QUERIES
+    assert whole.read <= 600 - 520 + 10 * (latency.SAMPLE_QUERIES + 1)
 
 
 def test_depths_are_checked_before_anything_is_read():

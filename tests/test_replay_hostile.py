@@ -368,12 +368,13 @@ def test_numbers_that_a_replay_says_of_itself_are_not_believed():
 # Few bytes that ask for much
 
 
-def many(rows, rerankers=1, cutoffs=(1,)):
-    """A replay with one ranking of 200 and many empty ones."""
+def many(rows, rerankers=1, gold=1):
+    """A replay with one ranking of 200, whose query has so many gold, and many empty ones."""
     document = json.loads(SMALL)
     keys = [f"r{number}" for number in range(rerankers)]
     document["rerankers"] = [document["rerankers"][0] | {"key": key} for key in keys]
-    document["settings"] = {"top_k": 200, "top_n": 5, "cutoffs": list(cutoffs)}
+    document["settings"] = {"top_k": 200, "top_n": 5, "cutoffs": [1]}
+    document["corpus"]["passages"] = 10_000
     row = {
         "text": "x",
         "qrels": {"0": 1},
@@ -384,11 +385,12 @@ def many(rows, rerankers=1, cutoffs=(1,)):
     document["queries"] = [row | {"query_id": str(number)} for number in range(rows)]
     document["queries"][0] = row | {
         "query_id": "0", "candidates": list(range(200)), "cosines": [0] * 200, "logits": {key: [0] * 200 for key in keys},
+        "qrels": {str(number): 1 for number in range(gold)},
     }  # fmt: skip
     return document | {"passage_ids": [str(number) for number in range(200)], "latency": {}}
 
 
-@pytest.mark.parametrize("sizes", [{"rows": 3_000, "rerankers": 16}, {"rows": 9_000, "cutoffs": [1_000]}])
+@pytest.mark.parametrize("sizes", [{"rows": 3_000, "rerankers": 16}, {"rows": 9_000, "gold": 1_000}])
 def test_a_short_replay_does_not_ask_for_gigabytes(sizes):
     with pytest.raises(InputError, match="numbers; expected at most"):
         read_replay(written(many(**sizes)))

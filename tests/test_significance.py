@@ -80,6 +80,33 @@ def test_what_n_queries_resolve_shrinks_with_the_root_of_n():
     assert many == pytest.approx(few / 4, rel=0.02)
 
 
+def test_copies_of_a_query_tell_no_more_than_the_query():
+    before, after = columns(7, 40, shift=0.05)
+    [once, *_], groups = differences(before, after), np.repeat(np.arange(40), 25)
+    [copied, *_] = differences(before.repeat(25, axis=0), after.repeat(25, axis=0), groups)
+    assert copied.delta == pytest.approx(once.delta) and copied.p_value == once.p_value
+    assert copied.ci95 == pytest.approx(once.ci95) and copied.resolvable == pytest.approx(once.resolvable)
+    assert copied.wins == 25 * once.wins
+    [blind] = differences(np.zeros((1000, 1)), np.ones((1000, 1)), np.zeros(1000, dtype=int))
+    assert blind.ci95 == (-1.0, 1.0) and blind.p_value == 1 and blind.resolvable == 1
+
+
+def test_groups_of_one_change_nothing_and_unequal_ones_hold_the_mean():
+    before, after = columns(9, 60)
+    assert differences(before, after) == differences(before, after, np.arange(60))
+    groups = np.random.default_rng(0).integers(0, 30, 60)
+    _, groups = np.unique(groups, return_inverse=True)
+    change = after - before
+    theirs = []  # a bootstrap of whole groups, drawn one by one
+    generator = np.random.default_rng(1)
+    parts = [change[groups == group, 0] for group in range(groups.max() + 1)]
+    for _ in range(4000):
+        theirs.append(
+            np.concatenate([parts[at] for at in generator.integers(0, len(parts), len(parts))]).mean()
+        )
+    assert intervals(change, -1, 1, groups)[0] == pytest.approx(np.percentile(theirs, [2.5, 97.5]), abs=0.008)
+
+
 def test_holm():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5]) == [0.5] and holm([]) == []

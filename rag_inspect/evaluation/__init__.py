@@ -33,13 +33,13 @@ def evaluate(
     top_n: int = 5,
     cutoffs: tuple[int, ...] = (1, 5, 10),
     stopped: Callable[[], bool] = lambda: False,
-    time_cached: bool = True,
+    timed: bool = True,
 ) -> Iterator[EvalProgress | Outcome]:
     """Progress after every batch of logits, and the Outcome at the end; without one where `stopped` said so.
 
     Memory grows by a few hundred bytes a query, beside the vectors the embedder remembers. Raises CorpusError,
-    InputError, RetrievalError or RerankError; whatever was scored by then is in the cache. A reranker whose scores
-    all came from the cache is timed on a few queries, unless `time_cached` is False: then its latency is unknown.
+    InputError, RetrievalError or RerankError; whatever was scored by then is in the cache. Afterwards each system is
+    timed on a few queries; where not `timed`, the rerankers' latency is unknown.
     """
     check_depths(top_k, top_n)
     chosen = eval_set(corpus, split)
@@ -49,7 +49,7 @@ def evaluate(
         if stopped():
             yield work.progress(stopped=True)
             return
-    latency = work.latencies(stopped, time_cached)
+    latency = work.latencies(stopped, timed)
     spoken, source = languages(corpus)
     yield Outcome(
         corpus.name,
@@ -75,6 +75,7 @@ def evaluate(
             "without_gold": chosen.without_gold,
             "unknown_gold": chosen.unknown_gold,
             "repeated": chosen.repeated,
+            "twin_gold": chosen.twin_gold,
             "scored_pairs": work.scored,
             "cached_pairs": work.cached,
             **{f"cut_gold:{reranker.spec.key}": cut_gold(corpus, chosen, reranker) for reranker in rerankers},

@@ -72,14 +72,31 @@ def _value(document: Document) -> Callable[[Document], float]:
     return lambda system: float(system["metrics"][document["primary"]]["value"])
 
 
+def chosen_reranker(document: Document) -> Document:
+    """Of the rerankers with a clear lift that cannot be told from the best, the cheapest; the best where there is none."""
+    near = [
+        system
+        for system in document["systems"][1:]
+        if system["versus_best"] is None or system["versus_best"]["ci95"][1] >= 0
+    ]
+    lifts = [system for system in near if _lifts(system["versus_first_stage"][document["primary"]])]
+    timed = all(system["latency_ms"]["p50"] is not None for system in lifts)
+    cost = (lambda s: s["latency_ms"]["p50"]) if timed else (lambda s: s["parameters"])
+    return min(lifts, key=cost) if lifts else best_reranker(document)
+
+
+def _lifts(change: Document) -> bool:
+    return clear(change) and change["delta"] > 0
+
+
 def _change(document: Document) -> tuple[Document, Document]:
-    best = best_reranker(document)
-    return best, best["versus_first_stage"][document["primary"]]
+    chosen = chosen_reranker(document)
+    return chosen, chosen["versus_first_stage"][document["primary"]]
 
 
 def _decided(document: Document) -> bool:
     """Whether this run says by itself what to do: a clear change, on enough queries."""
-    return clear(_change(document)[1]) and document["queries"] >= FEW_QUERIES
+    return clear(_change(document)[1]) and document["distinct_queries"] >= FEW_QUERIES
 
 
 def _pays(document: Document) -> bool:
@@ -87,10 +104,12 @@ def _pays(document: Document) -> bool:
 
 
 def _few_queries(document: Document, outcome: Outcome) -> str | None:
-    n = document["queries"]
+    n = document["distinct_queries"]
     if n >= FEW_QUERIES:
         return None
     asked = counted(n, "judged query", "judged queries")
+    if n < document["queries"]:
+        asked = f"{asked} (and {counted(document['queries'] - n, 'repetition', 'repetitions')})"
     return f"Only {asked}: whatever is seen here may be chance. Judge {FEW_QUERIES} or more."
 
 
@@ -110,7 +129,7 @@ def _other_language(document: Document, outcome: Outcome) -> str | None:
         if _reads(system, outcome):
             continue
         change = row["versus_first_stage"][document["primary"]]
-        lifts = clear(change) and change["delta"] > 0
+        lifts = _lifts(change)
         effect = "a clear lift" if lifts else "a clear loss" if clear(change) else "within noise"
         return (
             f"{system.key} reads {_named(system.languages)}, {_corpus_is_in(outcome)}; {document['primary']} changes by "
@@ -180,12 +199,20 @@ def _hurts(document: Document, outcome: Outcome) -> str | None:
 
 
 def _keep(document: Document, outcome: Outcome) -> str | None:
-    best, change = _change(document)
+    chosen, change = _change(document)
     if not _pays(document):
         return None
-    spent = best["latency_ms"]["p50"], document["systems"][0]["latency_ms"]["p50"]
-    cost = f", for {spent[0] - spent[1]:,.0f} ms a query" if None not in spent else ""
-    return f"Keep {best['key']}: {document['primary']} {shown(change)} against the first stage{cost}."
+    spent = chosen["latency_ms"]["p50"], document["systems"][0]["latency_ms"]["p50"]
+    cost = "" if None in spent or spent[0] - spent[1] < 1 else f", for {spent[0] - spent[1]:,.0f} ms a query"
+    best = best_reranker(document)
+    rival = (
+        ""
+        if best is chosen
+        else f"; {best['key']}'s {_value(document)(best):.3f} cannot be told from it here"
+    )
+    return (
+        f"Keep {chosen['key']}: {document['primary']} {shown(change)} against the first stage{cost}{rival}."
+    )
 
 
 def _within_noise(document: Document, outcome: Outcome) -> str | None:
@@ -201,30 +228,31 @@ def _within_noise(document: Document, outcome: Outcome) -> str | None:
 
 def _shallower(document: Document, outcome: Outcome) -> str | None:
     """Never fewer than top_n: they could change the order of the top n, not what is in it."""
-    cheapest = next(point for point in document["frontier"] if point["cheapest"])
-    if not _pays(document) or not cheapest["depth"]:
+    if not _pays(document):
         return None
-    *_, full = points = [p for p in document["frontier"] if p["system"] == cheapest["system"]]
-    least = max(cheapest["depth"], outcome.top_n)
-    point = next((p for p in points if p["depth"] >= least and p["within_noise"]), full)
+    key, kept = chosen_reranker(document)["key"], f"recall@{outcome.top_n}"
+    *_, full = points = [p for p in document["frontier"] if p["system"] == key and p["depth"]]
+    enough = (p for p in points if p["depth"] >= outcome.top_n and p["within_noise"] and p["keeps_recall"])
+    point = next(enough, full)
     if point["depth"] > MOST_OF_IT * full["depth"]:
         return None
-    saved = full["latency_ms"] is not None and full["latency_ms"] - point["latency_ms"]
-    gain = f" and save {saved:,.0f} ms a query" if saved else ""
+    saved = 0 if full["latency_ms"] is None else full["latency_ms"] - point["latency_ms"]
+    gain = f" and save {saved:,.0f} ms a query" if saved >= 1 else ""
     return (
-        f"Rerank {point['depth']} of {full['depth']} with {point['system']}{gain}: "
-        f"{document['queries']:,} queries cannot tell its {document['primary']} from the best."
+        f"Rerank {point['depth']} of {full['depth']} with {key}{gain}: {document['queries']:,} queries can tell neither its "
+        f"{document['primary']} nor its {kept} from the best."
     )
 
 
 def _larger(document: Document, outcome: Outcome) -> str | None:
-    best, _ = _change(document)
-    bar = next(bar for bar in document["ceiling_bars"] if bar["system"] == best["key"])
-    if bar["recoverable"] < MUCH or best["parameters"] > 500_000_000:
+    chosen, _ = _change(document)
+    bar = next(bar for bar in document["ceiling_bars"] if bar["system"] == chosen["key"])
+    most = max(system["parameters"] for system in document["systems"][1:])
+    if bar["recoverable"] < MUCH or most > 500_000_000 or most > chosen["parameters"]:
         return None
     return (
-        f"Try a larger reranker: a perfect one would still add {bar['recoverable']:.3f} to {bar['metric']}, and {best['key']} "
-        f"is the small end ({best['parameters'] / 1e6:,.0f}M parameters)."
+        f"Try a larger reranker: a perfect one would still add {bar['recoverable']:.3f} to {bar['metric']}, and {chosen['key']} "
+        f"is the small end ({chosen['parameters'] / 1e6:,.0f}M parameters)."
     )
 
 
@@ -245,6 +273,6 @@ RULES = (
     Rule("keep", f"{_CHANGE}; the latency", _PAIRED, _keep),
     Rule("small_corpus_measured", f"the number of passages; {_CHANGE}", _FITS, _small_corpus_measured),
     Rule("within_noise", _CHANGE, _PAIRED, _within_noise),
-    Rule("shallower", "the least costly depth, never under the passages kept, whose {metric} cannot be told from the best, where the change is a clear lift", "every depth of this run, with the paired bootstrap", _shallower),
+    Rule("shallower", "the least depth, never under the passages kept, whose {metric} and {recall} cannot be told from the best, where the change is a clear lift", "every depth of this run, with the paired bootstrap", _shallower),
     Rule("larger", "the share of {recall} that a perfect reranker would add; the number of parameters", "what is left between this reranker and a perfect one", _larger),
 )  # fmt: skip

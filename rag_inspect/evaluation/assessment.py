@@ -55,6 +55,7 @@ def assess(outcome: Outcome, more_metrics: Sequence[str] = ()) -> dict[str, Any]
     }
     systems = [_system(outcome, system, metrics, values) for system in outcome.systems]
     _correct(systems, metrics)
+    _compare(systems, values, metrics.index(parse(f"mrr@{outcome.top_n}")), outcome)
     rows = _per_query(outcome, metrics, values)
     main = outcome.rerankers[0].key
     document = {
@@ -65,6 +66,7 @@ def assess(outcome: Outcome, more_metrics: Sequence[str] = ()) -> dict[str, Any]
         "top_n": outcome.top_n,
         "cutoffs": list(outcome.cutoffs),
         "queries": len(outcome.queries),
+        "distinct_queries": int(outcome.groups.max()) + 1,
         "left_out": {name: outcome.counts.get(name, 0) for name in ("unjudged", "without_gold")},
         "passages": outcome.passage_count,
         "primary": f"mrr@{outcome.top_n}",
@@ -91,7 +93,7 @@ def _system(
     outcome: Outcome, system: System, metrics: Sequence[Metric], values: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     own, first = values[system.key], values[outcome.embedder.key]
-    bounds, latency = intervals(own), outcome.latency.get(system.key, Latency())
+    bounds, latency = intervals(own, groups=outcome.groups), outcome.latency.get(system.key, Latency())
     described = document_of(system) | {
         "metrics": {
             str(m): {"value": float(own[:, at].mean()), "ci95": bounds[at].tolist()}
@@ -101,7 +103,7 @@ def _system(
         "latency_measured": {"queries": latency.queries, "source": latency.source},
     }
     if system is not outcome.embedder:
-        changes = differences(first, own)
+        changes = differences(first, own, outcome.groups)
         described["versus_first_stage"] = {
             str(m): change.to_json() for m, change in zip(metrics, changes, strict=True)
         }
@@ -114,6 +116,17 @@ def _correct(systems: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> No
     for name in map(str, metrics):
         for row, adjusted in zip(rows, holm([row[name]["p_value"] for row in rows]), strict=True):
             row[name]["p_holm"] = adjusted
+
+
+def _compare(
+    systems: Sequence[dict[str, Any]], values: Mapping[str, np.ndarray], at: int, outcome: Outcome
+) -> None:
+    """Each reranker's change on the primary metric (column `at`) against the best one, as `versus_best`; None: its own."""
+    best = max(systems[1:], key=lambda system: float(values[system["key"]][:, at].mean()))["key"]
+    for system in systems[1:]:
+        both = values[best][:, [at]], values[system["key"]][:, [at]]
+        change = {"system": best, **differences(*both, outcome.groups)[0].to_json()}
+        system["versus_best"] = None if system["key"] == best else change
 
 
 def _ceiling(outcome: Outcome, metrics: Sequence[Metric]) -> dict[str, float]:
@@ -199,8 +212,10 @@ def _notes(document: Mapping[str, Any], outcome: Outcome) -> list[str]:
                          "queries are judged, but nothing is relevant to them; they were left out"),
         "unknown_gold": ("gold id is not in the corpus; no system can find it, and it counts as not found",
                          "gold ids are not in the corpus; no system can find them, and they count as not found"),
-        "repeated": ("query repeats the text of another, so there are fewer independent queries than it seems",
-                     "queries repeat the text of another, so there are fewer independent queries than it seems"),
+        "repeated": ("query repeats the text of another; intervals and p count each text once",
+                     "queries repeat the text of another; intervals and p count each text once"),
+        "twin_gold": ("gold passage has a twin of the same text that is not gold; whoever ranks the twin first loses by it",
+                      "gold passages have a twin of the same text that is not gold; whoever ranks the twin first loses by it"),
     }  # fmt: skip
     notes = [f"{counted(counts[name], *words)}." for name, words in said.items() if counts.get(name)]
     for name, count in counts.items():
@@ -209,20 +224,20 @@ def _notes(document: Mapping[str, Any], outcome: Outcome) -> list[str]:
             notes.append(
                 f"{long} longer than {name.partition(':')[2]} reads; {'its' if count == 1 else 'their'} end was not seen."
             )
-    if n == 1:
+    if document["distinct_queries"] == 1:
         notes.append("One query tells nothing about others: its intervals span the whole scale.")
     for system in document["systems"][1:]:
         change = system["versus_first_stage"][document["primary"]]
-        if not clear(change):
+        if not clear(change) and document["distinct_queries"] > 1:
             notes.append(
                 f"{counted(n, 'query', 'queries')} can show a change of {change['resolvable']:.3f} in {document['primary']} "
                 f"(8 times in 10); {system['key']}'s {shown(change)} is within noise."
             )
         if system["latency_measured"]["source"] == "unknown":
-            notes.append(f"The latency of {system['key']} is unknown: all its scores came from the cache.")
+            notes.append(f"The latency of {system['key']} was not measured.")
         elif system["latency_measured"]["source"] == "sample":
             timed = counted(system["latency_measured"]["queries"], "query", "queries")
-            notes.append(f"{system['key']}'s scores came from the cache; its latency was timed on {timed}.")
+            notes.append(f"One query at a time, {system['key']} was timed on {timed}.")
     if len(outcome.rerankers) > 1:
         notes.append(
             "Several rerankers were compared: p_holm is corrected for that (Holm 1979), p_value is not; the advice goes by p_holm."

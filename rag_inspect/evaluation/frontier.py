@@ -18,15 +18,18 @@ def frontier(outcome: Outcome, primary: Metric) -> list[dict[str, Any]]:
     """One point a system and depth; depth 0 is the first stage alone.
 
     At depth d a reranker orders the first d candidates and leaves the others behind them as they were. A point is
-    within noise where the paired 95 % interval of (best - point) on the primary metric holds 0; of those, the one
-    with the least latency is `cheapest` (with the least depth, where no latency is known).
+    within noise where the paired 95 % interval of (best - point) on the primary metric holds 0. Of those that no
+    point outside noise stands above, the one with the least latency is `cheapest` (with the least depth, where no
+    latency is known). `keeps_recall` says the same of recall@top_n: at depth top_n it is still the first stage's.
     """
-    shown = tuple(dict.fromkeys([*map(parse, HEADLINE), primary]))
+    kept = Metric("recall", outcome.top_n)
+    shown = tuple(dict.fromkeys([*map(parse, HEADLINE), primary, kept]))
     points: list[dict[str, Any]] = []
-    columns = []
+    columns: dict[Metric, list[np.ndarray]] = {primary: [], kept: []}
     for system, depth in _grid(outcome):
         judged = outcome.judged_by(system, depth) if depth else outcome.judged
-        columns.append(primary.values(judged))
+        for metric, values in columns.items():
+            values.append(metric.values(judged))
         points.append(
             {
                 "system": system,
@@ -35,12 +38,19 @@ def frontier(outcome: Outcome, primary: Metric) -> list[dict[str, Any]]:
                 "metrics": {str(metric): float(metric.values(judged).mean()) for metric in shown},
             }
         )
-    values = np.stack(columns, axis=1)
-    behind = intervals(values[:, [int(values.mean(axis=0).argmax())]] - values, -1.0, 1.0)
-    for point, bounds, own in zip(points, behind, intervals(values), strict=True):
-        point["ci95"], point["within_noise"], point["cheapest"] = own.tolist(), bool(bounds[0] <= 0), False
-    _cheapest(outcome, points)["cheapest"] = True
+    values = np.stack(columns[primary], axis=1)
+    own, near = intervals(values, groups=outcome.groups), _near_best(values, outcome.groups)
+    keeps = _near_best(np.stack(columns[kept], axis=1), outcome.groups)
+    for point, bounds, *flags in zip(points, own.tolist(), near, keeps, strict=True):
+        point |= {"ci95": bounds, "within_noise": flags[0], "keeps_recall": flags[1], "cheapest": False}
+    _cheapest(outcome, points, str(primary))["cheapest"] = True
     return points
+
+
+def _near_best(values: np.ndarray, groups: np.ndarray) -> list[bool]:
+    """Of each column, whether the paired interval of (best column - it) holds 0."""
+    best = values[:, [int(values.mean(axis=0).argmax())]]
+    return [bool(low <= 0) for low, _ in intervals(best - values, -1.0, 1.0, groups)]
 
 
 def _grid(outcome: Outcome) -> list[tuple[str, int]]:
@@ -52,16 +62,18 @@ def _at(latency: Latency, depth: int) -> float | None:
     return latency.depth_ms[max(depth, 1) - 1] if latency.depth_ms else None
 
 
-def _cheapest(outcome: Outcome, points: list[dict[str, Any]]) -> dict[str, Any]:
+def _cheapest(outcome: Outcome, points: list[dict[str, Any]], primary: str) -> dict[str, Any]:
     """The least latency within noise of the best; by parameters read where a latency is not known."""
     parameters = {system.key: system.parameters or 1 for system in outcome.rerankers}
     known = all(point["latency_ms"] is not None for point in points)
+    behind = max((p["metrics"][primary] for p in points if not p["within_noise"]), default=0.0)
 
     def cost(point: dict[str, Any]) -> tuple[float, int]:
         work = point["depth"] * parameters.get(point["system"], 0)
         return (point["latency_ms"] if known else work), point["depth"]
 
-    return min((point for point in points if point["within_noise"]), key=cost)
+    near = [point for point in points if point["within_noise"]]
+    return min((point for point in near if point["metrics"][primary] >= behind), key=cost)
 
 
 def gold_flow(outcome: Outcome, key: str) -> dict[str, Any]:

@@ -44,12 +44,10 @@ class Turn:
             file.close()
             return True
         self._file = file
+        words = json.dumps({"what": self.what, "process": os.getpid(), "since": time.strftime("%H:%M")})
         with suppress(OSError):  # a full disk must not stop an evaluation; the others only know less
             file.truncate(0)
-            file.write(
-                json.dumps({"what": self.what, "process": os.getpid(), "since": time.strftime("%H:%M")})
-            )
-            file.flush()
+            os.write(file.fileno(), words.encode())  # unbuffered: nothing is left for close() to fail on
         return True
 
     @property

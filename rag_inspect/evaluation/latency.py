@@ -1,10 +1,9 @@
-"""What reading a pair costs, from the batches a run measured; a few queries timed apart where it measured none."""
+"""What a query costs: a few, evenly spread, put through a system one at a time, as a user's would be, past every cache."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -12,47 +11,9 @@ from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.retrieval import ChromaRetriever
 from rag_inspect.types import Passage, Reranker
 
-ENOUGH_QUERIES = 5  # measured whole, for a median that is worth showing
-SAMPLE_QUERIES, LEAST_QUERIES = 6, 4  # of a sample; the first warms up and is not counted
-SAMPLE_SECONDS = 3.0  # after which no further query of a sample is begun, once the least are measured
+SAMPLE_QUERIES, LEAST_QUERIES = 12, 4  # beside the first reading, which warms up and is not counted
+SAMPLE_SECONDS = 5.0  # after which no further query of a sample is begun, once the least are measured
 FIRST_STAGE_QUERIES = 12
-
-
-class Costs:
-    """Milliseconds of each (query, candidate) that a model read, NaN for what came from the cache."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-        self.ms = np.full(shape, np.nan)
-
-    def share(self, cells: Sequence[tuple[int, int]], lengths: Sequence[int], seconds: float) -> None:
-        """What reading these cells took together, shared by their lengths in characters.
-
-        Batches are of like length and may be under way at once, so only the whole has a time of its own.
-        """
-        total = sum(lengths)
-        for cell, length in zip(cells, lengths, strict=True):
-            self.ms[cell] = seconds * 1000 * length / total
-
-    @property
-    def whole(self) -> np.ndarray:
-        """Which queries were measured at every depth, bool of shape (n,)."""
-        return np.asarray(~np.isnan(self.ms).any(axis=1))
-
-    @property
-    def enough(self) -> bool:
-        return int(self.whole.sum()) >= min(ENOUGH_QUERIES, self.shape[0])
-
-    def latency(self, first_stage_ms: float, source: Literal["batches", "sample"]) -> Latency:
-        """The cost of one query at every depth: the first stage's mean, and the mean of each candidate before it."""
-        whole = self.whole
-        if not whole.any():
-            return Latency()
-        measured = self.ms[whole]
-        totals = first_stage_ms + measured.sum(axis=1)
-        p50, p95 = (float(value) for value in np.percentile(totals, [50, 95]))
-        depths = first_stage_ms + np.cumsum(measured.mean(axis=0))
-        return Latency(tuple(map(float, depths)), p50, p95, int(whole.sum()), source)
 
 
 def length(pair: tuple[str, Passage], reranker: Reranker) -> int:
@@ -83,21 +44,30 @@ def measure_live(
     retriever: ChromaRetriever,
     reranker: Reranker,
     texts: Sequence[str],
-    shape: tuple[int, ...],
+    depth: int,
+    first_stage_ms: float,
     stopped: Callable[[], bool] = lambda: False,
-) -> Costs:
-    """Up to SAMPLE_QUERIES queries, evenly spread, read by the model without the cache; the first warms it up."""
+) -> Latency:
+    """A reranker's latency on up to SAMPLE_QUERIES of the texts; unknown where it was stopped.
+
+    A query's candidates are read together; what each took is its share by length, so that depth d costs the first
+    stage's mean and the mean of each of the first d.
+    """
     chosen = spread(texts, SAMPLE_QUERIES)
-    costs, began = Costs((len(chosen), *shape[1:])), time.perf_counter()
-    for row, text in enumerate([chosen[0], *chosen][:SAMPLE_QUERIES]):
-        [(_, passages)] = retriever.retrieve(retriever.embedder.embed_queries([text]), shape[1])
+    began, measured = time.perf_counter(), []
+    for text in [chosen[0], *chosen]:
+        [(_, passages)] = retriever.retrieve(retriever.embedder.embed_queries([text]), depth)
         start, pairs = time.perf_counter(), [(text, passage) for passage in passages]
         for _ in reranker.score_pairs(pairs):
             if stopped():
-                return Costs(shape)
-        if row:
-            cells = [(row - 1, column) for column in range(len(pairs))]
-            costs.share(cells, [length(pair, reranker) for pair in pairs], time.perf_counter() - start)
-        if row + 1 >= LEAST_QUERIES and time.perf_counter() - began > SAMPLE_SECONDS:
+                return Latency()
+        taken, lengths = time.perf_counter() - start, np.array([length(pair, reranker) for pair in pairs])
+        measured.append(1000 * taken * lengths / lengths.sum())
+        if len(measured) > LEAST_QUERIES and time.perf_counter() - began > SAMPLE_SECONDS:
             break
-    return costs
+    whole = np.array([row for row in measured[1:] if len(row) == depth])
+    if not whole.size:
+        return Latency()
+    p50, p95 = (float(value) for value in np.percentile(first_stage_ms + whole.sum(axis=1), [50, 95]))
+    depths = first_stage_ms + np.cumsum(whole.mean(axis=0))
+    return Latency(tuple(map(float, depths)), p50, p95, len(whole), "sample")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rag_inspect.metrics import MAX_CUTOFF, Judged, ideal_grades
+from rag_inspect.significance import same_text
 from rag_inspect.types import ModelSpec, Qrels, Query, Ranking
 
 
@@ -34,8 +35,8 @@ class Latency:
     """What one query costs one system, in ms, as measured on `queries` queries.
 
     depth_ms: mean ms at depth 1, 2, …, the first stage included; empty where nothing was measured. p50 and p95
-    are over queries at full depth. source: "batches" (of this run), "sample" (a few queries measured apart: always
-    of the first stage, and of a reranker whose scores came from the cache), "unknown".
+    are over queries at full depth. source: "sample" (queries timed one at a time, beside the run), "batches" (shares
+    of many queries' batches: replays made before November 25, 2026), "unknown".
     """
 
     depth_ms: tuple[float, ...] = ()
@@ -90,9 +91,13 @@ class Outcome:
             known = self.qrels[query.query_id]
             ids = (self.passage_ids[place] if place >= 0 else "" for place in self.places[row])
             grades[row] = [max(known.get(passage_id, 0), 0) for passage_id in ids]
-        deepest = min(MAX_CUTOFF, max((10, self.top_n, *self.cutoffs)))
-        width = max(deepest, self.places.shape[1])
-        return Judged(grades, *ideal_grades((self.qrels[q.query_id] for q in self.queries), width))
+        qrels = [self.qrels[query.query_id] for query in self.queries]
+        return Judged(grades, *ideal_grades(qrels, most_gold(qrels)))
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """The queries' places among the distinct texts, int (n,): copies of a query are one observation."""
+        return same_text([query.text for query in self.queries])
 
     def order(self, key: str, depth: int | None = None) -> np.ndarray:
         """Columns in the order of a system, int (n, K); a reranker that reads only the first `depth` leaves the rest.
@@ -120,6 +125,12 @@ class Outcome:
                 query.query_id,
                 Ranking.of([(self.passage_ids[self.places[row, c]], scores[row, c]) for c in columns]),
             )
+
+
+def most_gold(qrels: Iterable[Mapping[str, int]]) -> int:
+    """How many grades above 0 the richest query has, as far as any cutoff can see, and 1 at the least."""
+    counts = (sum(grade > 0 for grade in grades.values()) for grades in qrels)
+    return min(MAX_CUTOFF, max(counts, default=1)) or 1
 
 
 def document_of(system: System) -> dict[str, Any]:

@@ -11,14 +11,7 @@ import numpy as np
 
 from rag_inspect.errors import RagInspectError, RerankError
 from rag_inspect.evaluation.eval_set import EvalSet
-from rag_inspect.evaluation.latency import (
-    FIRST_STAGE_QUERIES,
-    Costs,
-    length,
-    measure_first_stage,
-    measure_live,
-    spread,
-)
+from rag_inspect.evaluation.latency import FIRST_STAGE_QUERIES, measure_first_stage, measure_live, spread
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
 from rag_inspect.pipeline import judge, make_query, score_pairs
@@ -27,6 +20,8 @@ from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import Corpus, Passage, Reranker
 
 PAIRS_AT_ONCE = 512  # of as many queries as that makes: sorted by length and scored together
+PAIRS_AT_FIRST = 128  # until the models' pace is known
+CHUNK_SECONDS = 10.0  # of a slow model: its rows come in at least so often
 Pair = tuple[str, Passage]
 
 
@@ -47,9 +42,10 @@ class EvalProgress:
     stopped: bool = False
 
     def __str__(self) -> str:
-        pace = f", {self.pairs_per_second:,.0f} pairs/s" if self.pairs_per_second else ""
+        pace = f", {self.pairs_per_second:,.0f} a second" if self.pairs_per_second else ""
         left = f", {_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
-        return f"{self.queries_done:,} / {self.queries:,} queries{pace}{left} ({self.reranker})"
+        done = f"{self.queries_done:,} / {self.queries:,} queries, {self.pairs_done:,} / {self.pairs:,} pairs"
+        return f"{done}{pace}{left} ({self.reranker})"
 
 
 class Pass:
@@ -79,7 +75,6 @@ class Pass:
         self.grades = np.zeros(shape)
         self.cosines = np.full(shape, np.nan)
         self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
-        self.costs = {reranker.spec.key: Costs(shape) for reranker in rerankers}
         self.queries_done = self.pairs_done = self.scored = self.cached = 0
         self.began, self.scoring_seconds, self.at_work = time.perf_counter(), 0.0, ""
         self.sums: dict[str, dict[str, float]] = {}
@@ -87,9 +82,9 @@ class Pass:
     def go(self) -> Iterator[EvalProgress]:
         """Chunk by chunk: retrieve, then score with each reranker."""
         n, depth = self.places.shape
-        step = max(1, PAIRS_AT_ONCE // depth)
-        for start in range(0, n, step):
-            rows = range(start, min(n, start + step))
+        while self.queries_done < n:
+            step = max(1, self._pairs_at_once // depth)
+            rows = range(self.queries_done, min(n, self.queries_done + step))
             found = self.retrieve(rows)
             for reranker in self.rerankers:
                 self.at_work = reranker.spec.key
@@ -97,6 +92,16 @@ class Pass:
             self.queries_done = rows.stop
             self._add_up(rows)
             yield self.progress(tuple(self._row(row) for row in rows))
+
+    @property
+    def _pairs_at_once(self) -> int:
+        """Many, for the sake of speed; no more than a slow model reads in CHUNK_SECONDS."""
+        if not self.pairs_done:
+            return PAIRS_AT_FIRST
+        if not self.scoring_seconds:
+            return PAIRS_AT_ONCE
+        pace = self.scored / self.scoring_seconds / len(self.rerankers)
+        return min(PAIRS_AT_ONCE, int(pace * CHUNK_SECONDS))
 
     def retrieve(self, rows: range) -> list[list[Passage]]:
         """Candidates of these queries into the arrays; the passages, with their vectors, handed back."""
@@ -113,11 +118,10 @@ class Pass:
     def score(
         self, reranker: Reranker, rows: range, found: Sequence[Sequence[Passage]]
     ) -> Iterator[EvalProgress]:
-        """Logits of these queries' candidates, with what each batch took."""
+        """Logits of these queries' candidates, batch by batch."""
         cells = [(row, c) for row, passages in zip(rows, found, strict=True) for c in range(len(passages))]
         pairs = [(self.texts[row], p) for row, passages in zip(rows, found, strict=True) for p in passages]
-        logits, costs = self.logits[reranker.spec.key], self.costs[reranker.spec.key]
-        batches, seconds, read = self._guarded(reranker, pairs), 0.0, []
+        logits, batches = self.logits[reranker.spec.key], self._guarded(reranker, pairs)
         while True:
             began = time.perf_counter()
             scored = next(batches, None)
@@ -130,13 +134,9 @@ class Pass:
             if scored.cached:
                 self.cached += len(scored.logits)
             else:
-                read += list(scored.logits)
                 self.scored += len(scored.logits)
-                self.scoring_seconds, seconds = self.scoring_seconds + taken, seconds + taken
+                self.scoring_seconds += taken
             yield self.progress()
-        if read and len({(pairs[at][0], pairs[at][1].passage_id) for at in read}) == len(read):
-            # Not of a chunk with repeated queries: their pairs were read once, and cost nothing the second time.
-            costs.share([cells[at] for at in read], [length(pairs[at], reranker) for at in read], seconds)
 
     def _guarded(self, reranker: Reranker, pairs: Sequence[Pair]) -> Iterator[Any]:
         """score_pairs, where whatever fails says how far it came and that nothing is lost."""
@@ -206,20 +206,16 @@ class Pass:
             for name in HEADLINE:
                 sums[name] += float(parse(name).values(judged).sum())
 
-    def latencies(self, stopped: Callable[[], bool], time_cached: bool) -> dict[str, Latency]:
-        """Of every system; a reranker whose scores all came from the cache is timed on a few queries."""
+    def latencies(self, stopped: Callable[[], bool], timed: bool) -> dict[str, Latency]:
+        """Of every system, on a few queries one at a time; of the first stage alone where it is not `timed`."""
         depth = self.places.shape[1]
         first, _ = measure_first_stage(self.retriever, spread(self.texts, FIRST_STAGE_QUERIES), depth)
         p50, p95 = map(float, np.percentile(first, [50, 95]))
         mean = float(first.mean())
         known = {self.retriever.embedder.spec.key: Latency((mean,), p50, p95, len(first), "sample")}
-        for reranker in self.rerankers:
-            costs = self.costs[reranker.spec.key]
-            if costs.enough or not time_cached:
-                known[reranker.spec.key] = costs.latency(mean, "batches")
-            else:
-                sample = measure_live(self.retriever, reranker, self.texts, costs.shape, stopped)
-                known[reranker.spec.key] = sample.latency(mean, "sample")
+        for reranker in self.rerankers if timed else ():
+            live = measure_live(self.retriever, reranker, self.texts, depth, mean, stopped)
+            known[reranker.spec.key] = live
         return known
 
 

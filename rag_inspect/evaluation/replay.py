@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from rag_inspect.errors import InputError
-from rag_inspect.evaluation.outcome import Latency, Outcome, System, document_of
+from rag_inspect.evaluation.outcome import Latency, Outcome, System, document_of, most_gold
 from rag_inspect.metrics import MAX_CUTOFFS, metrics_at, parse_cutoffs
 from rag_inspect.types import Query
 
@@ -128,10 +128,10 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
     depth = max(row.at("candidates").length(0, top_k) for row in rows)
     if depth == 0:
         look.at("queries").refuse("has no candidates at all", "at least one")
-    cells = len(rows) * max(len(keys) * max(depth, len(metrics_at(cutoffs))), *cutoffs)
+    cells = len(rows) * len(keys) * max(depth, len(metrics_at(cutoffs)))
     if cells > MAX_CELLS:
         look.at("queries").refuse(
-            f"asks for {cells:,} numbers", f"at most {MAX_CELLS:,}, from queries, systems, depth and cutoffs"
+            f"asks for {cells:,} numbers", f"at most {MAX_CELLS:,}, from queries, systems, depth and metrics"
         )
     ids = tuple(item.string(MAX_ID, 1) for item in look.at("passage_ids").items(1, len(rows) * depth))
     known = set(ids)
@@ -144,6 +144,11 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
         _fill(row, number, places, arrays, embedder.key, len(ids))
         queries.append(Query(row.at("query_id").string(MAX_ID, 1), row.at("text").string(MAX_TEXT, 1)))
         qrels[queries[-1].query_id] = _grades(row.at("qrels"))
+    widest = len(rows) * most_gold(qrels.values())
+    if widest > MAX_CELLS:
+        look.at("queries").refuse(
+            f"asks for {widest:,} numbers", f"at most {MAX_CELLS:,}, from queries and the most gold of one"
+        )
     if len(qrels) < len(queries):
         look.at("queries").refuse("repeats a query_id", "each once")
     language_source: Any = corpus.at("language_source").one_of(("card", "text", ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import MAX_BYTES, from_replay, to_replay
 from rag_inspect.exports import as_json, write
-from rag_inspect.significance import differences
+from rag_inspect.pipeline import judge
+from rag_inspect.significance import differences, same_text
 
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _SUMMARY_BYTES = 1 << 20
@@ -88,7 +89,7 @@ def compare_runs(
 ) -> dict[str, Any]:
     """Two documents over the queries they share: which verdicts changed, and each metric's difference.
 
-    The systems default to each run's first reranker. Raises InputError where no query, text and gold alike, is shared.
+    Verdicts of both are by the later run's top_n, so that one changes only where a rank did. The systems default to each run's first reranker. Raises InputError where no query, text and gold alike, is shared.
     """
     keys = tuple(
         chosen or document["systems"][1]["key"]
@@ -97,8 +98,8 @@ def compare_runs(
     for key, document in zip(keys, (before, after), strict=True):
         if key not in {system["key"] for system in document["systems"]}:
             raise InputError(f"the run of {document['created']} has no system {key[:40]!r}")
-    rows = {_identity(row): row for row in before["per_query"]}
-    pairs = [(rows[_identity(row)], row) for row in after["per_query"] if _identity(row) in rows]
+    known = {_identity(row): row for row in before["per_query"]}
+    pairs = [(known[_identity(row)], row) for row in after["per_query"] if _identity(row) in known]
     if not pairs:
         raise InputError(
             f"the runs share no query ({before['corpus']} and {after['corpus']}); compare runs of one corpus and split"
@@ -108,25 +109,38 @@ def compare_runs(
         np.array([[pair[side]["metrics"][keys[side]][name] for name in names] for pair in pairs])
         for side in (0, 1)
     ]
-    changed = [
-        {
-            "query_id": new["query_id"], "query": new["query"],
-            "verdict_before": old["verdicts"].get(keys[0], ""), "verdict_after": new["verdicts"].get(keys[1], ""),
-            "rank_before": old["ranks"].get(keys[0], old["rank_before"]), "rank_after": new["ranks"].get(keys[1], new["rank_before"]),
-        }
-        for old, new in pairs
-        if old["verdicts"].get(keys[0]) != new["verdicts"].get(keys[1])
-    ]  # fmt: skip
+    groups = same_text([new["query"] for _, new in pairs])
+    rows = [_rank_change(old, new, keys, after["top_n"]) for old, new in pairs]
     return {
         "runs": [
-            {"system": key, "corpus": document["corpus"], "created": document["created"]}
+            {"system": key}
+            | {name: document[name] for name in ("corpus", "split", "top_k", "top_n", "created")}
             for key, document in zip(keys, (before, after), strict=True)
         ],
         "queries": len(pairs),
         "only_in_one": len(before["per_query"]) + len(after["per_query"]) - 2 * len(pairs),
-        "metrics": {name: change.to_json() for name, change in zip(names, differences(*values), strict=True)},
-        "changed": changed,
+        "metrics": {
+            name: change.to_json() for name, change in zip(names, differences(*values, groups), strict=True)
+        },
+        "changed": [row for row in rows if row["verdict_before"] != row["verdict_after"]],
     }
+
+
+def shared_rerankers(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The keys of the rerankers that both runs have, in the later one's order."""
+    known = {system["key"] for system in before["systems"][1:]}
+    return [system["key"] for system in after["systems"][1:] if system["key"] in known]
+
+
+def _rank_change(
+    old: Mapping[str, Any], new: Mapping[str, Any], keys: Sequence[str], top_n: int
+) -> dict[str, Any]:
+    ranks = [row["ranks"].get(key, row["rank_before"]) for row, key in zip((old, new), keys, strict=True)]
+    verdicts = [judge(row["rank_before"], rank, top_n) for row, rank in zip((old, new), ranks, strict=True)]
+    return {
+        "query_id": new["query_id"], "query": new["query"], "verdict_before": verdicts[0], "verdict_after": verdicts[1],
+        "rank_before": ranks[0], "rank_after": ranks[1],
+    }  # fmt: skip
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:

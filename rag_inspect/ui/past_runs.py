@@ -45,7 +45,8 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         if not chosen or len(chosen) != 2:
             raise InputError("two past runs are needed; choose two to compare")
         before, after = (bench.past_run(run_id, own)[1] for run_id in sorted(chosen))
-        return comparison_html(runs.compare_runs(before, after))
+        shared = runs.shared_rerankers(before, after) or [""]  # none: each run's first
+        return "".join(comparison_html(runs.compare_runs(before, after, key, key)) for key in shared)
 
     def replay(path: str | None) -> dict[Any, Any]:
         return replayed(read_replay(Path(path))) if path else {}

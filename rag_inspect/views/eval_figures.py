@@ -26,10 +26,10 @@ FLOW_HEIGHT, FLOW_TOP, FLOW_FOOT, FLOW_SIDE = 380, 60, 16, 112  # pixels: the fi
 NODE_GAP = 22  # pixels between two bands, so that the words of two thin ones do not touch
 NOISE_WORDS = (  # a plotly line does not wrap; these fit a telephone
     "Ringed: the cheapest point within noise of the<br>"
-    "best, that is, 0 lies in the paired 95 % interval<br>"
-    "of best minus point. The bars are each point's<br>"
-    "own interval: they may overlap where the paired<br>"
-    "difference is clear."
+    "best (0 lies in the paired 95 % interval of best<br>"
+    "minus point) that no point outside noise stands<br>"
+    "above. The bars are each point's own interval:<br>"
+    "they may overlap where the difference is clear."
 )
 
 

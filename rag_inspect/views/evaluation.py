@@ -86,7 +86,7 @@ def table_html(document: Document) -> str:
         "p": "paired randomisation test"
         + (", Holm-corrected over the rerankers" if holm == "p_holm" else ""),
         "W / T / L": "queries on which it is better, equal, worse than the first stage",
-        "p50 / p95 ms": "measured milliseconds a query, first stage included: the median, and what 95 % stay below",
+        "p50 / p95 ms": "milliseconds a query, first stage included, timed on a few queries one at a time: the median, and what 95 % stay below",
     }
     head += "".join(f"<th>{_defined(name, meanings)}</th>" for name in meanings)
     rows = "".join(
@@ -229,11 +229,16 @@ def comparison_html(found: Mapping[str, Any]) -> str:
         f"(rank {row['rank_before'] or '–'} → {row['rank_after'] or '–'})</li>"
         for row in found["changed"][:QUEUE_ROWS]
     )
-    first, second = (escape(f"{run['system']} on {run['corpus']}, {run_date(run)}") for run in found["runs"])
+    first, second = (
+        escape(
+            f"{run['system']} on {run['corpus']} ({run['split']}, top {run['top_k']}, {run['top_n']} kept), {run_date(run)}"
+        )
+        for run in found["runs"]
+    )
     return (
         f'<div class="ri ri-eval"><h3>{first} → {second} <small>{counted(found["queries"])} in both</small></h3>'
         f"<table><thead><tr><th>metric</th><th>difference</th><th>W / T / L</th></tr></thead><tbody>{metrics}</tbody>"
-        f'</table><p class="ri-aside">{counted(len(found["changed"]))} changed verdict.</p><ul class="ri-notes">{changed}</ul></div>'
+        f'</table><p class="ri-aside">{counted(len(found["changed"]))} changed verdict (by what the later run kept).</p><ul class="ri-notes">{changed}</ul></div>'
     )
 
 
