@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +20,7 @@ from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import eval_set
 from rag_inspect.evaluation.jobs import Job, Jobs, Turn
 from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.exports import write
 from rag_inspect.loading import Load, Loads, Stage
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.recorded import read_record
@@ -29,6 +32,7 @@ from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Passage
 
 DEFAULT_EMBEDDER = "minilm"
 DEFAULT_CORPUS = "resources"
+SECRET_LETTERS = 32
 
 
 class Workbench:
@@ -163,6 +167,18 @@ class Workbench:
             if str(key) not in table:
                 raise ModelError(f'no {kind} "{str(key)[:80]}"; there are {", ".join(table)}')
 
+    @cached_property
+    def browser_secret(self) -> str:
+        """What a browser's own list of runs is sealed with; kept on disk, so that the list outlives a restart."""
+        path = self.settings.home / "browser.secret"
+        with suppress(OSError, UnicodeDecodeError):
+            if len(kept := path.read_text(encoding="utf-8")) == SECRET_LETTERS:
+                return kept
+        secret = secrets.token_hex(SECRET_LETTERS // 2)
+        with suppress(RagInspectError):  # a full disk: then it lasts until the next restart
+            write(path, secret).chmod(0o600)
+        return secret
+
     @property
     def runs_folder(self) -> Path:
         """Where evaluations are kept."""
@@ -199,6 +215,7 @@ class Workbench:
         One evaluation runs at a time on a machine. Where `stopped` says so there is no Evaluation; what was
         scored is in the cache. Raises a RagInspectError, for what was asked before anything slow is begun.
         """
+        pipeline.check_depths(top_k, 1)
         top_n = min(5, top_k) if top_n is None else top_n
         pipeline.check_depths(top_k, top_n)
         chosen, keys = self.corpus(corpus), tuple(dict.fromkeys(rerankers)) or (self.default_reranker,)

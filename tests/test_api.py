@@ -1,11 +1,15 @@
 """The named API through gradio_client: the CLI's arguments, the CLI's JSON, the CLI's errors."""
 
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from rag_inspect.evaluation.jobs import Turn
 from rag_inspect.settings import Settings
 from rag_inspect.workbench import Workbench
 
@@ -17,10 +21,15 @@ FRUIT = [
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("api") / "home"
+
+
+@pytest.fixture(scope="module")
+def client(home):
     from rag_inspect.ui import serve
 
-    root = tmp_path_factory.mktemp("api")
+    root = home.parent
     folder = root / "corpora" / "fruit"
     (folder / "qrels").mkdir(parents=True)
     rows = [{"_id": f"p{at}", "text": text} for at, text in enumerate(FRUIT)]
@@ -28,7 +37,7 @@ def client(tmp_path_factory):
     (folder / "queries.jsonl").write_text('{"_id": "q0", "text": "where do apples keep"}\n')
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tp0\t1\n")
     settings = Settings(
-        root / "home", corpora_dir=root / "corpora", hub_endpoint="http://127.0.0.1:9", hub_offline=True
+        home, corpora_dir=root / "corpora", hub_endpoint="http://127.0.0.1:9", hub_offline=True
     )
     app = serve(Workbench(settings), host="127.0.0.1", prevent_thread_lock=True, quiet=True)
     yield Client(app.local_url, verbose=False)
@@ -79,6 +88,39 @@ def test_eval_returns_the_contract(client):
 def test_eval_says_what_it_cannot_do(client):
     with pytest.raises(AppError, match="dev"):
         client.predict("fruit", split="dev", api_name="/eval")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"reranker": ["mini"]}, "expected a string, with commas"),
+        ({"top_k": "5"}, "top_k is '5'; expected a whole number"),
+        ({"cutoffs": "one"}, "cutoffs are 'one'"),
+        ({"split": ["test"]}, "no split"),
+    ],
+)
+def test_eval_says_what_arguments_it_takes(client, arguments, words):
+    with pytest.raises(AppError, match=words):
+        client.predict("fruit", **arguments, api_name="/eval")
+
+
+def test_an_evaluation_ends_when_its_client_leaves(client, home):
+    turn = Turn(home, "the test")
+    assert turn.take()
+    leaver = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from gradio_client import Client\n"
+         "Client(sys.argv[1], verbose=False).predict('fruit', api_name='/eval')", client.src]
+    )  # fmt: skip
+    time.sleep(8)  # it is queued behind us
+    leaver.kill()
+    leaver.wait()
+    time.sleep(3)  # a second after the last word at the most, the server has noticed
+    runs = set(home.glob("runs/*.json"))
+    turn.free()
+    time.sleep(3)  # were it still there, it would take its turn and leave a run behind
+    assert set(home.glob("runs/*.json")) == runs
+    assert turn.take()
+    turn.free()
 
 
 def test_a_port_that_is_taken_is_said_in_words(client, tmp_path):

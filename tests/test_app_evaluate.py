@@ -191,4 +191,4 @@ def test_two_past_runs_are_compared(visit):
     page.get_by_role("button", name="Compare").click()
     page.locator("#eval-comparison table").wait_for()
     words = page.locator("#eval-comparison").inner_text()
-    assert "changed verdict" in words and words.count("mini on fruit, 20") == 2
+    assert "changed verdict" in words and words.count("mini on fruit (test, top 20, 5 kept), 20") == 2

@@ -302,6 +302,15 @@ def test_runs_without_a_shared_query_are_not_compared(outcome):
         )
 
 
+@pytest.mark.parametrize("letters", ["狐", '"<', "a"])
+def test_a_report_of_many_long_queries_stays_under_six_megabytes(outcome, letters):
+    document = assess(outcome)
+    row = document["per_query"][0] | {"query": (letters * 400)[:400]}
+    html = report_html(document | {"per_query": [row] * 12_000})
+    assert len(html.encode()) < 6_000_000 and "more are in per_query.csv" in html
+    assert html.count('<span class="words">') > 1_500
+
+
 def test_figures_are_drawn_from_the_document_alone(outcome):
     from rag_inspect.views import eval_figures
 

@@ -1,5 +1,7 @@
 """Evaluations as jobs: found again, stopped, one at a time."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -60,3 +62,13 @@ def test_only_one_evaluation_has_the_machine_and_the_second_is_told_who(tmp_path
     first.free()
     assert list(second.wait(lambda: False)) == []
     second.free()
+
+
+def test_a_disk_that_takes_nothing_costs_the_others_a_word_and_the_evaluation_nothing(tmp_path):
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from rag_inspect.evaluation.jobs import Turn\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "turn = Turn(Path(sys.argv[1]), 'animals'); assert turn.take(); turn.free(); assert turn.take(); turn.free()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

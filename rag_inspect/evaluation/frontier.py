@@ -28,8 +28,8 @@ def frontier(outcome: Outcome, primary: Metric) -> list[dict[str, Any]]:
     columns: dict[Metric, list[np.ndarray]] = {primary: [], kept: []}
     for system, depth in _grid(outcome):
         judged = outcome.judged_by(system, depth) if depth else outcome.judged
-        for metric, values in columns.items():
-            values.append(metric.values(judged))
+        for metric, column in columns.items():
+            column.append(metric.values(judged))
         points.append(
             {
                 "system": system,

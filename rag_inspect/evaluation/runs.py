@@ -105,10 +105,10 @@ def compare_runs(
             f"the runs share no query ({before['corpus']} and {after['corpus']}); compare runs of one corpus and split"
         )
     names = [name for name in after["systems"][0]["metrics"] if name in before["systems"][0]["metrics"]]
-    values = [
+    first, second = (
         np.array([[pair[side]["metrics"][keys[side]][name] for name in names] for pair in pairs])
         for side in (0, 1)
-    ]
+    )
     groups = same_text([new["query"] for _, new in pairs])
     rows = [_rank_change(old, new, keys, after["top_n"]) for old, new in pairs]
     return {
@@ -120,7 +120,8 @@ def compare_runs(
         "queries": len(pairs),
         "only_in_one": len(before["per_query"]) + len(after["per_query"]) - 2 * len(pairs),
         "metrics": {
-            name: change.to_json() for name, change in zip(names, differences(*values, groups), strict=True)
+            name: change.to_json()
+            for name, change in zip(names, differences(first, second, groups), strict=True)
         },
         "changed": [row for row in rows if row["verdict_before"] != row["verdict_after"]],
     }

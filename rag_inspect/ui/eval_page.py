@@ -104,7 +104,10 @@ def laid_out(bench: Workbench) -> Page:
     threshold = _html(elem_id="eval-threshold")
     notes = _html(elem_id="eval-notes")
     files = gr.Files(
-        label="Download: TREC runs and qrels, CSV, JSON, report and replay", visible=False, interactive=False
+        label="Download: TREC runs and qrels, CSV, JSON, report and replay",
+        visible=False,
+        interactive=False,
+        elem_id="eval-files",
     )
     with gr.Accordion("Past runs, and replays", open=False):
         with gr.Row():
@@ -125,6 +128,7 @@ def laid_out(bench: Workbench) -> Page:
         bench.corpora().keys(), corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
         queue, flow, histogram, cutoff, threshold, notes, files, past, open_past, compare, comparison, replay,
         evaluation=gr.State(None), rows_seen=gr.State(0),
-        own_runs=gr.BrowserState([], storage_key="rag-inspect-runs", render=False), job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", render=False),
+        own_runs=gr.BrowserState([], storage_key="rag-inspect-runs", secret=bench.browser_secret, render=False),
+        job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", secret=bench.browser_secret, render=False),
         timer=gr.Timer(0.7, active=False, render=False),
     )  # fmt: skip

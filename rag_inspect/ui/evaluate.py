@@ -58,7 +58,7 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     def poll(job_id: str, rows_seen: int, own_runs: list[str], shown_now: Any) -> dict[Any, Any]:
         job = bench.jobs.get(job_id or "")
         if job is None:
-            return {page.timer: gr.Timer(active=False)}
+            return _forgotten(page, job_id)
         if not job.over:
             # A past run opened meanwhile stays as it is: two evaluations in one page would be a third.
             return _going(page, job, rows_seen if shown_now is None else len(job.rows))
@@ -71,14 +71,16 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
 
     settings = [page.job_id, page.corpus, page.rerankers, page.top_k, page.cutoffs, page.split]
     started = [page.job_id, page.rows_seen, page.timer, page.progress, *page.results]
-    polled = [page.progress, page.timer, page.rows_seen, page.own_runs, page.past, *page.results]
+    polled = [page.job_id, page.progress, page.timer, page.rows_seen, page.own_runs, page.past, *page.results]
     page.run.click(shown(start), settings, started, **QUIET)
     page.timer.tick(
         shown(poll), [page.job_id, page.rows_seen, page.own_runs, page.evaluation], polled, **QUIET
     )
     page.stop.click(partial(_stop, bench), page.job_id, page.progress, **QUIET)
     chosen(page.corpus).change(shown(partial(_splits, bench)), page.corpus, page.split, **QUIET)
-    returned = [page.timer, page.corpus, page.rerankers, page.top_k, page.split]
+    returned = [
+        page.job_id, page.progress, page.timer, page.corpus, page.rerankers, page.top_k, page.split,
+    ]  # fmt: skip
     app.load(shown(partial(_return, page, bench)), page.job_id, returned, **QUIET)
     app.load(lambda: relabelled(bench, RERANKERS)[0], None, page.rerankers, **QUIET)
 
@@ -111,11 +113,20 @@ def _last_words(job: Job) -> str:
     return f"{job.what}: done, {found['scored_pairs']:,} pairs scored, {found['cached_pairs']:,} from the score cache."
 
 
+def _forgotten(page: Page, job_id: str) -> dict[Any, Any]:
+    """Nothing to poll; where there was a job, a word on it, once."""
+    idle = {page.timer: gr.Timer(active=False)}
+    if not job_id:
+        return idle
+    words = "Your last evaluation is not known here any more: the app was started anew. What had been scored is kept; Evaluate goes on from there."
+    return idle | {page.job_id: "", page.progress: aside_html(words)}
+
+
 def _return(page: Page, bench: Workbench, job_id: str) -> dict[Any, Any]:
     """After a reload: poll again where this browser's job still is, under the settings it has."""
     job = bench.jobs.get(job_id or "")
     if job is None:
-        return {page.timer: gr.Timer(active=False)}
+        return _forgotten(page, job_id)
     chosen = {part: job.settings[name] for part, name in (
         (page.corpus, "corpus"), (page.rerankers, "rerankers"), (page.top_k, "top_k"),
     )}  # fmt: skip
