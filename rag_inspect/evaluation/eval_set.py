@@ -40,7 +40,9 @@ def eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
             f"{corpus.name} has no qrels, so there is nothing to evaluate against; add qrels/{split}.tsv"
         )
     if not isinstance(split, str) or split not in corpus.splits:
-        raise CorpusError(f'{corpus.name} has no split "{str(split)[:40]}"; there are {", ".join(corpus.splits)}')
+        raise CorpusError(
+            f'{corpus.name} has no split "{str(split)[:40]}"; there are {", ".join(corpus.splits)}'
+        )
     qrels = corpus.splits[split]
     judged = [query for query in corpus.queries if qrels.get(query.query_id)]
     queries = tuple(q for q in judged if any(grade > 0 for grade in qrels[q.query_id].values()))

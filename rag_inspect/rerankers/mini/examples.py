@@ -216,36 +216,27 @@ def mine(
         return None
     texts = [passage.full_text for passage in passages]
     room = window - 3 - words.lengths(texts) if name in NEVER_CUT else np.full(len(texts), window)
-    cosines = embedder.embed_queries([q.text for q in asked]) @ embedder.embed_passages(passages).T
-    groups = []
-    for query, row in zip(asked, cosines, strict=True):
-        fits = room >= words.lengths([query.text])[0]
+    questions = [query.text for query in asked]
+    cosines = embedder.embed_queries(questions) @ embedder.embed_passages(passages).T
+    tokens, groups = words.tokens(texts), []
+    for query, row, needs, said in zip(
+        asked, cosines, words.lengths(questions), words.tokens(questions), strict=True
+    ):
+        fits = room >= needs
         gold = {place[p] for p in query.positives if p in place}
         nearest = [int(at) for at in np.argsort(-row)[: MINED + 20] if at not in gold]
         mined = [at for at in nearest[SKIPPED.get(name, 0) :][:MINED] if fits[at]]
         positives = [at for at in gold if fits[at]]
         judged = [place[p] for p in query.negatives if p in place and place[p] not in gold]
         if positives and len(mined) >= 4:
-            priors = _priors(query.text, [*positives, *mined, *judged], row, texts, words, prior_weights)
-            groups.append(
-                Group(query.text, *({at: priors[at] for at in part} for part in (positives, mined, judged)))
-            )
+            places = (positives, mined, judged)
+            priors = {
+                at: prior_weights[0] * float(row[at]) + prior_weights[1] * words.coverage(said, tokens[at])
+                for part in places
+                for at in part
+            }
+            groups.append(Group(query.text, *({at: priors[at] for at in part} for part in places)))
     return Source(name, texts, groups) if groups else None
-
-
-def _priors(
-    query: str,
-    places: Sequence[int],
-    cosines: np.ndarray,
-    texts: Sequence[str],
-    words: Words,
-    weights: tuple[float, float],
-) -> dict[int, float]:
-    coverages = words.coverages([(query, texts[at]) for at in places])
-    return {
-        at: weights[0] * float(cosines[at]) + weights[1] * coverage
-        for at, coverage in zip(places, coverages, strict=True)
-    }
 
 
 def _sample(rows: Sequence[Any], limit: int, rng: np.random.Generator) -> list[Any]:

@@ -55,16 +55,21 @@ class Words:
     def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """From 0 to 1 for each (query, text): the share of the query's tokens, by rarity, that the text has."""
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        tokens = dict(zip(texts, self.tokens(texts), strict=True))
+        return [self.coverage(tokens[query], tokens[text]) for query, text in pairs]
+
+    def tokens(self, texts: Sequence[str]) -> list[frozenset[int]]:
+        """The distinct tokens that each text has within the window."""
         encoded = self._tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
-        tokens = {text: frozenset(row.ids[:MAX_TOKENS]) for text, row in zip(texts, encoded, strict=True)}
-        return [self._coverage(tokens[query], tokens[text]) for query, text in pairs]
+        return [frozenset(row.ids[:MAX_TOKENS]) for row in encoded]
 
     def lengths(self, texts: Sequence[str]) -> np.ndarray:
         """How many tokens each text has, the special ones not counted."""
         encoded = self._tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
         return np.array([len(row.ids) for row in encoded], dtype=int)
 
-    def _coverage(self, query: frozenset[int], text: frozenset[int]) -> float:
+    def coverage(self, query: frozenset[int], text: frozenset[int]) -> float:
+        """The same of one query and one text, by their `tokens`."""
         whole = self.rarity[sorted(query)].sum()
         return float(self.rarity[sorted(query & text)].sum() / whole) if whole else 0.0
 
