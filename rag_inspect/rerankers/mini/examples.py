@@ -208,7 +208,7 @@ def mine(
     sample: float = 1.0,
 ) -> Source | None:
     """A source's groups, from a sample of its passages, `sample` times the usual; None where too few can be made."""
-    passages = _sample(passages, round(sample * PASSAGES.get(name, len(passages) / sample)), rng)
+    passages = _sample(passages, round(sample * PASSAGES[name]) if name in PASSAGES else len(passages), rng)
     place = {passage.passage_id: at for at, passage in enumerate(passages)}
     asked = [query for query in queries if any(p in place for p in query.positives)]
     asked = _sample(asked, round(sample * QUERIES), rng)
