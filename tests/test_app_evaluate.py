@@ -95,7 +95,7 @@ def test_rows_come_in_while_it_runs_and_stop_keeps_them(visit):
     page.wait_for_function(
         "document.querySelector('#eval-progress')?.innerText.includes('stopped')", timeout=60_000
     )
-    assert page.locator(".ri-queue li").count() >= 25
+    assert page.locator(".ri-queue li").count() >= 6  # of the first chunk
 
 
 def test_a_reload_while_it_runs_finds_job_and_settings_and_a_past_run_opened_meanwhile_stays_whole(visit):
