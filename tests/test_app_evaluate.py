@@ -109,7 +109,7 @@ def test_a_reload_while_it_runs_finds_job_and_settings_and_a_past_run_opened_mea
     page.get_by_role("tab", name="Evaluate").click()
     page.get_by_text("so far").wait_for(timeout=120_000)
     assert page.locator("#eval-settings").get_by_label("Corpus").input_value() == "resources"
-    assert page.locator("#eval-progress").inner_text().startswith("resources: ")
+    assert page.locator("#eval-progress .ri-lines").inner_text().startswith("resources: ")
     page.get_by_text("Past runs, and replays").click()
     page.get_by_label("Open one, or compare two").click()
     page.get_by_role("option").filter(has_text="fruit").first.click()
