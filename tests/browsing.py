@@ -135,3 +135,16 @@ def ask(page, query: str) -> None:
         "q => document.querySelector('.ri-rankings')?.dataset.query === q", arg=query[:200]
     )
     page.wait_for_selector(".ri-after .ri-chip")
+
+
+def open_past_run(page, corpus: str) -> None:
+    """On the Evaluate tab: open the newest past run of a corpus, and wait for its table."""
+    page.get_by_text("Past runs, and replays").click()
+    page.get_by_label("Open one, or compare two").click()
+    page.get_by_role("option").filter(has_text=corpus).first.click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Open", exact=True).click()
+    # In the table, where it stays: the progress line is the next moment's, where something runs.
+    page.locator("#eval-table").get_by_text(f"{corpus}, split test").filter(
+        has_text="evaluated 20"
+    ).wait_for()

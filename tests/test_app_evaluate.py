@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.browsing import ranked
+from tests.browsing import open_past_run, ranked
 
 pytestmark = pytest.mark.browser
 
@@ -110,12 +110,7 @@ def test_a_reload_while_it_runs_finds_job_and_settings_and_a_past_run_opened_mea
     page.get_by_text("so far").wait_for(timeout=120_000)
     assert page.locator("#eval-settings").get_by_label("Corpus").input_value() == "resources"
     assert page.locator("#eval-progress .ri-lines").inner_text().startswith("resources: ")
-    page.get_by_text("Past runs, and replays").click()
-    page.get_by_label("Open one, or compare two").click()
-    page.get_by_role("option").filter(has_text="fruit").first.click()
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="Open", exact=True).click()
-    page.get_by_text("Opened: fruit, evaluated 20").wait_for()
+    open_past_run(page, "fruit")
     page.locator("#eval-progress").get_by_text("resources: ").wait_for()
     assert "fruit, split test" in page.locator("#eval-table").inner_text()
     page.get_by_role("button", name="Stop").last.click()

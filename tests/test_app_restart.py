@@ -4,7 +4,7 @@ import pytest
 
 from rag_inspect.settings import Settings
 from rag_inspect.workbench import Workbench
-from tests.browsing import outside, write_corpus
+from tests.browsing import open_past_run, outside, write_corpus
 
 pytestmark = pytest.mark.browser
 
@@ -36,12 +36,7 @@ def test_a_visitors_runs_outlive_a_restart_and_a_lost_job_is_said(chromium, tmp_
         page.goto(address, wait_until="domcontentloaded")
         page.get_by_role("tab", name="Evaluate").click()
         page.locator("#eval-progress").get_by_text("not known here any more").wait_for()
-        page.get_by_text("Past runs, and replays").click()
-        page.get_by_label("Open one, or compare two").click()
-        page.get_by_role("option").filter(has_text="fruit").first.click()
-        page.keyboard.press("Escape")
-        page.get_by_role("button", name="Open", exact=True).click()
-        page.get_by_text("Opened: fruit, evaluated 20").wait_for()
+        open_past_run(page, "fruit")
     finally:
         context.close()
         second.close()

@@ -11,7 +11,7 @@ from rag_inspect.evaluation import EvalProgress, evaluate, latency
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.eval_set import eval_set
 from rag_inspect.evaluation.outcome import Outcome
-from rag_inspect.evaluation.passes import PAIRS_AT_ONCE
+from rag_inspect.evaluation.passes import PAIRS_AT_ONCE, Pass
 from rag_inspect.pipeline import rerank
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import Query
@@ -70,15 +70,28 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
     assert [row["query_id"] for step in steps for row in step.finished] == [
         query.query_id for query in corpus.queries
     ]
-    assert (
-        steps[-1].pairs_per_second > 0 and steps[-1].seconds_left == 0 and "70 / 70 queries" in str(steps[-1])
-    )
+    assert steps[-1].pairs_per_second > 0 and steps[-1].seconds_left == 0
+    assert str(steps[-1]) == "70 queries, 1,400 pairs; timing a few queries one at a time"
+    assert str(steps[-2]).startswith(f"{steps[-2].queries_done} / 70 queries, ")
     document = assess(seen[-1])
     means = steps[-1].means["fixed"]
     assert means == pytest.approx({name: document["systems"][1]["metrics"][name]["value"] for name in means})
     rows = {row["query_id"]: row for step in steps for row in step.finished}
     for row in document["per_query"]:
         assert rows[row["query_id"]].items() <= row.items()  # ranks and verdicts, of every reranker
+
+
+def test_the_pace_is_that_of_late_and_forgets_a_machine_that_slept():
+    corpus = make_corpus(40)
+    work = Pass(corpus, eval_set(corpus), ExactRetriever(corpus), [ScriptedReranker()], None, 10, 5)
+    work.count(100, 1000.0)  # asleep in the middle of a batch
+    assert work.progress().pairs_per_second == pytest.approx(0.1)
+    for _ in range(120):
+        work.count(20, 2.0)
+    assert work.progress().pairs_per_second > 1.5
+    for _ in range(240):
+        work.count(20, 2.0)
+    assert work.progress().pairs_per_second == pytest.approx(10, rel=0.1)
 
 
 def test_a_second_run_reads_nothing_but_a_sample_for_the_latency(cache):

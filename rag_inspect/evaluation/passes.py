@@ -22,6 +22,7 @@ from rag_inspect.types import Corpus, Passage, Reranker
 PAIRS_AT_ONCE = 512  # of as many queries as that makes: sorted by length and scored together
 PAIRS_AT_FIRST = 128  # until the models' pace is known
 CHUNK_SECONDS = 10.0  # of a slow model: its rows come in at least so often
+PACE_HALF_LIFE = 60.0  # seconds of scoring after which a batch counts half in the pace
 Pair = tuple[str, Passage]
 
 
@@ -42,6 +43,8 @@ class EvalProgress:
     stopped: bool = False
 
     def __str__(self) -> str:
+        if self.queries_done == self.queries and not self.stopped:
+            return f"{self.queries:,} queries, {self.pairs_done:,} pairs; timing a few queries one at a time"
         pace = f", {self.pairs_per_second:,.0f} a second" if self.pairs_per_second else ""
         left = f", {_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
         done = f"{self.queries_done:,} / {self.queries:,} queries, {self.pairs_done:,} / {self.pairs:,} pairs"
@@ -76,7 +79,8 @@ class Pass:
         self.cosines = np.full(shape, np.nan)
         self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
         self.queries_done = self.pairs_done = self.scored = self.cached = 0
-        self.began, self.scoring_seconds, self.at_work = time.perf_counter(), 0.0, ""
+        self.began, self.at_work = time.perf_counter(), ""
+        self.lately = np.zeros(2)  # pairs the models read, and seconds they took
         self.sums: dict[str, dict[str, float]] = {}
 
     def go(self) -> Iterator[EvalProgress]:
@@ -98,10 +102,14 @@ class Pass:
         """Many, for the sake of speed; no more than a slow model reads in CHUNK_SECONDS."""
         if not self.pairs_done:
             return PAIRS_AT_FIRST
-        if not self.scoring_seconds:
-            return PAIRS_AT_ONCE
-        pace = self.scored / self.scoring_seconds / len(self.rerankers)
-        return min(PAIRS_AT_ONCE, int(pace * CHUNK_SECONDS))
+        pace = self._pace
+        return min(PAIRS_AT_ONCE, int(pace / len(self.rerankers) * CHUNK_SECONDS)) if pace else PAIRS_AT_ONCE
+
+    @property
+    def _pace(self) -> float | None:
+        """Pairs a second of late; None while the models read none."""
+        pairs, seconds = self.lately
+        return float(pairs / seconds) if seconds else None
 
     def retrieve(self, rows: range) -> list[list[Passage]]:
         """Candidates of these queries into the arrays; the passages, with their vectors, handed back."""
@@ -134,9 +142,13 @@ class Pass:
             if scored.cached:
                 self.cached += len(scored.logits)
             else:
-                self.scored += len(scored.logits)
-                self.scoring_seconds += taken
+                self.count(len(scored.logits), taken)
             yield self.progress()
+
+    def count(self, pairs: int, seconds: float) -> None:
+        """These pairs were read, in so many seconds."""
+        self.scored += pairs
+        self.lately = self.lately * 0.5 ** (seconds / PACE_HALF_LIFE) + (pairs, seconds)
 
     def _guarded(self, reranker: Reranker, pairs: Sequence[Pair]) -> Iterator[Any]:
         """score_pairs, where whatever fails says how far it came and that nothing is lost."""
@@ -160,7 +172,7 @@ class Pass:
 
     def progress(self, finished: tuple[Mapping[str, Any], ...] = (), stopped: bool = False) -> EvalProgress:
         total = self.places.size * len(self.rerankers)
-        pace = self.scored / self.scoring_seconds if self.scoring_seconds else None
+        pace = self._pace
         overall = self.pairs_done / max(time.perf_counter() - self.began, 1e-6)
         left = (total - self.pairs_done) / (pace or overall) if self.pairs_done else None
         done = max(1, self.queries_done)

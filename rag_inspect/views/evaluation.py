@@ -97,8 +97,8 @@ def table_html(document: Document) -> str:
         '<div class="ri ri-eval"><table><thead><tr><th>system</th>'
         f"{head}</tr></thead><tbody>{rows}</tbody></table>"
         f'<p class="ri-aside">{escape(document["corpus"])}, split {escape(document["split"])}, '
-        f"{counted(document['queries'], 'judged query', 'judged queries')}, top_k {document['top_k']}; "
-        f"small: 95 % bootstrap intervals.</p>{_all_metrics(document, meanings)}</div>"
+        f"{counted(document['queries'], 'judged query', 'judged queries')}, top_k {document['top_k']}, "
+        f"evaluated {run_date(document)}; small: 95 % bootstrap intervals.</p>{_all_metrics(document, meanings)}</div>"
     )
 
 
