@@ -40,6 +40,12 @@ def test_a_table_of_every_part_with_the_paired_difference(corpus_folder, capsys)
     assert all("to" in cells[3] for (_, system), cells in rows.items() if system != "embedding order")
 
 
+def test_a_weight_that_is_no_number_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["nowhere", "--logits", "0.5,much"])
+    assert "--logits: invalid numbers value: '0.5,much'" in capsys.readouterr().err
+
+
 def test_a_source_that_training_holds_out_is_a_corpus(tmp_path):
     passages = [{"_id": f"towns/{key}", "title": "", "text": text} for key, text in TOWNS.items()]
     pairs = [

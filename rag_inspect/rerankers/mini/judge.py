@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--top-k", type=int, default=20, help="how deep the first stage goes")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a file that train.py wrote")
     parser.add_argument(
-        "--logits", default="", help="weights of the logit to try beside the file's own, comma-separated"
+        "--logits",
+        type=numbers,
+        default=[],
+        help="weights of the logit to try beside the file's own, comma-separated",
     )
     parser.add_argument(
         "--against", action="append", default=[], help="FOLDER[:COSINE_WEIGHT], 40 by default"
@@ -66,6 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def numbers(text: str) -> list[float]:
+    """Comma-separated numbers. Raises ValueError, which argparse has a word for."""
+    return [float(part) for part in text.split(",")]
+
+
 def judge(options: argparse.Namespace) -> None:
     """Print each corpus's rows as they come. Raises RagInspectError."""
     from rag_inspect.embedders import load_embedder
@@ -75,7 +83,6 @@ def judge(options: argparse.Namespace) -> None:
     prior = build_prior(embedder, options.weights)
     cross_encoder = _cross_encoder(*build(options.weights))
     rivals = {name: _rival(name) for name in options.against}
-    tried = [float(weight) for weight in options.logits.split(",") if weight]
     columns = [*METRICS, f"{GAINED} over the embedding order"]
     print("| corpus | system | " + " | ".join(columns) + " |\n|---|---|" + "---|" * len(columns))
     for name in options.corpora:
@@ -85,7 +92,7 @@ def judge(options: argparse.Namespace) -> None:
         logits = cross_encoder(found.pairs)
         systems = {"embedding order": cosines, "prior alone": priors, "cross-encoder alone": logits}
         systems |= {"mini": logits + priors}
-        systems |= {f"mini, logit x {weight:g}": weight * logits + priors for weight in tried}
+        systems |= {f"mini, logit x {weight:g}": weight * logits + priors for weight in options.logits}
         systems |= {rival: score(found.pairs) + weight * cosines for rival, (score, weight) in rivals.items()}
         first = values(cosines, found)
         for system, scores in systems.items():
