@@ -312,6 +312,7 @@ REFUSED = {
     "timed on more queries than there are": ("latency.fixed.queries", 5),
     "timed on none": ("latency.fixed.queries", 0),
     "numbers of an unknown source": ("latency.fixed.source", "unknown"),
+    "a time that is none": ("created", "<img src=//a.bc>"),
     "more ids than candidates": ("passage_ids", [str(number) for number in range(25)]),
 }  # fmt: skip
 
@@ -337,7 +338,6 @@ def test_words_of_someone_else_stay_words(words):
     document["corpus"] |= {"name": words.replace("/", "|"), "languages": [words]}
     document |= {
         "split": words.replace("/", "|"),
-        "created": words,
         "notes": [words],
         "versions": {words: words},
     }

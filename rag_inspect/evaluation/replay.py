@@ -24,6 +24,7 @@ MAX_CELLS = 8_000_000  # numbers in a table of the assessment: what a full repla
 _LARGEST_GRADE = 1_000
 _CARRIED_TEXT = 16_000_000  # characters of passages that a replay brings along; past that, ids only
 _NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?([+-]\d\d:\d\d|Z)?)?", re.ASCII)
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -159,7 +160,7 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
         {system.key: arrays[system.key] for system in rerankers},
         {key: _latency(item, depth, len(rows), key == embedder.key) for key, item in look.at("latency").pairs(len(keys)) if key in keys},
         tuple(item.string(50) for item in corpus.at("languages").items(0, 20)), language_source,
-        tuple(item.string(1_000) for item in look.at("notes").items(0, 100)), look.at("created").string(40),
+        tuple(item.string(1_000) for item in look.at("notes").items(0, 100)), look.at("created").match(_TIME, "a time as 2026-11-25T16:43:00+00:00, or nothing"),
         {key: item.string(100) for key, item in look.at("versions").pairs(50)},
         {key: item.whole(0, 10**12) for key, item in look.at("counts").pairs(50)},
         {key: (item.at("title").string(MAX_TEXT), item.at("text").string(10**7)) for key, item in look.at("passages").pairs(len(ids)) if key in known},

@@ -98,7 +98,7 @@ def table_html(document: Document) -> str:
         f"{head}</tr></thead><tbody>{rows}</tbody></table>"
         f'<p class="ri-aside">{escape(document["corpus"])}, split {escape(document["split"])}, '
         f"{counted(document['queries'], 'judged query', 'judged queries')}, top_k {document['top_k']}, "
-        f"evaluated {run_date(document)}; small: 95 % bootstrap intervals.</p>{_all_metrics(document, meanings)}</div>"
+        f"evaluated {escape(run_date(document))}; small: 95 % bootstrap intervals.</p>{_all_metrics(document, meanings)}</div>"
     )
 
 
