@@ -27,14 +27,14 @@ def intervals(
     """95 % percentile-bootstrap intervals of the means; values (n, columns) -> (columns, 2).
 
     `groups`: the group of each query, int of shape (n,) from 0; each its own where there is none. The same resample
-    serves every column. A column that never varies leaves the bootstrap blind: there the rule of three (Hanley &
+    serves every column. A column that never varies from group to group leaves the bootstrap blind: there the rule of three (Hanley &
     Lippman-Hand 1983, 3/n) bounds the mean. Never outside [low, high].
     """
     sums, sizes = _by_group(values, groups)
     n, means = len(sizes), values.mean(axis=0)
     sampled = np.concatenate([(drawn @ sums) / (drawn @ sizes)[:, None] for drawn in _resamples(n)])
     bounds = np.percentile(sampled, [2.5, 97.5], axis=0).T
-    still = np.ptp(values, axis=0) < _EPSILON
+    still = np.ptp(sums / sizes[:, None], axis=0) < _EPSILON
     bounds[still] = np.stack([means[still] - 3 / n, means[still] + 3 / n], axis=1)
     bounds = np.stack([np.minimum(bounds[:, 0], means), np.maximum(bounds[:, 1], means)], axis=1)
     return np.clip(bounds, low, high)

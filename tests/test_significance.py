@@ -89,6 +89,11 @@ def test_copies_of_a_query_tell_no_more_than_the_query():
     assert copied.wins == 25 * once.wins
     [blind] = differences(np.zeros((1000, 1)), np.ones((1000, 1)), np.zeros(1000, dtype=int))
     assert blind.ci95 == (-1.0, 1.0) and blind.p_value == 1 and blind.resolvable == 1
+    # Groups that vary within and not from one to the next leave the bootstrap as blind.
+    [even] = intervals(np.tile([[0.0], [1.0]], (30, 1)), groups=np.repeat(np.arange(30), 2))
+    assert even == pytest.approx([0.4, 0.6])
+    [one] = intervals(np.array([[0.0], [1.0]]), groups=np.zeros(2, dtype=int))
+    assert one == pytest.approx([0, 1])
 
 
 def test_groups_of_one_change_nothing_and_unequal_ones_hold_the_mean():
