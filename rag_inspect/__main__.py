@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rag_inspect import __version__, cli_eval
 from rag_inspect.corpora.lint import lint_named
@@ -18,26 +19,43 @@ from rag_inspect.terminal import add_json, print_json, print_lines, print_table,
 from rag_inspect.types import Search
 from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
 
-if TYPE_CHECKING:
-    pass
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 fine, 1 a RagInspectError (one line on stderr), 2 a wrong usage, 130 interrupted."""
     options = parser().parse_args(arguments)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows no arrows gets question marks
+    code = _run(options)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = _stdout_failed(error) or code
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    """The command's exit status, before what is still buffered is written."""
     try:
         options.run(Workbench(Settings.from_env()), options)
-        sys.stdout.flush()
     except RagInspectError as error:
         print(f"rag-inspect: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of a pipe has seen enough, and of what is still buffered too
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and error.errno != errno.ENOSPC:
+            raise
+        return _stdout_failed(error)
     return 0
+
+
+def _stdout_failed(error: OSError) -> int:
+    """0 where a pipe's reader has seen enough; 1, and a line, where a disk is full. What is still buffered is let go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 0
+    print(f"rag-inspect: the output could not be written ({error.strerror})", file=sys.stderr)
+    return 1
 
 
 def parser() -> argparse.ArgumentParser:

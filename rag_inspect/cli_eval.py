@@ -45,7 +45,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--split", default="test", help="which qrels/<split>.tsv (default: test)")
     command.add_argument(
         "--out",
-        type=Path,
+        type=_usage(_folder),
         metavar="FOLDER",
         help="write TREC runs, CSV, JSON, report.html and replay.json here",
     )
@@ -76,6 +76,12 @@ def _usage(read: Any) -> Any:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return typed
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise InputError("the folder has no name; was a variable unset?")
+    return Path(text)
 
 
 def _limit(text: str) -> tuple[Metric, float]:
@@ -130,17 +136,19 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
         raise
     assert end is not None
     document = end.to_json()
-    if options.json:
-        print_json(document)
-    else:
-        _print_evaluation(document)
-    if options.out:
+    if options.out:  # before anything is printed: the reader of a pipe may have gone
         from rag_inspect.exports import write_all
         from rag_inspect.views.report import report_html
 
         written = write_all(options.out, end.outcome, document, report_html)
         print(f"rag-inspect: {len(written)} files in {options.out}", file=sys.stderr)
-    _hold(document, options.fail_under)
+    try:
+        if options.json:
+            print_json(document)
+        else:
+            _print_evaluation(document)
+    finally:
+        _hold(document, options.fail_under)
 
 
 def _hold(document: Mapping[str, Any], limits: Sequence[tuple[Metric, float]]) -> None:

@@ -48,25 +48,25 @@ def print_lines(*lines: str) -> None:
         console.print(_text(line))
 
 
-LINE_EVERY = 60.0  # seconds
+LINE_EVERY, FIRST_LINE = 60.0, 2.0  # seconds
 
 
 @contextmanager
 def progress(lines: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """show(text, done, total) as a bar on the terminal's stderr; on anything else a line a minute, if asked for."""
+    """show(text, done, total) as a bar on the terminal's stderr; on anything else, if asked for, a line after two seconds and then one a minute."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task, said = bar.add_task("starting", total=None), time.monotonic()
+        task, due = bar.add_task("starting", total=None), time.monotonic() + FIRST_LINE
 
         def show(text: str, done: int, total: int) -> None:
-            nonlocal said
+            nonlocal due
             bar.update(task, description=text, completed=done, total=total or None)
-            if lines and not console.is_terminal and time.monotonic() - said > LINE_EVERY:
-                said = time.monotonic()
+            if lines and not console.is_terminal and time.monotonic() > due:
+                due = time.monotonic() + LINE_EVERY
                 print(f"rag-inspect: {text}", file=sys.stderr, flush=True)
 
         yield show

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -145,6 +147,31 @@ def test_fail_under_fails_with_a_clear_line_and_still_prints(folder, capsys):
     assert json.loads(captured.out)["queries"] == 6
 
 
+def test_fail_under_fails_and_files_are_written_whoever_reads(folder, tmp_path):
+    """`eval … | head` in a build: the gate holds when the reader has gone, and on a full disk too."""
+    arguments = ["eval", "--corpus", str(folder), "--reranker", "mini", "--top-k", "6"]
+    arguments += ["--fail-under", "precision@7=0.99", "--out", str(tmp_path / "out")]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "rag_inspect", *arguments], stdout=writing, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writing)
+    assert done.returncode == 1 and "below 0.99" in done.stderr and "Traceback" not in done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 7
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_output_that_cannot_be_written_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rag_inspect", "models"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1 and done.stderr == (
+        "rag-inspect: the output could not be written (No space left on device)\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -166,6 +193,7 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(folder, capsys, more, w
         (["--cutoffs", "0"], "whole numbers from 1"),
         (["--fail-under", "mrr@5"], "is no limit"),
         (["--fail-under", "map@5=1"], "no metric"),
+        (["--out", ""], "the folder has no name"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_a_wrong_usage(folder, capsys, more, words):
@@ -209,9 +237,11 @@ def test_a_second_evaluation_waits_its_turn(folder, home):
 
 def test_in_a_log_progress_is_a_line_now_and_then(folder, capsys, monkeypatch):
     monkeypatch.setattr("rag_inspect.terminal.LINE_EVERY", 0.0)
+    monkeypatch.setattr("rag_inspect.terminal.FIRST_LINE", -1.0)
     assert main(["eval", "--corpus", str(folder), "--reranker", "mini", "--top-k", "6", "--json"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["queries"] == 6 and "rag-inspect: 6 / 6 queries" in err
+    assert json.loads(out)["queries"] == 6
+    assert "rag-inspect: 0 / 6 queries, " in err and "rag-inspect: 6 queries, 36 pairs; timing" in err
 
 
 def test_a_folder_that_cannot_be_written_is_known_before_the_work(folder, tmp_path, capsys):
