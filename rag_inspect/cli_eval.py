@@ -129,10 +129,8 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
                 else:
                     show(str(moment), moment.done, moment.total)
     except KeyboardInterrupt:
-        print(
-            "rag-inspect: stopped; what was scored is kept, and the same command goes on from there",
-            file=sys.stderr,
-        )
+        kept = bench.score_cache.trouble or "what was scored is kept, and the same command goes on from there"
+        print(f"rag-inspect: stopped; {kept}", file=sys.stderr)
         raise
     assert end is not None
     document = end.to_json()

@@ -298,7 +298,7 @@ def test_serve_refuses_a_broken_replay_before_it_opens_anything(tmp_path, capsys
 def test_bench_measures_what_is_here_and_names_what_is_not(capsys, monkeypatch):
     monkeypatch.setattr("rag_inspect.evaluation.cost.DEPTHS", (2, 4))
     monkeypatch.setattr("rag_inspect.evaluation.cost.SECONDS", 0.1)
-    assert main(["bench", "--reranker", "mini", "--json"]) == 0
+    assert main(["bench", "--reranker", "mini,mini", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     [mini] = document["rerankers"]
     assert [row["depth"] for row in mini["depths"]] == [2, 4] and all(

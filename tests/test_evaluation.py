@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from rag_inspect.errors import CorpusError, InputError, RerankError
+from rag_inspect.errors import CorpusError, InputError, RerankError, RetrievalError
 from rag_inspect.evaluation import EvalProgress, evaluate, latency
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.eval_set import eval_set
@@ -16,6 +16,9 @@ from rag_inspect.pipeline import rerank
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import Query
 from tests.evaluating import ExactRetriever, ScriptedReranker, evaluated, make_corpus
+
+SAMPLE = sum(latency.depths_timed(10)) * (latency.SAMPLE_QUERIES + 1)
+"""Pairs that timing reads where 10 are retrieved."""
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def test_a_query_repeated_a_thousand_times_is_read_once_and_said():
     outcome = evaluated(many, reranker, top_k=10)
     assert len(outcome.queries) == 1000 and outcome.counts["repeated"] == 999
     chunks = -(-1000 * 10 // PAIRS_AT_ONCE)
-    assert reranker.read <= 10 * (chunks + 2) + 10 * (latency.SAMPLE_QUERIES + 1)
+    assert reranker.read <= 10 * (chunks + 2) + SAMPLE
     assert any("999 queries repeat" in note for note in assess(outcome)["notes"])
 
 
@@ -100,8 +103,7 @@ def test_a_second_run_reads_nothing_but_a_sample_for_the_latency(cache):
         evaluated(corpus, first, cache=cache, top_k=10),
         evaluated(corpus, second, cache=cache, top_k=10),
     )
-    sample = 10 * (latency.SAMPLE_QUERIES + 1)
-    assert 400 < first.read <= 400 + sample and second.read <= sample
+    assert 400 < first.read <= 400 + SAMPLE and second.read <= SAMPLE
     assert (warm.counts["scored_pairs"], warm.counts["cached_pairs"]) == (0, 400)
     assert np.array_equal(cold.logits["fixed"], warm.logits["fixed"])
     assert cold.latency["fixed"].source == warm.latency["fixed"].source == "sample"
@@ -118,6 +120,21 @@ def test_latency_grows_with_depth_and_is_never_shown_as_nought():
     assert found.queries == latency.SAMPLE_QUERIES and len(found.depth_ms) == 10
     assert all(a < b for a, b in zip(found.depth_ms, found.depth_ms[1:], strict=False))
     assert found.depth_ms[-1] >= 10 and found.p95 >= found.p50 >= 10
+
+
+def test_each_depth_is_timed_as_it_is_and_not_a_share_of_the_deepest():
+    class OneBatch(ScriptedReranker):
+        """As on a GPU: a forward pass costs the same, whatever is in it."""
+
+        def score_pairs(self, pairs):
+            time.sleep(0.02)
+            yield from super().score_pairs(pairs)
+
+    outcome = evaluated(make_corpus(20), OneBatch(), top_k=10)
+    found = outcome.latency["fixed"]
+    assert found.depth_ms[0] > 0.8 * found.depth_ms[-1]
+    assert any("timed at depths 1, 3, 5 and 10; between these" in note for note in outcome.notes)
+    assert all(a <= b for a, b in zip(found.depth_ms, found.depth_ms[1:], strict=False))
 
 
 def test_a_sample_leaves_the_first_reading_out_and_has_at_least_three(cache):
@@ -151,7 +168,7 @@ def test_a_stop_comes_within_a_batch_and_the_next_run_goes_on(cache):
     assert seen[-1].stopped and not any(isinstance(moment, Outcome) for moment in seen)
     assert first.read <= 96
     evaluated(corpus, second, cache=cache, top_k=10)
-    assert second.read <= 400 - 80 + 10 * (latency.SAMPLE_QUERIES + 1)
+    assert second.read <= 400 - 80 + SAMPLE
 
 
 @pytest.mark.parametrize(
@@ -172,7 +189,57 @@ def test_a_model_that_fails_in_the_middle_says_where_and_loses_nothing(cache, er
     ):
         evaluated(corpus, failing, cache=cache, top_k=10)
     evaluated(corpus, whole, cache=cache, top_k=10)
-    assert whole.read <= 600 - 520 + 10 * (latency.SAMPLE_QUERIES + 1)
+    assert whole.read <= 600 - 520 + SAMPLE
+
+
+def test_a_model_that_fails_while_it_is_timed_costs_its_latency_and_nothing_else():
+    corpus = make_corpus(20)
+    for failing in (ScriptedReranker(fail_after=200), ScriptedReranker(fail_after=215)):
+        outcome = evaluated(corpus, failing, top_k=10)
+        assert outcome.latency["fixed"].source == "unknown" and len(outcome.queries) == 20
+        notes = assess(outcome)["notes"]
+        assert "fixed could not be timed (RuntimeError: out of memory)." in notes
+        assert "The latency of fixed was not measured." in notes
+
+
+def test_a_first_stage_that_fails_says_where_and_that_nothing_is_lost(cache):
+    corpus = make_corpus(60)
+    retriever = ExactRetriever(corpus)
+    embed, asked = retriever.embedder.embed_queries, []
+
+    def failing(texts):
+        asked.extend(texts)
+        if len(asked) > 20:
+            raise RuntimeError("out of memory")
+        return embed(texts)
+
+    retriever.embedder.embed_queries = failing
+    with pytest.raises(
+        RetrievalError,
+        match=r"bag failed .RuntimeError: out of memory.; stopped after 12 of 60 .*next run goes on",
+    ):
+        list(evaluate(corpus, retriever, [ScriptedReranker()], cache, top_k=10))
+
+
+def test_what_is_not_kept_is_not_said_to_be(tmp_path):
+    (tmp_path / "scores.sqlite").mkdir()
+    broken = ScoreCache(tmp_path / "scores.sqlite")
+    with pytest.raises(RerankError, match=r"scores are computed again each time$"):
+        evaluated(make_corpus(60), ScriptedReranker(fail_after=300), cache=broken, top_k=10)
+
+
+def test_a_metric_deeper_than_what_was_retrieved_is_named():
+    corpus = make_corpus(20)
+    notes = assess(evaluated(corpus, ScriptedReranker(), top_k=5))["notes"]
+    [found] = [note for note in notes if note.startswith("Only 5 candidates were retrieved: ")]
+    assert "ndcg@10" in found and "recall@10" in found and "mrr@5" not in found
+    assert not any(
+        "were retrieved" in note for note in assess(evaluated(corpus, ScriptedReranker(), top_k=10))["notes"]
+    )
+    whole = make_corpus(20, passages=6)  # of which nothing is left to retrieve
+    assert not any(
+        "were retrieved" in note for note in assess(evaluated(whole, ScriptedReranker(), top_k=6))["notes"]
+    )
 
 
 def test_depths_are_checked_before_anything_is_read():

@@ -70,6 +70,7 @@ def evaluate(
         latency,
         spoken,
         source,
+        tuple(work.notes),
         counts={
             "unjudged": chosen.unjudged,
             "without_gold": chosen.without_gold,

@@ -224,6 +224,12 @@ def _notes(document: Mapping[str, Any], outcome: Outcome) -> list[str]:
             notes.append(
                 f"{long} longer than {name.partition(':')[2]} reads; {'its' if count == 1 else 'their'} end was not seen."
             )
+    reached, names = outcome.places.shape[1], document["systems"][0]["metrics"]
+    deeper = [name for name in names if parse(name).cutoff > reached]
+    if deeper and reached < outcome.passage_count:
+        notes.append(
+            f"Only {reached} candidates were retrieved: {', '.join(deeper)} count{'s' if len(deeper) == 1 else ''} what is among these."
+        )
     if document["distinct_queries"] == 1:
         notes.append("One query tells nothing about others: its intervals span the whole scale.")
     for system in document["systems"][1:]:

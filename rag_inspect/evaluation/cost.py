@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag_inspect.errors import ModelError
+from rag_inspect.errors import ModelError, RerankError
 from rag_inspect.evaluation.latency import measure_first_stage
 from rag_inspect.loading import Stage
 from rag_inspect.rerankers import RERANKERS
@@ -32,7 +32,9 @@ def measure(bench: Workbench, rerankers: Sequence[str] = ()) -> Iterator[Stage |
     """
     corpus = bench.corpus(bench.default_corpus)
     here = {spec.key: found for spec, found in bench.models() if spec.kind == "reranker"}
-    keys = list(rerankers) or [key for key, found in here.items() if found.source in {"builtin", "cache"}]
+    keys = list(dict.fromkeys(rerankers)) or [
+        key for key, found in here.items() if found.source in {"builtin", "cache"}
+    ]
     for key in keys:
         if key not in RERANKERS:
             raise ModelError(f'no reranker "{key[:80]}"; there are {", ".join(RERANKERS)}')
@@ -50,7 +52,10 @@ def measure(bench: Workbench, rerankers: Sequence[str] = ()) -> Iterator[Stage |
         reranker = bench.reranker(key).value()
         loaded = (time.perf_counter() - began) * 1000
         spec = reranker.spec
-        depths = _depths(reranker, texts, found)
+        try:
+            depths = _depths(reranker, texts, found)
+        except Exception as error:
+            raise RerankError(f"{key} failed while it was timed ({type(error).__name__}: {error})") from error
         measured.append(
             {"key": key, "model": spec.model, "revision": spec.revision, "load_ms": loaded, "depths": depths}
         )
@@ -59,7 +64,7 @@ def measure(bench: Workbench, rerankers: Sequence[str] = ()) -> Iterator[Stage |
         "corpus": corpus.name,
         "first_stage": {"key": retriever.embedder.spec.key, "revision": retriever.embedder.spec.revision, **first},
         "rerankers": measured,
-        "left_out": [{"key": key, "reason": f.reason or "not downloaded"} for key, f in here.items() if key not in keys],
+        "left_out": [{"key": key, "reason": f.reason or ("not asked for" if f.available else "not downloaded")} for key, f in here.items() if key not in keys],
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,13 +13,8 @@ from rag_inspect.retrieval import ChromaRetriever
 from rag_inspect.types import Passage, Reranker
 
 SAMPLE_QUERIES, LEAST_QUERIES = 12, 4  # beside the first reading, which warms up and is not counted
-SAMPLE_SECONDS = 5.0  # after which no further query of a sample is begun, once the least are measured
+SAMPLE_SECONDS = 8.0  # after which no further query of a sample is begun, once the least are measured
 FIRST_STAGE_QUERIES = 12
-
-
-def length(pair: tuple[str, Passage], reranker: Reranker) -> int:
-    """Characters of a pair, as far as the model can read them (a token has four or so)."""
-    return min(len(pair[0]) + len(pair[1].full_text), 4 * reranker.spec.max_tokens) + 1
 
 
 def measure_first_stage(
@@ -35,9 +31,21 @@ def measure_first_stage(
     return np.array(times[1:]), found[1:]
 
 
+def first_stage_latency(retriever: ChromaRetriever, texts: Sequence[str], depth: int) -> Latency:
+    """The first stage's latency on up to FIRST_STAGE_QUERIES of the texts; it does not grow with depth."""
+    times, _ = measure_first_stage(retriever, spread(texts, FIRST_STAGE_QUERIES), depth)
+    p50, p95 = map(float, np.percentile(times, [50, 95]))
+    return Latency((float(times.mean()),), p50, p95, len(times), "sample")
+
+
 def spread(texts: Sequence[str], count: int) -> list[str]:
     """So many of the texts, or all of them, evenly spread."""
     return [texts[row] for row in sorted({int(row) for row in np.linspace(0, len(texts) - 1, count)})]
+
+
+def depths_timed(depth: int) -> list[int]:
+    """Where a reranker is timed: at 1, a quarter, a half and the whole of the depth."""
+    return sorted({1, math.ceil(depth / 4), math.ceil(depth / 2), depth})
 
 
 def measure_live(
@@ -50,24 +58,28 @@ def measure_live(
 ) -> Latency:
     """A reranker's latency on up to SAMPLE_QUERIES of the texts; unknown where it was stopped.
 
-    A query's candidates are read together; what each took is its share by length, so that depth d costs the first
-    stage's mean and the mean of each of the first d.
+    Each query is read at every one of `depths_timed`; between these, the mean is interpolated.
     """
-    chosen = spread(texts, SAMPLE_QUERIES)
-    began, measured = time.perf_counter(), []
+    chosen, depths = spread(texts, SAMPLE_QUERIES), depths_timed(depth)
+    began, measured = time.perf_counter(), []  # ms at each depth, a row a query
     for text in [chosen[0], *chosen]:
         [(_, passages)] = retriever.retrieve(retriever.embedder.embed_queries([text]), depth)
-        start, pairs = time.perf_counter(), [(text, passage) for passage in passages]
-        for _ in reranker.score_pairs(pairs):
-            if stopped():
-                return Latency()
-        taken, lengths = time.perf_counter() - start, np.array([length(pair, reranker) for pair in pairs])
-        measured.append(1000 * taken * lengths / lengths.sum())
+        row = []
+        for some in depths:
+            start = time.perf_counter()
+            for _ in reranker.score_pairs([(text, passage) for passage in passages[:some]]):
+                if stopped():
+                    return Latency()
+            row.append(1000 * (time.perf_counter() - start))
+        if len(passages) == depth:
+            measured.append(row)
         if len(measured) > LEAST_QUERIES and time.perf_counter() - began > SAMPLE_SECONDS:
             break
-    whole = np.array([row for row in measured[1:] if len(row) == depth])
-    if not whole.size:
+    times = np.array(measured[1:])
+    if not times.size:
         return Latency()
-    p50, p95 = (float(value) for value in np.percentile(first_stage_ms + whole.sum(axis=1), [50, 95]))
-    depths = first_stage_ms + np.cumsum(whole.mean(axis=0))
-    return Latency(tuple(map(float, depths)), p50, p95, len(whole), "sample")
+    p50, p95 = (float(value) for value in np.percentile(first_stage_ms + times[:, -1], [50, 95]))
+    # Noise may make a deeper one look quicker; more pairs never are.
+    means = np.maximum.accumulate(times.mean(axis=0))
+    steps = first_stage_ms + np.interp(np.arange(1, depth + 1), depths, means)
+    return Latency(tuple(map(float, steps)), p50, p95, len(times), "sample")

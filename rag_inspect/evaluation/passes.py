@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from rag_inspect.errors import RagInspectError, RerankError
+from rag_inspect.errors import RagInspectError, RerankError, RetrievalError
 from rag_inspect.evaluation.eval_set import EvalSet
-from rag_inspect.evaluation.latency import FIRST_STAGE_QUERIES, measure_first_stage, measure_live, spread
+from rag_inspect.evaluation.latency import depths_timed, first_stage_latency, measure_live
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
 from rag_inspect.pipeline import judge, make_query, score_pairs
@@ -23,7 +25,7 @@ PAIRS_AT_ONCE = 512  # of as many queries as that makes: sorted by length and sc
 PAIRS_AT_FIRST = 128  # until the models' pace is known
 CHUNK_SECONDS = 10.0  # of a slow model: its rows come in at least so often
 PACE_HALF_LIFE = 60.0  # seconds of scoring after which a batch counts half in the pace
-Pair = tuple[str, Passage]
+MAX_NOTE = 500  # characters of a cause
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Pass:
         self.queries_done = self.pairs_done = self.scored = self.cached = 0
         self.began, self.at_work = time.perf_counter(), ""
         self.lately = np.zeros(2)  # pairs the models read, and seconds they took
+        self.notes: list[str] = []
         self.sums: dict[str, dict[str, float]] = {}
 
     def go(self) -> Iterator[EvalProgress]:
@@ -89,10 +92,12 @@ class Pass:
         while self.queries_done < n:
             step = max(1, self._pairs_at_once // depth)
             rows = range(self.queries_done, min(n, self.queries_done + step))
-            found = self.retrieve(rows)
+            with self._explained(self.retriever.embedder.spec.key, RetrievalError):
+                found = self.retrieve(rows)
             for reranker in self.rerankers:
                 self.at_work = reranker.spec.key
-                yield from self.score(reranker, rows, found)
+                with self._explained(reranker.spec.key, RerankError):
+                    yield from self.score(reranker, rows, found)
             self.queries_done = rows.stop
             self._add_up(rows)
             yield self.progress(tuple(self._row(row) for row in rows))
@@ -129,7 +134,7 @@ class Pass:
         """Logits of these queries' candidates, batch by batch."""
         cells = [(row, c) for row, passages in zip(rows, found, strict=True) for c in range(len(passages))]
         pairs = [(self.texts[row], p) for row, passages in zip(rows, found, strict=True) for p in passages]
-        logits, batches = self.logits[reranker.spec.key], self._guarded(reranker, pairs)
+        logits, batches = self.logits[reranker.spec.key], score_pairs(reranker, pairs, self.cache)
         while True:
             began = time.perf_counter()
             scored = next(batches, None)
@@ -150,25 +155,21 @@ class Pass:
         self.scored += pairs
         self.lately = self.lately * 0.5 ** (seconds / PACE_HALF_LIFE) + (pairs, seconds)
 
-    def _guarded(self, reranker: Reranker, pairs: Sequence[Pair]) -> Iterator[Any]:
-        """score_pairs, where whatever fails says how far it came and that nothing is lost."""
+    @contextmanager
+    def _explained(self, model: str, kind: type[RagInspectError]) -> Iterator[None]:
+        """Whatever fails in here says how far it came and what of it is kept."""
         try:
-            yield from score_pairs(reranker, pairs, self.cache)
+            yield
         except Exception as error:
-            cause = (
-                error
-                if isinstance(error, RagInspectError)
-                else f"{reranker.spec.key} failed ({type(error).__name__}: {error})"
-            )
+            ours = isinstance(error, RagInspectError)
+            cause = error if ours else f"{model} failed ({type(error).__name__}: {error})"
             place = (
                 f"stopped after {self.queries_done} of {len(self.texts)} queries, {self.pairs_done:,} pairs"
             )
-            kept = (
-                "they are in the score cache, and the next run goes on from there"
-                if self.cache
-                else "nothing was kept"
-            )
-            raise RerankError(f"{cause}; {place}; {kept}") from error
+            kept = "they are in the score cache, and the next run goes on from there"
+            if self.cache is None or self.cache.trouble:
+                kept = (self.cache and self.cache.trouble) or "nothing was kept"
+            raise kind(f"{cause}; {place}; {kept}") from error
 
     def progress(self, finished: tuple[Mapping[str, Any], ...] = (), stopped: bool = False) -> EvalProgress:
         total = self.places.size * len(self.rerankers)
@@ -219,16 +220,29 @@ class Pass:
                 sums[name] += float(parse(name).values(judged).sum())
 
     def latencies(self, stopped: Callable[[], bool], timed: bool) -> dict[str, Latency]:
-        """Of every system, on a few queries one at a time; of the first stage alone where it is not `timed`."""
-        depth = self.places.shape[1]
-        first, _ = measure_first_stage(self.retriever, spread(self.texts, FIRST_STAGE_QUERIES), depth)
-        p50, p95 = map(float, np.percentile(first, [50, 95]))
-        mean = float(first.mean())
-        known = {self.retriever.embedder.spec.key: Latency((mean,), p50, p95, len(first), "sample")}
-        for reranker in self.rerankers if timed else ():
-            live = measure_live(self.retriever, reranker, self.texts, depth, mean, stopped)
-            known[reranker.spec.key] = live
+        """Of every system, on a few queries one at a time; of the first stage alone where it is not `timed`.
+
+        A model that fails here costs its latency, not the evaluation: the cause is put into `notes`.
+        """
+        depth, first = self.places.shape[1], self.retriever.embedder.spec.key
+        known = {first: self._timed(first, lambda: first_stage_latency(self.retriever, self.texts, depth))}
+        mean = known[first].depth_ms[0] if known[first].depth_ms else 0.0
+        for reranker in self.rerankers if timed and known[first].depth_ms else ():
+            measure = partial(measure_live, self.retriever, reranker, self.texts, depth, mean, stopped)
+            known[reranker.spec.key] = self._timed(reranker.spec.key, measure)
+        *shallow, deepest = map(str, depths_timed(depth))
+        if len(known) > 1 and len(shallow) + 1 < depth:
+            self.notes.append(
+                f"Rerankers were timed at depths {', '.join(shallow)} and {deepest}; between these, latency is interpolated."
+            )
         return known
+
+    def _timed(self, key: str, measure: Callable[[], Latency]) -> Latency:
+        try:
+            return measure()
+        except Exception as error:
+            self.notes.append(f"{key} could not be timed ({type(error).__name__}: {error})."[:MAX_NOTE])
+            return Latency()
 
 
 def _first(grades: np.ndarray) -> int | None:

@@ -62,7 +62,10 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         if not job.over:
             # A past run opened meanwhile stays as it is: two evaluations in one page would be a third.
             return _going(page, job, rows_seen if shown_now is None else len(job.rows))
-        ended = {page.progress: aside_html(_last_words(job)), page.timer: gr.Timer(active=False)}
+        ended = {
+            page.progress: aside_html(_last_words(job, bench.score_cache.trouble)),
+            page.timer: gr.Timer(active=False),
+        }
         if job.result is None:
             return ended
         own = list(dict.fromkeys([job.result.run_id, *(own_runs or [])]))[:OWN_RUNS]
@@ -98,9 +101,9 @@ def _going(page: Page, job: Job, rows_seen: int) -> dict[Any, Any]:
     return now | {page.rows_seen: len(job.rows), page.table: table, page.queue: queue}
 
 
-def _last_words(job: Job) -> str:
-    """How it ended; an error that is not ours goes into the log whole."""
-    kept = "What had been scored is kept; Evaluate goes on from there."
+def _last_words(job: Job, trouble: str | None) -> str:
+    """How it ended, `trouble` being the score cache's; an error that is not ours goes into the log whole."""
+    kept = f"{trouble}." if trouble else "What had been scored is kept; Evaluate goes on from there."
     kept = kept if isinstance(job.moment, EvalProgress) else ""
     if job.error is not None:
         if isinstance(job.error, RagInspectError):
