@@ -9,7 +9,7 @@ import pytest
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.advice import RULES, clear
 from rag_inspect.evaluation.assessment import assess, worst_first
-from rag_inspect.evaluation.eval_set import guess_language
+from rag_inspect.evaluation.eval_set import guess_language, languages
 from rag_inspect.evaluation.outcome import Latency, Outcome, System
 from rag_inspect.metrics import parse
 from rag_inspect.score_cache import ScoreCache
@@ -313,6 +313,16 @@ def test_the_first_stages_language_comes_before_the_rerankers_and_so_does_recall
     assert "first_stage_language" not in said(ranked(half_found, half_found, reads=((), ("en",)), **german))
     lift = said(ranked([3] * 40, [1] * 40, **german))["other_language"]
     assert "a clear lift. Use a multilingual reranker (v2-m3) and see whether it lifts more." in lift
+    assert "first_stage_language" not in said(ranked([3] * 40, [1] * 40, **german))  # every gold is there
+
+
+def test_where_a_reranker_of_the_run_reads_the_language_it_is_not_asked_for():
+    german = {"languages": ("de",), "language_source": "card"}
+    both = ranked([3] * 40, [3] * 40, [1] * 40, **german)
+    assert said(both)["other_language"].startswith("r1 reads English")  # the best of them
+    reads_all = dataclasses.replace(both.rerankers[1], languages=("multilingual",))
+    found = said(dataclasses.replace(both, rerankers=(both.rerankers[0], reads_all)))
+    assert "other_language" not in found and found["keep"].startswith("Keep r1")
 
 
 def test_one_is_not_said_in_the_plural_and_a_corpus_within_top_k_is_reranked_whole():
@@ -382,6 +392,26 @@ def test_languages_are_told_apart():
         guess_language(["キツネとネコは夕方に森で会いましたが、何を話したかは誰も知りません。" * 5]) == "ja"
     )
     assert guess_language(["too few"]) == ""
+    assert guess_language(["Лиса и кошка встретились вечером в лесу."]) == "other"
+
+
+def test_english_without_its_small_words_is_not_said_to_be_another_language():
+    shop = [f"Philips monitor graphite model {at}, fast delivery, 2 year warranty" for at in range(40)]
+    assert guess_language(shop) == ""
+
+
+@pytest.mark.parametrize("written", ["English", "en_US", "eng", "EN-gb", " en "])
+def test_a_card_may_write_its_language_in_any_of_the_usual_ways(written):
+    card = CorpusCard("animals", language=(written,))
+    assert languages(make_corpus(3, card=card)) == (("en",), "card")
+    assert "other_language" not in advice(make_corpus(30, card=card))
+
+
+def test_a_language_that_nobody_knows_is_left_to_the_words():
+    assert languages(make_corpus(30, card=CorpusCard("animals", language=("see readme",)))) == (
+        ("en",),
+        "text",
+    )
 
 
 def test_every_rule_names_its_number_and_its_source_in_words():

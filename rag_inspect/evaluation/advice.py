@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rag_inspect.evaluation.eval_set import NAMES
 from rag_inspect.evaluation.outcome import Outcome, System
 from rag_inspect.metrics import parse
 
@@ -13,10 +14,6 @@ SMALL_CORPUS = 200
 FEW_QUERIES = 25
 CHANCE = 0.05  # p from which a change may be chance
 MUCH = 0.10  # of recall: enough to be worth someone's time
-NAMES = {
-    "en": "English", "de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese", "nl": "Dutch",
-    "pl": "Polish", "zh": "Chinese", "ja": "Japanese", "other": "another language",
-}  # fmt: skip
 MOST_OF_IT = 0.8  # of the depth: a cut that leaves more than this is not worth a word
 
 Document = Mapping[str, Any]
@@ -114,7 +111,8 @@ def _few_queries(document: Document, outcome: Outcome) -> str | None:
 
 
 def _first_stage_language(document: Document, outcome: Outcome) -> str | None:
-    if _reads(outcome.embedder, outcome):
+    lost = min(bar["unreachable"] for bar in document["ceiling_bars"])
+    if _reads(outcome.embedder, outcome) or lost < MUCH:
         return None
     metric = f"recall@{outcome.top_k}"
     return (
@@ -124,19 +122,19 @@ def _first_stage_language(document: Document, outcome: Outcome) -> str | None:
 
 
 def _other_language(document: Document, outcome: Outcome) -> str | None:
-    """The first reranker that does not list a language of the corpus, and what it did here."""
-    for system, row in zip(outcome.rerankers, document["systems"][1:], strict=True):
-        if _reads(system, outcome):
-            continue
-        change = row["versus_first_stage"][document["primary"]]
-        lifts = _lifts(change)
-        effect = "a clear lift" if lifts else "a clear loss" if clear(change) else "within noise"
-        return (
-            f"{system.key} reads {_named(system.languages)}, {_corpus_is_in(outcome)}; {document['primary']} changes by "
-            f"{shown(change)}, {effect}. Use a multilingual reranker (v2-m3)"
-            + (" and see whether it lifts more." if lifts else ".")
-        )
-    return None
+    """Where no reranker of the run lists all the corpus's languages: what the best of them did here."""
+    best = best_reranker(document)
+    system = next(system for system in outcome.rerankers if system.key == best["key"])
+    if any(_reads(system, outcome) for system in outcome.rerankers):
+        return None
+    change = best["versus_first_stage"][document["primary"]]
+    lifts = _lifts(change)
+    effect = "a clear lift" if lifts else "a clear loss" if clear(change) else "within noise"
+    return (
+        f"{system.key} reads {_named(system.languages)}, {_corpus_is_in(outcome)}; {document['primary']} changes by "
+        f"{shown(change)}, {effect}. Use a multilingual reranker (v2-m3)"
+        + (" and see whether it lifts more." if lifts else ".")
+    )
 
 
 def _reads(system: System, outcome: Outcome) -> bool:
