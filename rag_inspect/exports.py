@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Report = Callable[[Mapping[str, Any]], str]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+_FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet would run
 _SPACE = re.compile(r"[\s%]")
 
 
@@ -63,7 +63,7 @@ def _token(text: str) -> str:
 def per_query_csv(document: Mapping[str, Any]) -> str:
     """One row a query: its gold, the best gold's rank under each system, verdicts and metrics.
 
-    A cell that a spreadsheet would take for a formula gets an apostrophe in front.
+    A cell that a spreadsheet would take for a formula gets an apostrophe in front; line ends in a cell become \\n, which is quoted.
     """
     rerankers = [system["key"] for system in document["systems"][1:]]
     metrics = [(s["key"], name) for s in document["systems"] for name in s["metrics"]]
@@ -84,7 +84,10 @@ def per_query_csv(document: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{value}" if value.startswith(_FORMULA) else value
 
 
 def metrics_json(document: Mapping[str, Any]) -> str:

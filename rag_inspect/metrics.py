@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 
@@ -163,9 +164,9 @@ def parse(name: str) -> Metric:
 
 def parse_cutoffs(text: str | Sequence[int]) -> tuple[int, ...]:
     """`"1,5,10"` or numbers, sorted, each once. Raises InputError."""
-    parts = text.split(",") if isinstance(text, str) else list(text)
     try:
-        cutoffs = sorted({int(part) for part in parts})
+        parts = map(int, text.split(",")) if isinstance(text, str) else map(index, text)
+        cutoffs = sorted(set(parts))
     except (TypeError, ValueError):
         cutoffs = []
     if not 1 <= len(cutoffs) <= MAX_CUTOFFS or not all(1 <= cutoff <= MAX_CUTOFF for cutoff in cutoffs):

@@ -169,7 +169,7 @@ class Workbench:
 
     @cached_property
     def browser_secret(self) -> str:
-        """What a browser's own list of runs is sealed with; kept on disk, so that the list outlives a restart."""
+        """What a browser's name for itself is sealed with; kept on disk, so that its runs outlive a restart."""
         path = self.settings.home / "browser.secret"
         with suppress(OSError, UnicodeDecodeError):
             if len(kept := path.read_text(encoding="utf-8")) == SECRET_LETTERS:
@@ -184,17 +184,16 @@ class Workbench:
         """Where evaluations are kept."""
         return self.settings.home / "runs"
 
-    def past_runs(self, own: Sequence[str]) -> list[dict[str, Any]]:
-        """Summaries of the runs kept, the newest first; where strangers come, only of those in `own`."""
-        return [
-            run
-            for run in runs.list_runs(self.runs_folder)
-            if not self.settings.public or run["run_id"] in own
-        ]
+    def past_runs(self, visitor: str = "") -> list[dict[str, Any]]:
+        """Summaries of the runs kept, the newest first; where strangers come, only of this visitor's."""
+        found = runs.list_runs(self.runs_folder)
+        if not self.settings.public:
+            return found
+        return [run for run in found if visitor and run["owner"] == runs.owner(visitor)]
 
-    def past_run(self, run_id: str, own: Sequence[str]) -> tuple[Outcome, dict[str, Any]]:
+    def past_run(self, run_id: str, visitor: str = "") -> tuple[Outcome, dict[str, Any]]:
         """A run's outcome and document. Raises InputError where there is none that this visitor may see."""
-        if self.settings.public and run_id not in own:
+        if self.settings.public and run_id not in [run["run_id"] for run in self.past_runs(visitor)]:
             raise InputError(f"no saved run {run_id[:40]!r}; see the list of past runs")
         return runs.load_run(self.runs_folder, run_id)
 
@@ -209,11 +208,13 @@ class Workbench:
         split: str = "test",
         metrics: Sequence[str] = (),
         stopped: Callable[[], bool] = lambda: False,
+        visitor: str = "",
     ) -> Iterator[Stage | EvalProgress | Evaluation]:
         """Stages while it waits its turn or something loads, then progress, and the Evaluation at the end.
 
         One evaluation runs at a time on a machine. Where `stopped` says so there is no Evaluation; what was
-        scored is in the cache. Raises a RagInspectError, for what was asked before anything slow is begun.
+        scored is in the cache. Where strangers come, the run is listed to its `visitor` alone. Raises a
+        RagInspectError, for what was asked before anything slow is begun.
         """
         pipeline.check_depths(top_k, 1)
         top_n = min(5, top_k) if top_n is None else top_n
@@ -242,7 +243,7 @@ class Workbench:
                     yield moment
                 else:
                     trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
-                    yield self._kept(stamped(moment, chosen, trouble), metrics)
+                    yield self._kept(stamped(moment, chosen, trouble), metrics, visitor)
         finally:
             turn.free()
 
@@ -261,11 +262,11 @@ class Workbench:
             lambda stopped: self.evaluate(corpus, rerankers, **options, stopped=stopped), corpus, settings
         )
 
-    def _kept(self, outcome: Outcome, metrics: Sequence[str]) -> Evaluation:
+    def _kept(self, outcome: Outcome, metrics: Sequence[str], visitor: str) -> Evaluation:
         """Assessed and saved among the runs; a disk that is full costs the saving, not the result."""
         document, run_id = assess(outcome, metrics), runs.new_run_id(outcome.created)
         try:
-            runs.save_run(self.runs_folder, run_id, outcome, document)
+            runs.save_run(self.runs_folder, run_id, outcome, document, visitor)
         except RagInspectError as error:
             document["notes"].append(f"This run was not kept: {error}.")
             run_id = ""

@@ -256,14 +256,21 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_work(folder, tmp_pa
 
 def test_where_strangers_come_everyone_sees_their_own_runs_only(folder):
     bench = Workbench(Settings.from_env())
-    ids = [list(bench.evaluate(str(folder), ["mini"], top_k=6))[-1].run_id for _ in range(2)]
-    assert {run["run_id"] for run in bench.past_runs([])} >= set(ids)
-    assert bench.past_run(ids[0], [])[1]["run_id"] == ids[0]
+    ids = [
+        list(bench.evaluate(str(folder), ["mini"], top_k=6, visitor=visitor))[-1].run_id
+        for visitor in ("ann", "ann", "bob", "")
+    ]
+    assert {run["run_id"] for run in bench.past_runs()} >= set(ids)
+    assert bench.past_run(ids[0])[1]["run_id"] == ids[0]
     bench.settings = dataclasses.replace(bench.settings, public=True)
-    assert bench.past_runs([]) == [] and [run["run_id"] for run in bench.past_runs(ids[:1])] == ids[:1]
-    assert bench.past_run(ids[0], ids[:1])[1]["run_id"] == ids[0]
-    with pytest.raises(InputError, match="no saved run"):
-        bench.past_run(ids[1], ids[:1])
+    assert {run["run_id"] for run in bench.past_runs("ann")} == set(ids[:2])
+    assert [run["run_id"] for run in bench.past_runs("bob")] == ids[2:3]
+    assert bench.past_runs() == [] == bench.past_runs("eve")
+    assert bench.past_run(ids[0], "ann")[1]["run_id"] == ids[0]
+    for run_id, visitor in ((ids[0], "bob"), (ids[3], ""), (ids[3], "ann")):
+        with pytest.raises(InputError, match="no saved run"):
+            bench.past_run(run_id, visitor)
+    assert not any(b'"ann"' in path.read_bytes() for path in bench.runs_folder.glob("*.json"))
 
 
 def test_a_full_disk_costs_the_saving_and_not_the_result(folder, monkeypatch):

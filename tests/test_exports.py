@@ -80,6 +80,9 @@ def test_the_csv_has_every_query_and_no_formula(outcome):
     document["per_query"][0]["query"] = '=HYPERLINK("http://x","y")'
     rows = list(csv.DictReader(io.StringIO(per_query_csv(document))))
     assert len(rows) == 30 and rows[0]["query"].startswith("'=HYPERLINK")
+    document["per_query"][1]["query"] = "one\rtwo\r\nthree"
+    rows = list(csv.DictReader(io.StringIO(per_query_csv(document), newline="")))
+    assert len(rows) == 30 and rows[1]["query"] == "one\ntwo\nthree"
     mean = np.mean([float(row["mrr@5 fixed"]) for row in rows])
     assert mean == pytest.approx(document["systems"][1]["metrics"]["mrr@5"]["value"], abs=1e-6)
 
@@ -272,6 +275,10 @@ def test_runs_are_saved_listed_loaded_and_compared(tmp_path, outcome):
         ids.append(runs.new_run_id(created))
         runs.save_run(tmp_path, ids[-1], one, assess(one))
     (tmp_path / "20260103-000000-abcdef.json").write_text("junk")
+    (tmp_path / "20260104-000000-abcdef.json").write_text(
+        '{"summary": {"created": "2026", "systems": [1]},\n'
+    )
+    (tmp_path / "20260105-000000-abcdef.json").write_text('{"summary": {"created": "2026"},\n')
     (tmp_path / "notes.json").write_text("{}")
     listed = runs.list_runs(tmp_path)
     assert [run["run_id"] for run in listed] == ids[::-1]
@@ -292,6 +299,13 @@ def test_runs_are_saved_listed_loaded_and_compared(tmp_path, outcome):
     for wrong in ("none", "../20260101-000000-abcdef", "20260103-000000-abcdef"):
         with pytest.raises(InputError):
             runs.load_run(tmp_path, wrong)
+
+
+def test_a_run_that_could_not_be_opened_again_is_not_saved(tmp_path, outcome):
+    long = dataclasses.replace(outcome, languages=("x" * 60,))
+    with pytest.raises(InputError, match=r"the run: corpus.languages\[0\] has 60 characters"):
+        runs.save_run(tmp_path, runs.new_run_id(outcome.created), long, assess(long))
+    assert not list(tmp_path.iterdir())
 
 
 def test_runs_without_a_shared_query_are_not_compared(outcome):

@@ -111,6 +111,6 @@ def test_what_is_no_metric_is_told_what_there_is(text):
 
 def test_cutoffs_are_sorted_and_each_once():
     assert parse_cutoffs("10, 1,5,5") == (1, 5, 10)
-    for wrong in ("", "a", "0", "1,,2", "5000", "-1"):
+    for wrong in ("", "a", "0", "1,,2", "5000", "-1", None, 10, [1.9, 5], [float("inf")], [None]):
         with pytest.raises(InputError, match="whole numbers from 1"):
             parse_cutoffs(wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
@@ -20,20 +21,32 @@ from rag_inspect.exports import as_json, write
 from rag_inspect.pipeline import judge
 from rag_inspect.significance import differences, same_text
 
-_RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
+_RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6,32}")
 _SUMMARY_BYTES = 1 << 20
 KEPT = 100  # runs; the oldest give way
 
 
 def new_run_id(created: str) -> str:
-    """From an ISO time in UTC: `20261123-190501-3fa9c1`."""
-    return f"{re.sub('[^0-9]', '', created)[:8]}-{re.sub('[^0-9]', '', created)[8:14]}-{secrets.token_hex(3)}"
+    """From an ISO time in UTC, and nothing one could guess: `20261123-190501-3fa9c15be0d2a974`."""
+    return f"{re.sub('[^0-9]', '', created)[:8]}-{re.sub('[^0-9]', '', created)[8:14]}-{secrets.token_hex(8)}"
 
 
-def save_run(folder: Path, run_id: str, outcome: Outcome, document: Mapping[str, Any]) -> Path:
-    """The run as one JSON file: its summary on the first line, the replay below. Raises RagInspectError."""
+def owner(visitor: str) -> str:
+    """What is kept of a visitor's name: enough to know it again, and no way back to it."""
+    return hashlib.sha256(visitor.encode("utf-8", "replace")).hexdigest() if visitor else ""
+
+
+def save_run(
+    folder: Path, run_id: str, outcome: Outcome, document: Mapping[str, Any], visitor: str = ""
+) -> Path:
+    """The run as one JSON file: its summary on the first line, the replay below.
+
+    Raises RagInspectError where it cannot be written, or could not be opened again.
+    """
+    replay = as_json(to_replay(replace(outcome, passages={})))
+    from_replay(json.loads(replay), "the run")
     summary = {
-        "run_id": run_id, "created": outcome.created, "corpus": outcome.corpus, "split": outcome.split,
+        "run_id": run_id, "owner": owner(visitor), "created": outcome.created, "corpus": outcome.corpus, "split": outcome.split,
         "queries": document["queries"], "top_k": outcome.top_k, "top_n": outcome.top_n,
         "systems": [
             {"key": s["key"], "revision": s["revision"], "metrics": {name: m["value"] for name, m in s["metrics"].items()}}
@@ -41,7 +54,7 @@ def save_run(folder: Path, run_id: str, outcome: Outcome, document: Mapping[str,
         ],
         "advice": document["advice"][0]["text"] if document["advice"] else "",
     }  # fmt: skip
-    text = f'{{"summary": {as_json(summary).strip()},\n"replay": {as_json(to_replay(replace(outcome, passages={})))}}}\n'
+    text = f'{{"summary": {as_json(summary).strip()},\n"replay": {replay}}}\n'
     path = write(folder / f"{run_id}.json", text)
     for old in _kept(folder)[KEPT:]:
         old.unlink(missing_ok=True)
@@ -55,11 +68,18 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
         try:
             with path.open("rb") as file:
                 line = file.readline(_SUMMARY_BYTES).decode("utf-8").rstrip().removesuffix(",")
-            summary = json.loads(line + "}")["summary"]
-            found.append({**summary, "run_id": path.stem})
+            found.append(_summary(json.loads(line + "}")["summary"]) | {"run_id": path.stem})
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return found
+
+
+def _summary(read: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary that has what a list shows. Raises KeyError, TypeError or ValueError where it has not."""
+    whole = {name: int(read[name]) for name in ("queries", "top_k", "top_n")}
+    words = {name: str(read[name]) for name in ("created", "corpus", "split", "advice")}
+    systems = [{**system, "key": str(system["key"])} for system in read["systems"]]
+    return {**read, **whole, **words, "systems": systems, "owner": read.get("owner", "")}
 
 
 def _kept(folder: Path) -> list[Path]:

@@ -53,7 +53,7 @@ class Page:
     evaluation: gr.State
     rows_seen: gr.State
     job_id: gr.BrowserState
-    own_runs: gr.BrowserState
+    visitor: gr.BrowserState
     timer: gr.Timer
 
     @property
@@ -128,7 +128,7 @@ def laid_out(bench: Workbench) -> Page:
         bench.corpora().keys(), corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
         queue, flow, histogram, cutoff, threshold, notes, files, past, open_past, compare, comparison, replay,
         evaluation=gr.State(None), rows_seen=gr.State(0),
-        own_runs=gr.BrowserState([], storage_key="rag-inspect-runs", secret=bench.browser_secret, render=False),
+        visitor=gr.BrowserState("", storage_key="rag-inspect-visitor", secret=bench.browser_secret, render=False),
         job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", secret=bench.browser_secret, render=False),
         timer=gr.Timer(0.7, active=False, render=False),
     )  # fmt: skip

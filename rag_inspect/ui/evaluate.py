@@ -23,7 +23,6 @@ from rag_inspect.workbench import Workbench
 
 LABEL = "Evaluate"
 MAX_WAITING = 8  # evaluations on this machine that are not over; each is a thread
-OWN_RUNS = 100  # ids a browser remembers
 
 
 def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
@@ -32,14 +31,14 @@ def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
     _wire_job(page, bench, app)
     eval_results.wire(page)
     past_runs.wire(page, bench, app)
-    return [page.job_id, page.own_runs, page.timer]
+    return [page.job_id, page.visitor, page.timer]
 
 
 def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     """A job is started, polled, stopped, and found again after a reload."""
 
     def start(
-        job_id: str, corpus: str, keys: list[str], top_k: int, cutoffs: str, split: str
+        job_id: str, visitor: str, corpus: str, keys: list[str], top_k: int, cutoffs: str, split: str
     ) -> dict[Any, Any]:
         if not keys:
             raise InputError("no reranker is chosen; choose one or more to compare with the embedding order")
@@ -51,11 +50,13 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
                 f"{MAX_WAITING} evaluations are waiting on this machine already; try again later"
             )
         depths = parse_cutoffs(cutoffs)
-        job = bench.start_evaluation(corpus, keys, top_k=int(top_k), cutoffs=depths, split=split)
+        job = bench.start_evaluation(
+            corpus, keys, top_k=int(top_k), cutoffs=depths, split=split, visitor=visitor
+        )
         begun = {page.job_id: job.job_id, page.rows_seen: 0, page.timer: gr.Timer(active=True)}
         return begun | {page.progress: aside_html("starting …")} | eval_results.cleared(page)
 
-    def poll(job_id: str, rows_seen: int, own_runs: list[str], shown_now: Any) -> dict[Any, Any]:
+    def poll(job_id: str, rows_seen: int, visitor: str, shown_now: Any) -> dict[Any, Any]:
         job = bench.jobs.get(job_id or "")
         if job is None:
             return _forgotten(page, job_id)
@@ -68,16 +69,15 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         }
         if job.result is None:
             return ended
-        own = list(dict.fromkeys([job.result.run_id, *(own_runs or [])]))[:OWN_RUNS]
-        listed = {page.own_runs: own, page.past: past_runs.choices(bench, own)}
+        listed = {page.past: past_runs.choices(bench, visitor)}
         return ended | listed | eval_results.drawn(page, job.result)
 
-    settings = [page.job_id, page.corpus, page.rerankers, page.top_k, page.cutoffs, page.split]
+    settings = [page.job_id, page.visitor, page.corpus, page.rerankers, page.top_k, page.cutoffs, page.split]
     started = [page.job_id, page.rows_seen, page.timer, page.progress, *page.results]
-    polled = [page.job_id, page.progress, page.timer, page.rows_seen, page.own_runs, page.past, *page.results]
+    polled = [page.job_id, page.progress, page.timer, page.rows_seen, page.past, *page.results]
     page.run.click(shown(start), settings, started, **QUIET)
     page.timer.tick(
-        shown(poll), [page.job_id, page.rows_seen, page.own_runs, page.evaluation], polled, **QUIET
+        shown(poll), [page.job_id, page.rows_seen, page.visitor, page.evaluation], polled, **QUIET
     )
     page.stop.click(partial(_stop, bench), page.job_id, page.progress, **QUIET)
     chosen(page.corpus).change(shown(partial(_splits, bench)), page.corpus, page.split, **QUIET)

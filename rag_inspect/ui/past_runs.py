@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
 
-def choices(bench: Workbench, own: Sequence[str]) -> Any:
+def choices(bench: Workbench, visitor: str) -> Any:
     """The list of past runs this browser may see, anew."""
     found = []
-    for run in bench.past_runs(own):
+    for run in bench.past_runs(visitor):
         keys = ", ".join(system["key"] for system in run["systems"][1:])
         label = f"{run_date(run)} · {run['corpus']} · {keys} · k {run['top_k']} · {run['queries']} queries"
         found.append((label, run["run_id"]))
@@ -33,18 +33,18 @@ def choices(bench: Workbench, own: Sequence[str]) -> Any:
 
 
 def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
-    """Open, Compare and the drop of a replay; the list is read when the page is."""
+    """Open, Compare and the drop of a replay; the list is read when the page is, and a new browser gets a name."""
 
-    def reopen(chosen: list[str] | None, own: list[str]) -> dict[Any, Any]:
+    def reopen(chosen: list[str] | None, visitor: str) -> dict[Any, Any]:
         if not chosen:
             raise InputError("no past run is chosen; choose one to open")
-        outcome, document = bench.past_run(chosen[0], own)
+        outcome, document = bench.past_run(chosen[0], visitor)
         return opened(Evaluation(outcome, document, chosen[0]))
 
-    def compare(chosen: list[str] | None, own: list[str]) -> str:
+    def compare(chosen: list[str] | None, visitor: str) -> str:
         if not chosen or len(chosen) != 2:
             raise InputError("two past runs are needed; choose two to compare")
-        before, after = (bench.past_run(run_id, own)[1] for run_id in sorted(chosen))
+        before, after = (bench.past_run(run_id, visitor)[1] for run_id in sorted(chosen))
         shared = runs.shared_rerankers(before, after) or [""]  # none: each run's first
         return "".join(comparison_html(runs.compare_runs(before, after, key, key)) for key in shared)
 
@@ -59,9 +59,10 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         words = f"Opened: {document['corpus']}, evaluated {run_date(document)}; no model was used."
         return eval_results.drawn(page, evaluation) | {page.progress: aside_html(words)}
 
-    app.load(lambda own: choices(bench, own), page.own_runs, page.past, **QUIET)
-    page.open_past.click(shown(reopen), [page.past, page.own_runs], [page.progress, *page.results], **QUIET)
-    page.compare.click(shown(compare), [page.past, page.own_runs], page.comparison, **QUIET)
+    named = app.load(lambda name: name or secrets.token_hex(16), page.visitor, page.visitor, **QUIET)
+    named.then(lambda name: choices(bench, name), page.visitor, page.past, **QUIET)
+    page.open_past.click(shown(reopen), [page.past, page.visitor], [page.progress, *page.results], **QUIET)
+    page.compare.click(shown(compare), [page.past, page.visitor], page.comparison, **QUIET)
     page.replay.upload(shown(replay), page.replay, [page.progress, *page.results], **QUIET)
     if bench.replay is not None:
         app.load(partial(replayed, bench.replay), None, [page.progress, *page.results], **QUIET)
