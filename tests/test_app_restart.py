@@ -22,13 +22,10 @@ def test_a_visitors_runs_outlive_a_restart_and_a_lost_job_is_said(chromium, tmp_
     context = chromium.new_context()
     trouble = []
     try:
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("request", lambda request: trouble.append(request.url) if outside(request.url) else None)
-        page.goto(address, wait_until="domcontentloaded")
-        page.get_by_role("tab", name="Evaluate").click()
-        page.get_by_role("button", name="Evaluate", exact=True).click()
-        page.locator("#eval-progress").get_by_text("done,").wait_for()
+        tabs = [_opened(context, address, trouble) for _ in range(2)]
+        for page in tabs:  # both were open before either had a run
+            page.get_by_role("button", name="Evaluate", exact=True).click()
+            page.locator("#eval-progress").get_by_text("done,").wait_for()
     finally:
         first.close()
     second = serve(Workbench(settings), host="127.0.0.1", port=port, prevent_thread_lock=True, quiet=True)
@@ -37,7 +34,19 @@ def test_a_visitors_runs_outlive_a_restart_and_a_lost_job_is_said(chromium, tmp_
         page.get_by_role("tab", name="Evaluate").click()
         page.locator("#eval-progress").get_by_text("not known here any more").wait_for()
         open_past_run(page, "fruit")
+        page.get_by_label("Open one, or compare two").click()
+        assert page.get_by_role("option").filter(has_text="fruit").count() == 2  # of both tabs
     finally:
         context.close()
         second.close()
     assert not trouble
+
+
+def _opened(context, address, trouble):
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.on("request", lambda request: trouble.append(request.url) if outside(request.url) else None)
+    page.goto(address, wait_until="domcontentloaded")
+    page.get_by_role("tab", name="Evaluate").click()
+    page.get_by_role("button", name="Evaluate", exact=True).wait_for()
+    return page
