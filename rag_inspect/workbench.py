@@ -70,11 +70,13 @@ class Workbench:
         return ScoreCache(self.settings.home / "scores.sqlite")
 
     def corpus(self, name: str) -> Corpus:
-        """The corpus as its files are now; read again only when one of them has changed."""
+        """The corpus as its files are now, called as it is listed; read again only when one of them has changed."""
         path = find_corpus(name, self.settings)
         files = sorted(p for p in (*path.glob("*"), *path.glob("qrels/*")) if p.is_file())
         stamp = tuple((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in files)
-        return self._corpora.get((path, stamp), lambda _: read_folder(path), f"reading {name}").value()
+        listed = name if name in self.corpora() else None
+        key = path, listed, stamp
+        return self._corpora.get(key, lambda _: _called(listed, path), f"reading {name}").value()
 
     def recorded(self, corpus: Corpus, query: str) -> Search | None:
         """The search of this query that was recorded with the models as they are now, if there is one."""
@@ -271,3 +273,12 @@ class Workbench:
             document["notes"].append(f"This run was not kept: {error}.")
             run_id = ""
         return Evaluation(outcome, document, run_id)
+
+
+def _called(listed: str | None, path: Path) -> Corpus:
+    """The corpus in the folder under the name it is listed by, whatever its card calls it."""
+    corpus = read_folder(path)
+    if listed in (None, corpus.name):
+        return corpus
+    card = replace(corpus.card, name=listed, title=corpus.card.title or corpus.name)
+    return replace(corpus, card=card)

@@ -199,6 +199,16 @@ def test_changed_judgements_are_seen_though_the_index_stays(bench, corpus_folder
     assert len(doubles.embedder.embedded) == len(TEXTS)
 
 
+def test_a_listed_corpus_is_called_as_it_is_listed_whatever_its_card_says(bench, corpus_folder):
+    folder = corpus_folder("mine", {"a": "one"}, card="name: My help centre\n")
+    corpus = bench.corpus("mine")
+    assert corpus.name == "mine" in bench.corpora() and corpus.card.title == "My help centre"
+    assert bench.corpus("mine") is corpus
+    assert (
+        bench.corpus(str(folder)).name == "My help centre"
+    )  # a folder that was not asked for by a listed name
+
+
 def test_a_corpus_that_breaks_says_so_and_comes_back(bench, corpus_folder, settings):
     ask(bench)
     path = settings.corpora_dir / "tiny" / "corpus.jsonl"
