@@ -62,20 +62,20 @@ def measure_live(
     """
     chosen, depths = spread(texts, SAMPLE_QUERIES), depths_timed(depth)
     began, measured = time.perf_counter(), []  # ms at each depth, a row a query
-    for text in [chosen[0], *chosen]:
+    for number, text in enumerate([chosen[0], *chosen]):
         [(_, passages)] = retriever.retrieve(retriever.embedder.embed_queries([text]), depth)
         row = []
-        for some in depths:
+        for some in depths if number else depths[:2]:  # the first warms up
             start = time.perf_counter()
             for _ in reranker.score_pairs([(text, passage) for passage in passages[:some]]):
                 if stopped():
                     return Latency()
             row.append(1000 * (time.perf_counter() - start))
-        if len(passages) == depth:
+        if number and len(passages) == depth:
             measured.append(row)
-        if len(measured) > LEAST_QUERIES and time.perf_counter() - began > SAMPLE_SECONDS:
+        if len(measured) >= LEAST_QUERIES and time.perf_counter() - began > SAMPLE_SECONDS:
             break
-    times = np.array(measured[1:])
+    times = np.array(measured)
     if not times.size:
         return Latency()
     p50, p95 = (float(value) for value in np.percentile(first_stage_ms + times[:, -1], [50, 95]))
