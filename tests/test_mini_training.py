@@ -144,7 +144,7 @@ def test_mined_groups_have_their_gold_apart_and_the_prior_of_each(data):
     assert len(rows) == 5 and len({text for text, _ in rows}) == 5
 
 
-def small_training(checkpoint, **recipe):
+def small_training(checkpoint, device="cpu", **recipe):
     """A cross-encoder of 2 layers that must learn to tell the city asked for, against a prior that knows nothing."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
@@ -166,22 +166,28 @@ def small_training(checkpoint, **recipe):
     ]
     source = Source("qamr", texts, groups)
     recipe = Recipe(**{"learning_rate": 3e-3, "hold_out": "", "groups": 4, "negatives": 3} | recipe)
-    return Training(
-        BertForSequenceClassification(config), plain_tokenizer(WORDS), {"qamr": source}, recipe, checkpoint
-    )
+    model = BertForSequenceClassification(config)
+    return Training(model, plain_tokenizer(WORDS), {"qamr": source}, recipe, checkpoint, device)
 
 
-def test_a_run_learns_stops_and_goes_on(tmp_path, capsys):
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # with a number it goes a GPU's way: bf16, large parts
+def test_a_run_learns_stops_and_goes_on(tmp_path, capsys, device):
     import torch
 
     checkpoint = tmp_path / "checkpoint.pt"
-    training = small_training(checkpoint)
+    training = small_training(checkpoint, device)
+    kinds = set()
+    training.model.bert.encoder.layer[0].intermediate.dense.register_forward_hook(
+        lambda _module, _given, made: kinds.add(made.dtype)
+    )
     with ThreadPoolExecutor(2) as pool:
         rng = np.random.default_rng(0)
         losses = [training.step(rng, 3e-3, pool) for _ in range(40)]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    assert kinds == {torch.float32 if device == "cpu" else torch.bfloat16}
+    assert {part.dtype for part in training.model.parameters()} == {torch.float32}
     training.save()
-    again = small_training(checkpoint)
+    again = small_training(checkpoint, device)
     for name, tensor in training.averaged.items():  # between the start and the last weights
         assert torch.equal(again.averaged[name], tensor)
     assert not torch.equal(training.averaged["classifier.weight"], training.model.classifier.weight)
