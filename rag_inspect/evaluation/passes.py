@@ -166,9 +166,8 @@ class Pass:
             place = (
                 f"stopped after {self.queries_done} of {len(self.texts)} queries, {self.pairs_done:,} pairs"
             )
-            kept = "they are in the score cache, and the next run goes on from there"
-            if self.cache is None or self.cache.trouble:
-                kept = (self.cache and self.cache.trouble) or "nothing was kept"
+            trouble = self.cache.trouble if self.cache else "nothing was kept"
+            kept = trouble or "they are in the score cache, and the next run goes on from there"
             raise kind(f"{cause}; {place}; {kept}") from error
 
     def progress(self, finished: tuple[Mapping[str, Any], ...] = (), stopped: bool = False) -> EvalProgress:

@@ -107,7 +107,7 @@ def _last_words(job: Job, trouble: str | None) -> str:
     kept = kept if isinstance(job.moment, EvalProgress) else ""
     if job.error is not None:
         if isinstance(job.error, RagInspectError):
-            return f"{job.what} failed: {job.error}. {kept}"
+            return f"{job.what} failed: {job.error}."  # which says itself what is kept
         logging.getLogger(__name__).error("an evaluation of %s failed", job.what, exc_info=job.error)
         return f"{job.what} failed: {type(job.error).__name__}, which the server's log has in full. {kept}"
     if job.result is None:
