@@ -1,9 +1,8 @@
 """Training examples: queries with their positives and, as negatives, what the first stage would put beside them.
 
-A data folder holds passages.jsonl.gz (`_id, title, text`; an id starts with its source and a slash) and
+The data folder holds passages.jsonl.gz (`_id, title, text`; an id starts with its source and a slash) and
 pairs.jsonl.gz (`source, query_id, query, passage_id`, sometimes `negative_ids`). One more source is made on the
-spot: the running Python's standard library, a function's first docstring sentence → its code. manuals.py makes a
-folder out of manuals in HTML.
+spot: the running Python's standard library, a function's first docstring sentence → its code.
 """
 
 from __future__ import annotations
@@ -46,7 +45,6 @@ SHARES = {  # how often a source is drawn; questions more than titles, the answe
     "pmc_titles": 0.01,
     "tatqa": 0.01,
     "va_faq": 0.02,
-    "manuals": 0.5,
 }
 PASSAGES = {  # at most so many of a source are embedded: what is long or alike is thinned out
     "arxiv_titles": 300,
@@ -57,23 +55,11 @@ PASSAGES = {  # at most so many of a source are embedded: what is long or alike 
     "fairytaleqa": 1200,
     "tldr": 2000,
     "bioasq": 2500,
-    "manuals": 12000,
 }
-QUERIES = {"manuals": 8000}
-MOST_QUERIES = 2500  # of any other source
+QUERIES = 2500
 FUNCTIONS = 1500
-SKIPPED = {
-    "bioasq": 5,
-    "medquad": 2,
-    "evidence_inference": 2,
-    "conditionalqa": 2,
-    "fairytaleqa": 1,
-    "manuals": 1,
-}
+SKIPPED = {"bioasq": 5, "medquad": 2, "evidence_inference": 2, "conditionalqa": 2, "fairytaleqa": 1}
 """Mined negatives passed over at the top, where many are positives that nobody judged."""
-QUOTED = ("manuals",)
-"""Sources whose longer queries are sentences of their passages: what has every word of one is where it is from."""
-QUOTED_TOKENS = 8
 MINED = 30
 NEVER_CUT = ("squad_split", "fairytaleqa", "medquad", "medmcqa_exp", CODE, "conditionalqa", "bioasq")
 """Sources whose answer may stand anywhere: groups are made of passages that fit the window whole."""
@@ -225,7 +211,7 @@ def mine(
     passages = _sample(passages, round(sample * PASSAGES[name]) if name in PASSAGES else len(passages), rng)
     place = {passage.passage_id: at for at, passage in enumerate(passages)}
     asked = [query for query in queries if any(p in place for p in query.positives)]
-    asked = _sample(asked, round(sample * QUERIES.get(name, MOST_QUERIES)), rng)
+    asked = _sample(asked, round(sample * QUERIES), rng)
     if not asked or len(passages) < MINED:
         return None
     texts = [passage.full_text for passage in passages]
@@ -240,8 +226,6 @@ def mine(
         gold = {place[p] for p in query.positives if p in place}
         nearest = [int(at) for at in np.argsort(-row)[: MINED + 20] if at not in gold]
         mined = [at for at in nearest[SKIPPED.get(name, 0) :][:MINED] if fits[at]]
-        if name in QUOTED and len(said) >= QUOTED_TOKENS:
-            mined = [at for at in mined if not said <= tokens[at]]
         positives = [at for at in gold if fits[at]]
         judged = [place[p] for p in query.negatives if p in place and place[p] not in gold]
         if positives and len(mined) >= 4:

@@ -68,9 +68,7 @@ def parser() -> argparse.ArgumentParser:
         description=(__doc__ or "").split("\n\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="folders of passages.jsonl.gz and pairs.jsonl.gz"
-    )
+    parser.add_argument("--data", type=Path, required=True, help="passages.jsonl.gz and pairs.jsonl.gz")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and the result")
     parser.add_argument(
         "--minutes", type=float, default=60, help="training time, that before a stop included"
@@ -99,9 +97,7 @@ def make(options: argparse.Namespace, recipe: Recipe) -> Path:
     folder = minilm_folder()
     base = load_file(folder / "model.safetensors")
     state = first_state(options.start_from, base)
-    found = standard_library(recipe.sample)
-    for data in options.data:
-        found |= read_sources(data)
+    found = read_sources(options.data) | standard_library(recipe.sample)
     texts = [passage.full_text for passages, _ in found.values() for passage in passages]
     rarity = rarity_of(texts, folder / "tokenizer.json")
     options.out.mkdir(parents=True, exist_ok=True)
