@@ -175,7 +175,7 @@ class Training:
 
         remedy = "give another --out, or the same options as before"
         try:
-            content = torch.load(self.checkpoint, map_location="cpu")  # each part goes where its like is
+            content = torch.load(self.checkpoint, map_location="cpu")  # loading moves it on
             found = content["recipe"]
         except Exception as error:
             raise ModelError(
