@@ -10,6 +10,7 @@ from typing import Any
 
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, RagInspectError
+from rag_inspect.files import check_folder
 from rag_inspect.loading import Stage
 from rag_inspect.metrics import Metric, parse, parse_cutoffs
 from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
@@ -111,8 +112,6 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
     from rag_inspect.evaluation.assessment import Evaluation
 
     if options.out:
-        from rag_inspect.exports import check_folder
-
         check_folder(options.out)
     end: Evaluation | None = None
     moments = bench.evaluate(

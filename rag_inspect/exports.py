@@ -5,18 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import read_replay, to_replay
+from rag_inspect.files import write_text
 
 __all__ = [
     "export_files",
@@ -26,7 +24,6 @@ __all__ = [
     "to_replay",
     "trec_qrels",
     "trec_run",
-    "write",
     "write_all",
 ]
 
@@ -122,28 +119,4 @@ def export_files(outcome: Outcome, document: Mapping[str, Any], report: Report) 
 
 def write_all(folder: Path, outcome: Outcome, document: Mapping[str, Any], report: Report) -> list[Path]:
     """All files into the folder, made if need be; what an earlier run left there is replaced file by file."""
-    return [write(folder / name, text) for name, text in export_files(outcome, document, report)]
-
-
-def check_folder(folder: Path) -> None:
-    """That files can be written there, the folder made if need be: said before the work, not after it."""
-    write(folder / ".rag-inspect", "").unlink()
-
-
-def write(path: Path, text: str) -> Path:
-    """The text under that name, whole or not at all. RagInspectError names the file and the cause."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise RagInspectError(
-            f"{path} cannot be written ({error.strerror or error}); free some space, or choose another folder"
-        ) from error
-    return path
+    return [write_text(folder / name, text) for name, text in export_files(outcome, document, report)]

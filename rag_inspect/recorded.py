@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from rag_inspect.errors import RagInspectError
+from rag_inspect.files import write_text
 from rag_inspect.pipeline import finish
 from rag_inspect.types import Corpus, ModelSpec, Ranking, Reading, Search
 
@@ -75,6 +76,4 @@ def record(corpus: Corpus, searches: list[Search]) -> None:
         for search in searches
     ]
     text = json.dumps(documents, ensure_ascii=False, indent=1)
-    temporary = corpus.path / f"{FILE}.new"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(corpus.path / FILE)
+    write_text(corpus.path / FILE, text + "\n")

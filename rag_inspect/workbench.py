@@ -20,7 +20,7 @@ from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import eval_set
 from rag_inspect.evaluation.jobs import Job, Jobs, Turn
 from rag_inspect.evaluation.outcome import Outcome
-from rag_inspect.exports import write
+from rag_inspect.files import PRIVATE, write_text
 from rag_inspect.loading import Load, Loads, Stage
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.recorded import read_record
@@ -178,7 +178,7 @@ class Workbench:
                 return kept
         secret = secrets.token_hex(SECRET_LETTERS // 2)
         with suppress(RagInspectError):  # a full disk: then it lasts until the next restart
-            write(path, secret).chmod(0o600)
+            write_text(path, secret, PRIVATE)
         return secret
 
     @property

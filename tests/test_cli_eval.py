@@ -275,7 +275,7 @@ def test_where_strangers_come_everyone_sees_their_own_runs_only(folder):
 
 def test_a_full_disk_costs_the_saving_and_not_the_result(folder, monkeypatch):
     bench = Workbench(Settings.from_env())
-    monkeypatch.setattr("rag_inspect.evaluation.runs.write", _full)
+    monkeypatch.setattr("rag_inspect.evaluation.runs.write_text", _full)
     *_, end = bench.evaluate(str(folder), ["mini"], top_k=6)
     assert isinstance(end, Evaluation) and end.run_id == ""
     assert any("was not kept: the disk is full" in note for note in end.document["notes"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from rag_inspect.errors import InputError, RagInspectError
+from rag_inspect.errors import InputError
 from rag_inspect.evaluation import evaluate, runs, stamped
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.exports import (
@@ -22,7 +22,6 @@ from rag_inspect.exports import (
     to_replay,
     trec_qrels,
     trec_run,
-    write,
     write_all,
 )
 from rag_inspect.types import Query
@@ -226,14 +225,6 @@ def test_a_replay_that_is_too_large_or_not_there_is_refused(tmp_path, monkeypatc
         read_replay(tmp_path / "none.json")
     with pytest.raises(InputError, match="cannot be read"):
         read_replay(tmp_path)
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_says_why(tmp_path, monkeypatch):
-    path = write(tmp_path / "a.txt", "old")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(RagInspectError, match=r"a\.txt cannot be written .No space left on device"):
-        write(path, "new")
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_report_opens_alone_and_runs_nothing_that_a_corpus_says():

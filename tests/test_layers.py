@@ -16,7 +16,13 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-GROUND = {"rag_inspect", "rag_inspect.types", "rag_inspect.errors", "rag_inspect.settings"}
+GROUND = {
+    "rag_inspect",
+    "rag_inspect.types",
+    "rag_inspect.errors",
+    "rag_inspect.settings",
+    "rag_inspect.files",
+}
 TOP = (
     "rag_inspect.ui",
     "rag_inspect.__main__",
@@ -93,6 +99,13 @@ def test_imports_point_one_way():
         if imported in MODULES and layer(imported) > layer(module)
     ]
     assert not upward
+
+
+def test_writing_files_needs_errors_alone():
+    needed = {
+        imported for module, imported, _ in EVERY if module == "rag_inspect.files" and imported in MODULES
+    }
+    assert needed == {"rag_inspect.errors"}
 
 
 def test_views_need_types_and_no_models():

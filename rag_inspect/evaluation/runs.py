@@ -17,7 +17,8 @@ from rag_inspect.errors import InputError
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import MAX_BYTES, from_replay, to_replay
-from rag_inspect.exports import as_json, write
+from rag_inspect.exports import as_json
+from rag_inspect.files import write_text
 from rag_inspect.pipeline import judge
 from rag_inspect.significance import differences, same_text
 
@@ -55,7 +56,7 @@ def save_run(
         "advice": document["advice"][0]["text"] if document["advice"] else "",
     }  # fmt: skip
     text = f'{{"summary": {as_json(summary).strip()},\n"replay": {replay}}}\n'
-    path = write(folder / f"{run_id}.json", text)
+    path = write_text(folder / f"{run_id}.json", text)
     for old in _kept(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
