@@ -11,8 +11,9 @@ import pytest
 from rag_inspect.embedders import load_embedder
 from rag_inspect.errors import ModelError
 from rag_inspect.rerankers import mini
-from rag_inspect.rerankers.mini.weights import compress, expand, read_notes
+from rag_inspect.rerankers.mini.weights import expand, read_notes
 from rag_inspect.settings import Settings
+from rag_inspect.training.compress import compress
 from rag_inspect.types import Embedding, Passage
 
 QUERY = "How long does a goldfish live?"

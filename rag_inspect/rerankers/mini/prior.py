@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rag_inspect.rerankers.cross_encoder import Pair
 from rag_inspect.transformer import readable
 from rag_inspect.types import Embedder, Passage
 
@@ -34,7 +35,7 @@ class Prior:
         self.cosine_weight = cosine_weight
         self.coverage_weight = coverage_weight
 
-    def __call__(self, pairs: Sequence[tuple[str, Passage]]) -> list[float]:
+    def __call__(self, pairs: Sequence[Pair]) -> list[float]:
         """The prior of each (query, passage), in input order."""
         cosines = self.vectors.cosines(pairs)
         coverages = self.words.coverages([(query, passage.full_text) for query, passage in pairs])
@@ -50,7 +51,7 @@ class Words:
     def __init__(self, tokenizer_file: Path, rarity: np.ndarray) -> None:
         """`rarity`: for each token of the vocabulary its inverse passage frequency, log((n + ½) / (df + ½))."""
         self.rarity = np.maximum(rarity.astype(np.float64), 0)
-        self._tokenizer = plain_tokenizer(tokenizer_file)
+        self.tokenizer = plain_tokenizer(tokenizer_file)
 
     def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """From 0 to 1 for each (query, text): the share of the query's tokens, by rarity, that the text has."""
@@ -60,28 +61,13 @@ class Words:
 
     def tokens(self, texts: Sequence[str]) -> list[frozenset[int]]:
         """The distinct tokens that each text has within the window."""
-        encoded = self._tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
+        encoded = self.tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
         return [frozenset(row.ids[:MAX_TOKENS]) for row in encoded]
-
-    def lengths(self, texts: Sequence[str]) -> np.ndarray:
-        """How many tokens each text has, the special ones not counted."""
-        encoded = self._tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
-        return np.array([len(row.ids) for row in encoded], dtype=int)
 
     def coverage(self, query: frozenset[int], text: frozenset[int]) -> float:
         """The same of one query and one text, by their `tokens`."""
         whole = self.rarity[sorted(query)].sum()
         return float(self.rarity[sorted(query & text)].sum() / whole) if whole else 0.0
-
-
-def rarity_of(texts: Sequence[str], tokenizer_file: Path) -> np.ndarray:
-    """The inverse passage frequency of every token of the vocabulary, float32; see `Words`."""
-    tokenizer = plain_tokenizer(tokenizer_file)
-    having = np.zeros(tokenizer.get_vocab_size())
-    for start in range(0, len(texts), 2000):
-        for row in tokenizer.encode_batch(list(texts[start : start + 2000]), add_special_tokens=False):
-            having[list(set(row.ids))] += 1
-    return np.log((len(texts) + 0.5) / (having + 0.5)).astype(np.float32)
 
 
 def plain_tokenizer(file: Path) -> Any:
@@ -106,7 +92,7 @@ class Vectors:
         self._remembered: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = Lock()
 
-    def cosines(self, pairs: Sequence[tuple[str, Passage]]) -> list[float]:
+    def cosines(self, pairs: Sequence[Pair]) -> list[float]:
         """One for each (query, passage), in input order."""
         queries = list(dict.fromkeys(query for query, _ in pairs))
         of_query = dict(zip(queries, self.embedder.embed_queries(queries), strict=True))

@@ -1,8 +1,7 @@
-"""A trained model as a small file: its difference to all-MiniLM-L6-v2, as truncated singular values in int8.
+"""Read a trained model from a small file: its difference to all-MiniLM-L6-v2, as truncated singular values in int8.
 
-The embedding matrices are never trained, so they are not stored. Of every linear layer's difference the
-singular components with the most energy per byte are kept until the budget is full; biases, layer norms and
-the head are stored whole, in fp16.
+The embedding matrices are not in it: they are MiniLM's own. Of every linear layer's difference it has the largest
+singular components; biases, layer norms and the head are whole, in fp16. rag_inspect/training/compress.py writes it.
 """
 
 from __future__ import annotations
@@ -18,51 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "rag-inspect mini 1"
-FROZEN = "bert.embeddings."
 BESIDE = "beside."
-BUDGET = 5_400_000
-"""Bytes for the singular components: 5.6 MB with the rest; more change little (MODEL_CARD.md)."""
 
 State = Mapping[str, "Tensor"]
-
-
-def compress(
-    trained: State,
-    base: State,
-    path: Path,
-    *,
-    notes: Mapping[str, str],
-    beside: State | None = None,
-    budget: int = BUDGET,
-) -> None:
-    """Write `trained` (a BertForSequenceClassification) as its difference to `base` (a BertModel).
-
-    The file appears under its name only when it is whole. `notes` go into its header, the tensors in
-    `beside` are stored as they are, their names behind "beside.".
-    """
-    import torch
-    from safetensors.torch import save_file
-
-    stored = {f"{BESIDE}{name}": tensor.contiguous() for name, tensor in (beside or {}).items()}
-    parts: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
-    for name, tensor in trained.items():
-        if name.startswith(FROZEN):
-            continue
-        if tensor.dim() < 2 or name.startswith("classifier."):
-            stored[name] = tensor.detach().cpu().half().contiguous()
-        else:
-            difference = tensor.detach().cpu().float() - base[name.removeprefix("bert.")].float()
-            parts[name] = torch.linalg.svd(difference, full_matrices=False)
-    for name, rank in _ranks(parts, budget).items():
-        left, energies, right = parts[name]
-        root = energies[:rank].sqrt()
-        stored[f"{name}.left"], left_scale = _int8(left[:, :rank] * root)
-        rows, right_scale = _int8((right[:rank] * root[:, None]).T)
-        stored[f"{name}.right"], stored[f"{name}.scale"] = rows.T.contiguous(), left_scale * right_scale
-    draft = path.with_name(path.name + ".part")
-    save_file(stored, draft, metadata={"format": FORMAT, **notes})
-    draft.chmod(0o644)
-    draft.replace(path)
 
 
 def expand(path: Path, base: State) -> dict[str, Tensor]:
@@ -95,7 +52,7 @@ def as_model(state: State, folder: Path) -> tuple[Any, Any]:
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """The header that `compress` wrote: format, the prior's weights, recipe."""
+    """The file's header: format, the prior's weights, recipe."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as opened:
@@ -103,7 +60,7 @@ def read_notes(path: Path) -> dict[str, str]:
 
 
 def read_beside(path: Path, name: str) -> Tensor:
-    """A tensor that `compress` stored beside the model."""
+    """A tensor that is stored beside the model."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as opened:
@@ -121,27 +78,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _ranks(parts: Mapping[str, tuple[Tensor, Tensor, Tensor]], budget: int) -> dict[str, int]:
-    """How many components of each layer fit into the budget, most energy per byte first."""
-    offers = [
-        (float(energy) ** 2 / (len(left) + right.shape[1]), name, len(left) + right.shape[1])
-        for name, (left, energies, right) in parts.items()
-        for energy in energies
-    ]
-    ranks = dict.fromkeys(parts, 0)
-    for _, name, cost in sorted(offers, reverse=True):
-        if cost > budget:
-            break
-        budget -= cost
-        ranks[name] += 1
-    return ranks
-
-
-def _int8(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Each column as int8 with its own scale (fp32)."""
-    import torch
-
-    scale = columns.abs().amax(dim=0).clamp(min=1e-12) / 127
-    return (columns / scale).round().to(torch.int8).contiguous(), scale.float()

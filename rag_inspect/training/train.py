@@ -1,13 +1,13 @@
 """Train mini on a CPU or one GPU; it stops and goes on as you like:
 
-    python -m rag_inspect.rerankers.mini.train --data ../shared/data/train --minutes 60 --out ../mini-run
+    python -m rag_inspect.training.train --data ../shared/data/train --minutes 60 --out ../mini-run
 
 The folder --out gets `checkpoint.pt` every few minutes, and the same command goes on from it. At the end it has the
 whole weights in `model.safetensors`, for --start-from, and the compressed ones in `mini.safetensors`; only --install
 puts these in the place of the shipped ones. Several folders to start from are averaged, weight by weight; with
 --minutes 0 nothing is trained, and the start is compressed as it is.
 
-Each step draws groups of one positive and some hard negatives (examples.py), adds the prior (prior.py) to the
+Each step draws groups of one positive and some hard negatives (examples.py), adds the prior (rerankers/mini/prior.py) to the
 cross-encoder's logits and takes the softmax cross-entropy over each group: the cross-encoder learns what the
 prior misses. sentence-transformers' CrossEncoderTrainer has no place for a prior inside the logit.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -26,8 +25,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_inspect.errors import ModelError, RagInspectError
+from rag_inspect.files import check_folder, write_bytes, write_text
 from rag_inspect.rerankers.mini import WEIGHTS, checksum_file, sha256
-from rag_inspect.rerankers.mini.examples import (
+from rag_inspect.rerankers.mini.prior import Words, plain_tokenizer
+from rag_inspect.rerankers.mini.weights import as_model, expand, read_notes
+from rag_inspect.training.compress import compress, measure_rarity
+from rag_inspect.training.examples import (
     SHARES,
     Found,
     Kept,
@@ -36,9 +39,7 @@ from rag_inspect.rerankers.mini.examples import (
     read_sources,
     standard_library,
 )
-from rag_inspect.rerankers.mini.prior import Words, plain_tokenizer, rarity_of
-from rag_inspect.rerankers.mini.training import Recipe, Training
-from rag_inspect.rerankers.mini.weights import as_model, compress, expand, read_notes
+from rag_inspect.training.loop import Recipe, Training
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Every option, with its default."""
     parser = argparse.ArgumentParser(
-        prog="python -m rag_inspect.rerankers.mini.train",
+        prog="python -m rag_inspect.training.train",
         description=(__doc__ or "").split("\n\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -90,21 +91,22 @@ def parser() -> argparse.ArgumentParser:
 
 def make(options: argparse.Namespace, recipe: Recipe) -> Path:
     """Mine, train until the minutes are over, compress; the file. Raises RagInspectError."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     from rag_inspect.hub import minilm_folder
 
+    check_folder(options.out)
     folder = minilm_folder()
     base = load_file(folder / "model.safetensors")
     state = first_state(options.start_from, base)
     found = read_sources(options.data) | standard_library(recipe.sample)
     texts = [passage.full_text for passages, _ in found.values() for passage in passages]
-    rarity = rarity_of(texts, folder / "tokenizer.json")
-    options.out.mkdir(parents=True, exist_ok=True)
+    rarity = measure_rarity(texts, folder / "tokenizer.json")
     if options.minutes > 0:
         words = Words(folder / "tokenizer.json", rarity)
         state = trained(state, mined(found, words, recipe, options.out / "vectors"), recipe, options)
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, options.out / WHOLE)
+        whole = save({name: tensor.contiguous() for name, tensor in state.items()})
+        write_bytes(options.out / WHOLE, whole)
     result = options.out / WEIGHTS.name
     in_sum = {"logit_weight": options.logit_weight, "centre": options.centre}
     notes = {name: str(value) for name, value in (asdict(recipe) | in_sum).items()}
@@ -218,22 +220,14 @@ def write(
     import torch
 
     compress(state, base, path, notes=notes, beside={"rarity": torch.from_numpy(rarity).half()})
-    _replace(checksum_file(path), f"{sha256(path)}  {path.name}\n")
+    write_text(checksum_file(path), f"{sha256(path)}  {path.name}\n")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, sha256 {sha256(path)}", flush=True)
 
 
 def install(result: Path) -> None:
     """Put the result and its checksum in the place of the shipped ones."""
-    draft = WEIGHTS.with_name(WEIGHTS.name + ".part")
-    shutil.copyfile(result, draft)
-    draft.replace(WEIGHTS)
-    _replace(checksum_file(WEIGHTS), checksum_file(result).read_text())
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text)
-    draft.replace(path)
+    write_bytes(WEIGHTS, result.read_bytes())
+    write_text(checksum_file(WEIGHTS), checksum_file(result).read_text())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What mini does to corpora with an eval set, part by part, beside the embedding order:
 
-    python -m rag_inspect.rerankers.mini.judge ../shared/data/dev/covid_faq ../shared/data/train:tatqa code
+    python -m rag_inspect.training.judge ../shared/data/dev/covid_faq ../shared/data/train:tatqa code
 
 A corpus is a folder in BEIR layout, a source that training holds out (FOLDER:SOURCE), or `code`: functions of the
 Python packages installed here, asked for by their docstrings.
@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from rag_inspect.errors import CorpusError, RagInspectError
+from rag_inspect.rerankers.cross_encoder import Pair
 from rag_inspect.rerankers.mini import WEIGHTS, build, build_prior
-from rag_inspect.rerankers.mini.examples import code_source, read_sources
-from rag_inspect.types import Corpus, CorpusCard, Embedder, Passage, Query
+from rag_inspect.training.examples import code_source, read_sources
+from rag_inspect.types import Corpus, CorpusCard, Embedder, Query
 
 METRICS = ("recall@5", "mrr@5", "ndcg@10")
 GAINED = "mrr@5"
 FUNCTIONS = 1500
-Pair = tuple[str, Passage]
 Score = Callable[[Sequence[Pair]], np.ndarray]
 """pairs -> one number each; the higher ranks first."""
 
@@ -46,7 +46,7 @@ class Candidates:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table; 0, or 1 with one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m rag_inspect.rerankers.mini.judge")
+    parser = argparse.ArgumentParser(prog="python -m rag_inspect.training.judge")
     parser.add_argument("corpora", nargs="+", metavar="FOLDER|FOLDER:SOURCE|code", help="what to judge it on")
     parser.add_argument("--queries", type=int, default=150, help="a sample of so many judged queries of each")
     parser.add_argument("--top-k", type=int, default=20, help="how deep the first stage goes")
@@ -188,8 +188,8 @@ def _rival(name: str) -> tuple[Score, float]:
     from safetensors.torch import load_file
 
     from rag_inspect.hub import minilm_folder
-    from rag_inspect.rerankers.mini.train import first_state
     from rag_inspect.rerankers.mini.weights import as_model
+    from rag_inspect.training.train import first_state
 
     folder, _, weight = name.partition(":")
     base = load_file(minilm_folder() / "model.safetensors")

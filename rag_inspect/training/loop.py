@@ -6,6 +6,7 @@ unlike the training's than the last weights do.
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag_inspect.errors import CorpusError, ModelError
-from rag_inspect.rerankers.mini.examples import SHARES, Source
-from rag_inspect.rerankers.mini.weights import FROZEN
+from rag_inspect.files import write_bytes
+from rag_inspect.training.compress import FROZEN
+from rag_inspect.training.examples import SHARES, Source
 from rag_inspect.transformer import readable, token_batches
 
 if TYPE_CHECKING:
@@ -155,10 +157,9 @@ class Training:
         return float(gains[:, 0].mean()), float(gains[:, 1].mean())
 
     def save(self) -> None:
-        """Write the checkpoint; a kill leaves the last one."""
+        """Write the checkpoint; a kill leaves the last one. Raises RagInspectError where it cannot be written."""
         import torch
 
-        draft = self.checkpoint.with_name(self.checkpoint.name + ".part")
         content = {
             "recipe": asdict(self.recipe),
             "model": self.model.state_dict(),
@@ -167,8 +168,9 @@ class Training:
             "steps": self.steps,
             "spent": self.spent,
         }
-        torch.save(content, draft)
-        draft.replace(self.checkpoint)
+        whole = io.BytesIO()  # written to a path, a full disk would be "unexpected pos 576 vs 534"
+        torch.save(content, whole)
+        write_bytes(self.checkpoint, whole.getbuffer())
 
     def _resume(self) -> None:
         import torch

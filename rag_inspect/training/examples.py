@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 
 from rag_inspect.errors import CorpusError
+from rag_inspect.files import write_whole
 from rag_inspect.rerankers.mini.prior import Words
+from rag_inspect.transformer import readable
 from rag_inspect.types import Embedder, Passage
 
 CODE = "stdlib_code"
@@ -130,11 +132,9 @@ class Kept:
         name = hashlib.sha256("\0".join([kind, *texts]).encode("utf-8", "surrogatepass")).hexdigest()
         path = self.folder / f"{name[:24]}.npy"
         if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(".part")
-            with draft.open("wb") as file:
-                np.save(file, make())
-            draft.replace(path)
+            vectors = make()
+            with write_whole(path) as draft, draft.open("wb") as file:
+                np.save(file, vectors)
         return np.load(path)
 
 
@@ -215,12 +215,12 @@ def mine(
     if not asked or len(passages) < MINED:
         return None
     texts = [passage.full_text for passage in passages]
-    room = window - 3 - words.lengths(texts) if name in NEVER_CUT else np.full(len(texts), window)
+    room = window - 3 - _count_tokens(texts, words) if name in NEVER_CUT else np.full(len(texts), window)
     questions = [query.text for query in asked]
     cosines = embedder.embed_queries(questions) @ embedder.embed_passages(passages).T
     tokens, groups = words.tokens(texts), []
     for query, row, needs, said in zip(
-        asked, cosines, words.lengths(questions), words.tokens(questions), strict=True
+        asked, cosines, _count_tokens(questions, words), words.tokens(questions), strict=True
     ):
         fits = room >= needs
         gold = {place[p] for p in query.positives if p in place}
@@ -237,6 +237,12 @@ def mine(
             }
             groups.append(Group(query.text, *({at: priors[at] for at in part} for part in places)))
     return Source(name, texts, groups) if groups else None
+
+
+def _count_tokens(texts: Sequence[str], words: Words) -> np.ndarray:
+    """How many tokens each text has, the special ones not counted."""
+    encoded = words.tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
+    return np.array([len(row.ids) for row in encoded], dtype=int)
 
 
 def _sample(rows: Sequence[Any], limit: int, rng: np.random.Generator) -> list[Any]:
