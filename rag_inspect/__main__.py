@@ -70,6 +70,9 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
     command.add_argument(
+        "--corpus", metavar="NAME|FOLDER", help="open on this corpus; a BEIR folder is added to the list"
+    )
+    command.add_argument(
         "--replay", metavar="FILE", help="open the replay.json that eval --out wrote; needs no model"
     )
     command.set_defaults(run=_serve)
@@ -107,6 +110,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _serve(bench: Workbench, options: argparse.Namespace) -> None:
+    if options.corpus is not None:
+        bench.open_on(options.corpus)
     if options.replay:
         from rag_inspect.exports import read_replay
 

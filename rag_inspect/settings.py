@@ -29,6 +29,7 @@ class Settings:
                                           a stranger's link could ask for gigabytes)
     int8         RAG_INSPECT_QUANTIZE     on or off: mini's linear layers in int8 on a CPU (faster, another order now and
                                           then; mini's card has both measured)
+    opened_corpus  the folder that the app opens on (`serve --corpus`): it can be chosen wherever it is
     has_screen     whether a browser can be opened here: macOS, Windows, or a display
     public         on where SPACE_ID is set: strangers come, who choose corpora by name, never by a path on the
                    server, and see no evaluations but their own
@@ -45,6 +46,7 @@ class Settings:
     downloads: bool = True
     int8: bool = False
     has_screen: bool = False
+    opened_corpus: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
