@@ -60,7 +60,7 @@ def _stdout_failed(error: OSError) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options; the README is tested against it."""
-    top = argparse.ArgumentParser("rag_inspect", description=sys.modules["rag_inspect"].__doc__)
+    top = argparse.ArgumentParser("rag-inspect", description=sys.modules["rag_inspect"].__doc__)
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 

@@ -10,7 +10,17 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-BUILT_IN_CORPORA = Path(__file__).resolve().parent.parent / "corpora"
+
+def find_built_in_corpora(package: Path) -> Path:
+    """A checkout has them beside the package, an installed wheel inside it.
+
+    The wheel's come first: beside an installed package, `corpora` would be somebody else's.
+    """
+    packed = package / "built_in_corpora"
+    return packed if packed.is_dir() else package.parent / "corpora"
+
+
+BUILT_IN_CORPORA = find_built_in_corpora(Path(__file__).resolve().parent)
 HUB = "https://huggingface.co"
 
 
