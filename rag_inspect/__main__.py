@@ -10,6 +10,8 @@ from io import TextIOWrapper
 from typing import Any
 
 from rag_inspect import __version__, cli_eval
+from rag_inspect.cli_examples import add_examples
+from rag_inspect.completion import SHELLS, PrintCompletion
 from rag_inspect.corpora.lint import lint_named
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, RagInspectError
@@ -62,6 +64,12 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their options; the README is tested against it."""
     top = argparse.ArgumentParser("rag-inspect", description=sys.modules["rag_inspect"].__doc__)
     top.add_argument("--version", action="version", version=__version__)
+    top.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        help="print this shell's completion script",
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("serve", help="open the web app")
@@ -106,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("models", help="the models, their revisions, and which can be used now")
     add_json(command)
     command.set_defaults(run=_models)
+    add_examples(top, commands.choices)
     return top
 
 
