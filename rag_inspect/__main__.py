@@ -10,6 +10,8 @@ from io import TextIOWrapper
 from typing import Any
 
 from rag_inspect import __version__, cli_eval
+from rag_inspect.cli_examples import add_examples
+from rag_inspect.completion import SHELLS, PrintCompletion
 from rag_inspect.corpora.lint import lint_named
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, RagInspectError
@@ -60,8 +62,14 @@ def _stdout_failed(error: OSError) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options; the README is tested against it."""
-    top = argparse.ArgumentParser("rag_inspect", description=sys.modules["rag_inspect"].__doc__)
+    top = argparse.ArgumentParser("rag-inspect", description=sys.modules["rag_inspect"].__doc__)
     top.add_argument("--version", action="version", version=__version__)
+    top.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        help="print this shell's completion script",
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("serve", help="open the web app")
@@ -69,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
     )
     command.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    command.add_argument(
+        "--corpus", metavar="NAME|FOLDER", help="open on this corpus; a BEIR folder is added to the list"
+    )
     command.add_argument(
         "--replay", metavar="FILE", help="open the replay.json that eval --out wrote; needs no model"
     )
@@ -103,10 +114,13 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("models", help="the models, their revisions, and which can be used now")
     add_json(command)
     command.set_defaults(run=_models)
+    add_examples(top, commands.choices)
     return top
 
 
 def _serve(bench: Workbench, options: argparse.Namespace) -> None:
+    if options.corpus is not None:
+        bench.open_on(options.corpus)
     if options.replay:
         from rag_inspect.exports import read_replay
 

@@ -10,7 +10,17 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-BUILT_IN_CORPORA = Path(__file__).resolve().parent.parent / "corpora"
+
+def find_built_in_corpora(package: Path) -> Path:
+    """A checkout has them beside the package, an installed wheel inside it.
+
+    The wheel's come first: beside an installed package, `corpora` would be somebody else's.
+    """
+    packed = package / "built_in_corpora"
+    return packed if packed.is_dir() else package.parent / "corpora"
+
+
+BUILT_IN_CORPORA = find_built_in_corpora(Path(__file__).resolve().parent)
 HUB = "https://huggingface.co"
 
 
@@ -29,6 +39,7 @@ class Settings:
                                           a stranger's link could ask for gigabytes)
     int8         RAG_INSPECT_QUANTIZE     on or off: mini's linear layers in int8 on a CPU (faster, another order now and
                                           then; mini's card has both measured)
+    opened_corpus  the folder that the app opens on (`serve --corpus`): it can be chosen wherever it is
     has_screen     whether a browser can be opened here: macOS, Windows, or a display
     public         on where SPACE_ID is set: strangers come, who choose corpora by name, never by a path on the
                    server, and see no evaluations but their own
@@ -45,6 +56,7 @@ class Settings:
     downloads: bool = True
     int8: bool = False
     has_screen: bool = False
+    opened_corpus: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -62,8 +62,17 @@ class Workbench:
 
     @property
     def default_corpus(self) -> str:
-        names = list(self.corpora())
-        return DEFAULT_CORPUS if DEFAULT_CORPUS in names or not names else names[0]
+        listed = self.corpora()
+        for name, path in listed.items():
+            if path.resolve() == self.settings.opened_corpus:
+                return name
+        return DEFAULT_CORPUS if DEFAULT_CORPUS in listed or not listed else next(iter(listed))
+
+    def open_on(self, corpus: str) -> None:
+        """Let the app open on this corpus; a folder is listed from now on. Raises CorpusError if it cannot be read."""
+        self.corpus(corpus)
+        path = find_corpus(corpus, self.settings)
+        self.settings = replace(self.settings, opened_corpus=path.resolve())
 
     @cached_property
     def score_cache(self) -> ScoreCache:

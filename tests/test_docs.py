@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rag_inspect.__main__ import main, parser
+from rag_inspect.cli_examples import EXAMPLES
 from rag_inspect.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +77,29 @@ def test_the_commands_of_the_readme_run(line, capsys, tmp_path_factory, monkeypa
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(shlex.split(line)) == 0
     assert capsys.readouterr().out.strip()
+
+
+def examples() -> list[str]:
+    shown = [arguments for rows in EXAMPLES.values() for arguments, _ in rows]
+    return shown + re.findall(r"^rag-inspect ([^#|\n]+)", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", examples())
+def test_every_example_is_a_right_usage(line):
+    if "--help" in line or "--print-completion" in line:
+        with pytest.raises(SystemExit) as ended:
+            parser().parse_args(shlex.split(line))
+        assert ended.value.code == 0
+    else:
+        assert parser().parse_args(shlex.split(line)).run
+
+
+@pytest.mark.parametrize("name", ["", *commands()])
+def test_every_help_ends_with_examples(name, capsys):
+    with pytest.raises(SystemExit):
+        main([*name.split(), "--help"])
+    shown = capsys.readouterr().out.partition("\nexamples:\n")[2]
+    assert shown.count(f"  rag-inspect {name}") == len(EXAMPLES[name]) > 0
 
 
 def test_every_link_inside_the_repository_leads_somewhere():

@@ -27,6 +27,8 @@ TOP = (
     "rag_inspect.ui",
     "rag_inspect.__main__",
     "rag_inspect.cli_eval",
+    "rag_inspect.cli_examples",
+    "rag_inspect.completion",
     "rag_inspect.terminal",
     "rag_inspect.recording",
 )

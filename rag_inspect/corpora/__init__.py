@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
+from itertools import chain, count
 from pathlib import Path
 
 from rag_inspect.corpora.beir import is_beir, read_beir
@@ -17,12 +18,24 @@ FORMATS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], Corpus]]] = {
 
 
 def list_corpora(settings: Settings) -> dict[str, Path]:
-    """Folders by name: the built-in ones, then what the user brought; on a clash the built-in one keeps its name."""
+    """Folders by name: the built-in ones, then what the user brought; on a clash the built-in one keeps its name.
+
+    Last comes the folder that `serve --corpus` opened, under a name nobody has.
+    """
     found: dict[str, Path] = {}
     for root in (settings.corpora_dir, settings.home / "corpora"):
         for path in _folders(root):
             found.setdefault(path.name, path)
+    opened = settings.opened_corpus
+    if opened and opened not in {path.resolve() for path in found.values()}:
+        found[_find_free_name(opened.name, found)] = opened
     return found
+
+
+def _find_free_name(name: str, taken: Container[str]) -> str:
+    """The name itself, or with the first of -2, -3, … that nobody has."""
+    numbered = (f"{name}-{number}" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in taken)
 
 
 def read_corpus(name: str, settings: Settings) -> Corpus:
