@@ -128,7 +128,7 @@ def laid_out(bench: Workbench) -> Page:
         bench.corpora().keys(), corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
         queue, flow, histogram, cutoff, threshold, notes, files, past, open_past, compare, comparison, replay,
         evaluation=gr.State(None), rows_seen=gr.State(0),
-        visitor=gr.BrowserState("", storage_key="rag-inspect-visitor", secret=bench.browser_secret, render=False),
-        job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", secret=bench.browser_secret, render=False),
+        visitor=gr.BrowserState("", storage_key="rag-inspect-visitor", secret=bench.sessions.browser_secret, render=False),
+        job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", secret=bench.sessions.browser_secret, render=False),
         timer=gr.Timer(0.7, active=False, render=False),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from rag_inspect.evaluation import EvalProgress
 from rag_inspect.evaluation.jobs import Job
 from rag_inspect.metrics import parse_cutoffs
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results, past_runs
 from rag_inspect.ui.controls import chosen, relabelled
 from rag_inspect.ui.errors import shown
@@ -38,11 +39,12 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     """A job is started, polled, stopped, and found again after a reload."""
 
     def start(
-        job_id: str, visitor: str, corpus: str, keys: list[str], top_k: int, cutoffs: str, split: str
+        job_id: str, name: object, corpus: str, keys: list[str], top_k: int, cutoffs: str, split: str
     ) -> dict[Any, Any]:
         if not keys:
             raise InputError("no reranker is chosen; choose one or more to compare with the embedding order")
-        before = bench.jobs.get(job_id or "")
+        visitor = Visitor.from_browser(name)
+        before = bench.job(job_id or "", visitor)
         if before and not before.over:  # its id would be forgotten, and nobody could stop it
             raise InputError("your last evaluation has not ended yet; wait for it, or stop it first")
         if len(bench.jobs.running) >= MAX_WAITING:
@@ -56,8 +58,8 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         begun = {page.job_id: job.job_id, page.rows_seen: 0, page.timer: gr.Timer(active=True)}
         return begun | {page.progress: aside_html("starting …")} | eval_results.cleared(page)
 
-    def poll(job_id: str, rows_seen: int, visitor: str, shown_now: Any) -> dict[Any, Any]:
-        job = bench.jobs.get(job_id or "")
+    def poll(job_id: str, rows_seen: int, visitor: object, shown_now: Any) -> dict[Any, Any]:
+        job = bench.job(job_id or "", Visitor.from_browser(visitor))
         if job is None:
             return _forgotten(page, job_id)
         if not job.over:
@@ -79,12 +81,12 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     page.timer.tick(
         shown(poll), [page.job_id, page.rows_seen, page.visitor, page.evaluation], polled, **QUIET
     )
-    page.stop.click(partial(_stop, bench), page.job_id, page.progress, **QUIET)
+    page.stop.click(partial(_stop, bench), [page.job_id, page.visitor], page.progress, **QUIET)
     chosen(page.corpus).change(shown(partial(_splits, bench)), page.corpus, page.split, **QUIET)
     returned = [
         page.job_id, page.progress, page.timer, page.corpus, page.rerankers, page.top_k, page.split,
     ]  # fmt: skip
-    app.load(shown(partial(_return, page, bench)), page.job_id, returned, **QUIET)
+    app.load(shown(partial(_return, page, bench)), [page.job_id, page.visitor], returned, **QUIET)
     app.load(lambda: relabelled(bench, RERANKERS)[0], None, page.rerankers, **QUIET)
 
 
@@ -125,9 +127,9 @@ def _forgotten(page: Page, job_id: str) -> dict[Any, Any]:
     return idle | {page.job_id: "", page.progress: aside_html(words)}
 
 
-def _return(page: Page, bench: Workbench, job_id: str) -> dict[Any, Any]:
+def _return(page: Page, bench: Workbench, job_id: str, visitor: object) -> dict[Any, Any]:
     """After a reload: poll again where this browser's job still is, under the settings it has."""
-    job = bench.jobs.get(job_id or "")
+    job = bench.job(job_id or "", Visitor.from_browser(visitor))
     if job is None:
         return _forgotten(page, job_id)
     chosen = {part: job.settings[name] for part, name in (
@@ -137,8 +139,8 @@ def _return(page: Page, bench: Workbench, job_id: str) -> dict[Any, Any]:
     return chosen | {page.split: split, page.timer: gr.Timer(active=True)}
 
 
-def _stop(bench: Workbench, job_id: str) -> str:
-    job = bench.jobs.get(job_id or "")
+def _stop(bench: Workbench, job_id: str, visitor: object) -> str:
+    job = bench.job(job_id or "", Visitor.from_browser(visitor))
     if job is None or job.over:
         return aside_html("Nothing is running.")
     job.stop()
