@@ -15,7 +15,7 @@ from rag_inspect.metrics import parse_cutoffs
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results, past_runs
-from rag_inspect.ui.controls import chosen, relabelled
+from rag_inspect.ui.controls import chosen, corpora_update, relabelled
 from rag_inspect.ui.errors import shown
 from rag_inspect.ui.eval_page import QUIET, Page, laid_out
 from rag_inspect.views.evaluation import progress_html
@@ -128,15 +128,19 @@ def _forgotten(page: Page, job_id: str) -> dict[Any, Any]:
 
 
 def _return(page: Page, bench: Workbench, job_id: str, visitor: object) -> dict[Any, Any]:
-    """After a reload: poll again where this browser's job still is, under the settings it has."""
+    """The lists as they are now; after a reload, poll again where this browser's job still is, under its settings."""
     job = bench.job(job_id or "", Visitor.from_browser(visitor))
+    corpus = job.what if job else bench.default_corpus
+    try:
+        names = list(bench.corpus(corpus).splits)
+    except CorpusError:  # said when it is evaluated; the lists are needed to choose another
+        names = []
+    split = _split_update(names, job.settings["split"] if job else "test")
+    lists = {page.corpus: corpora_update(bench, corpus), page.split: split}
     if job is None:
-        return _forgotten(page, job_id)
-    chosen = {part: job.settings[name] for part, name in (
-        (page.corpus, "corpus"), (page.rerankers, "rerankers"), (page.top_k, "top_k"),
-    )}  # fmt: skip
-    split = gr.update(choices=list(bench.corpus(job.what).splits), value=job.settings["split"])
-    return chosen | {page.split: split, page.timer: gr.Timer(active=True)}
+        return lists | _forgotten(page, job_id)
+    chosen = {page.rerankers: job.settings["rerankers"], page.top_k: job.settings["top_k"]}
+    return lists | chosen | {page.timer: gr.Timer(active=True)}
 
 
 def _stop(bench: Workbench, job_id: str, visitor: object) -> str:
@@ -151,4 +155,9 @@ def _splits(bench: Workbench, name: str) -> Any:
     names = list(bench.corpus(name).splits)
     if not names:
         raise CorpusError(f"{name} has no qrels, so there is nothing to evaluate; add qrels/test.tsv")
-    return gr.update(choices=names, value="test" if "test" in names else names[0])
+    return _split_update(names, "test")
+
+
+def _split_update(names: list[str], split: str) -> Any:
+    """The list of splits, showing this one where there is one of that name."""
+    return gr.update(choices=names or [split], value=split if split in names or not names else names[0])
