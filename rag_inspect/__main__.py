@@ -154,7 +154,7 @@ def _corpora(bench: Workbench, options: argparse.Namespace) -> None:
         _lint(bench, options)
         return
     rows, broken = [], []
-    for name, path in bench.corpora().items():
+    for name in bench.corpora():
         try:
             corpus = bench.corpus(name)
         except CorpusError as error:
@@ -163,7 +163,7 @@ def _corpora(bench: Workbench, options: argparse.Namespace) -> None:
         rows.append(
             {
                 "name": name,
-                "path": str(path),
+                "path": str(corpus.path) if corpus.path else None,
                 "description": corpus.card.description,
                 "language": list(corpus.card.language),
                 "licence": corpus.card.licence,
@@ -187,7 +187,7 @@ def _lint(bench: Workbench, options: argparse.Namespace) -> None:
 
     rows: list[dict[str, Any]] = []
     for name in options.names or bench.corpora():
-        rows += [{"corpus": name, **asdict(finding)} for finding in lint_named(name, bench.settings)]
+        rows += [{"corpus": name, **asdict(finding)} for finding in lint_named(name, bench.library)]
     if options.json:
         print_json(rows)
     elif rows:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rag_inspect.errors import RagInspectError
+from rag_inspect.errors import CorpusError, RagInspectError
 from rag_inspect.files import write_text
 from rag_inspect.pipeline import finish
 from rag_inspect.types import Corpus, ModelSpec, Ranking, Reading, Search
@@ -21,8 +21,8 @@ FILE = "recorded.json"
 
 def read_record(corpus: Corpus, query: str, models: Mapping[str, ModelSpec]) -> Search | None:
     """The recorded search of this query text, None where there is none of these models at these revisions."""
-    path = corpus.path / FILE
-    if not path.exists():
+    path = corpus.path / FILE if corpus.path else None
+    if path is None or not path.exists():
         return None
     try:
         for document in json.loads(path.read_text(encoding="utf-8")):
@@ -67,7 +67,12 @@ def _still_true(document: Mapping[str, Any], corpus: Corpus, models: Mapping[str
 
 
 def record(corpus: Corpus, searches: list[Search]) -> None:
-    """Write these finished searches as the corpus's record; what they took is no part of it."""
+    """Write these finished searches as the corpus's record; what they took is no part of it.
+
+    Raises CorpusError for a corpus that is in no folder: there is nowhere to write.
+    """
+    if corpus.path is None:
+        raise CorpusError(f"{corpus.name} is in no folder, so no searches can be recorded beside it")
     documents = [
         {
             "fingerprint": corpus.fingerprint,

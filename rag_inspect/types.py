@@ -69,7 +69,7 @@ class Corpus:
     """Passages and, usually, an eval set: queries, and qrels by split ("dev", "test")."""
 
     card: CorpusCard
-    path: Path
+    path: Path | None
     passages: tuple[Passage, ...]
     queries: tuple[Query, ...] = ()
     splits: Mapping[str, Qrels] = field(default_factory=dict)

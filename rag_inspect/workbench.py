@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rag_inspect import pipeline
-from rag_inspect.corpora import find_corpus, list_corpora, read_folder
+from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.embedders import EMBEDDERS, load_embedder
 from rag_inspect.errors import InputError, ModelError, RagInspectError
 from rag_inspect.evaluation import EvalProgress, evaluate, runs, stamped
@@ -20,19 +18,18 @@ from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import eval_set
 from rag_inspect.evaluation.jobs import Job, Jobs, Turn
 from rag_inspect.evaluation.outcome import Outcome
-from rag_inspect.files import PRIVATE, write_text
 from rag_inspect.loading import Load, Loads, Stage
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.retrieval import ChromaRetriever, connect
 from rag_inspect.score_cache import ScoreCache
+from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Passage, Progress, Reranker, Search
 
 DEFAULT_EMBEDDER = "minilm"
 DEFAULT_CORPUS = "resources"
-SECRET_LETTERS = 32
 
 
 class Workbench:
@@ -41,17 +38,26 @@ class Workbench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._loads = Loads()
-        self._corpora = Loads()
         self._warm_up: Load[None] | None = None
         self.jobs = Jobs()
         self.replay: Outcome | None = (
             None  # an evaluation that `serve --replay` opens, read without any model
         )
 
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        """What may be opened and seen follows the settings: `serve` makes a workbench public after it was made."""
+        self._settings = settings
+        self.library, self.sessions = CorpusLibrary(settings), Sessions(settings)
+
     # What there is
 
-    def corpora(self) -> dict[str, Path]:
-        return list_corpora(self.settings)
+    def corpora(self, visitor: Visitor = LOCAL) -> dict[str, Path]:
+        return self.library.list(visitor)
 
     def models(self) -> list[tuple[ModelSpec, Availability]]:
         return list_models(self.settings)
@@ -71,21 +77,15 @@ class Workbench:
     def open_on(self, corpus: str) -> None:
         """Let the app open on this corpus; a folder is listed from now on. Raises CorpusError if it cannot be read."""
         self.corpus(corpus)
-        path = find_corpus(corpus, self.settings)
+        path = self.library.find(corpus)
         self.settings = replace(self.settings, opened_corpus=path.resolve())
 
     @cached_property
     def score_cache(self) -> ScoreCache:
         return ScoreCache(self.settings.home / "scores.sqlite")
 
-    def corpus(self, name: str) -> Corpus:
-        """The corpus as its files are now, called as it is listed; read again only when one of them has changed."""
-        path = find_corpus(name, self.settings)
-        files = sorted(p for p in (*path.glob("*"), *path.glob("qrels/*")) if p.is_file())
-        stamp = tuple((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in files)
-        listed = name if name in self.corpora() else None
-        key = path, listed, stamp
-        return self._corpora.get(key, lambda _: _called(listed, path), f"reading {name}").value()
+    def corpus(self, name: str, visitor: Visitor = LOCAL) -> Corpus:
+        return self.library.open(name, visitor)
 
     def recorded(self, corpus: Corpus, query: str) -> Search | None:
         """The search of this query that was recorded with the models as they are now, if there is one."""
@@ -178,33 +178,20 @@ class Workbench:
             if str(key) not in table:
                 raise ModelError(f'no {kind} "{str(key)[:80]}"; there are {", ".join(table)}')
 
-    @cached_property
-    def browser_secret(self) -> str:
-        """What a browser's name for itself is sealed with; kept on disk, so that its runs outlive a restart."""
-        path = self.settings.home / "browser.secret"
-        with suppress(OSError, UnicodeDecodeError):
-            if len(kept := path.read_text(encoding="utf-8")) == SECRET_LETTERS:
-                return kept
-        secret = secrets.token_hex(SECRET_LETTERS // 2)
-        with suppress(RagInspectError):  # a full disk: then it lasts until the next restart
-            write_text(path, secret, PRIVATE)
-        return secret
-
     @property
     def runs_folder(self) -> Path:
         """Where evaluations are kept."""
         return self.settings.home / "runs"
 
-    def past_runs(self, visitor: str = "") -> list[dict[str, Any]]:
-        """Summaries of the runs kept, the newest first; where strangers come, only of this visitor's."""
+    def past_runs(self, visitor: Visitor = LOCAL) -> list[dict[str, Any]]:
+        """Summaries of the saved runs that this visitor may see, the newest first."""
         found = runs.list_runs(self.runs_folder)
-        if not self.settings.public:
-            return found
-        return [run for run in found if visitor and run["owner"] == runs.owner(visitor)]
+        return [run for run in found if self.sessions.may_see(visitor, run["owner"])]
 
-    def past_run(self, run_id: str, visitor: str = "") -> tuple[Outcome, dict[str, Any]]:
+    def past_run(self, run_id: str, visitor: Visitor = LOCAL) -> tuple[Outcome, dict[str, Any]]:
         """A run's outcome and document. Raises InputError where there is none that this visitor may see."""
-        if self.settings.public and run_id not in [run["run_id"] for run in self.past_runs(visitor)]:
+        owners = {run["run_id"]: run["owner"] for run in runs.list_runs(self.runs_folder)}
+        if not self.sessions.may_see(visitor, owners.get(run_id, "")):
             raise InputError(f"no saved run {run_id[:40]!r}; see the list of past runs")
         return runs.load_run(self.runs_folder, run_id)
 
@@ -219,12 +206,12 @@ class Workbench:
         split: str = "test",
         metrics: Sequence[str] = (),
         stopped: Callable[[], bool] = lambda: False,
-        visitor: str = "",
+        visitor: Visitor = LOCAL,
     ) -> Iterator[Stage | EvalProgress | Evaluation]:
         """Stages while it waits its turn or something loads, then progress, and the Evaluation at the end.
 
         One evaluation runs at a time on a machine. Where `stopped` says so there is no Evaluation; what was
-        scored is in the cache. Where strangers come, the run is listed to its `visitor` alone. Raises a
+        scored is in the cache. In public mode the run is listed to its `visitor` alone. Raises a
         RagInspectError, for what was asked before anything slow is begun.
         """
         pipeline.check_depths(top_k, 1)
@@ -258,8 +245,15 @@ class Workbench:
         finally:
             turn.free()
 
-    def start_evaluation(self, corpus: str, rerankers: Sequence[str] = (), **options: Any) -> Job:
-        """The same as a job in its own thread, to be found again by its id in `jobs`."""
+    def start_evaluation(
+        self, corpus: str, rerankers: Sequence[str] = (), visitor: Visitor = LOCAL, **options: Any
+    ) -> Job:
+        """The same as a job in its own thread, which its visitor finds again by its id with `job`.
+
+        Raises InputError in public mode for a visitor who could neither watch nor stop it.
+        """
+        if not self.sessions.may_see(visitor, visitor.owner):
+            raise InputError("this page has no visitor's id yet; wait a moment, or reload it, and try again")
         top_k = options.get("top_k", 20)
         settings = {
             "corpus": corpus,
@@ -269,25 +263,25 @@ class Workbench:
             "rerankers": list(rerankers),
             "split": options.get("split", "test"),
         }
-        return self.jobs.start(
-            lambda stopped: self.evaluate(corpus, rerankers, **options, stopped=stopped), corpus, settings
+        job = self.jobs.start(
+            lambda stopped: self.evaluate(corpus, rerankers, **options, stopped=stopped, visitor=visitor),
+            corpus,
+            settings,
         )
+        self.sessions.give(job, visitor)
+        return job
 
-    def _kept(self, outcome: Outcome, metrics: Sequence[str], visitor: str) -> Evaluation:
+    def job(self, job_id: str, visitor: Visitor = LOCAL) -> Job | None:
+        """The job of this id; None where there is none (any more), or none that this visitor may see."""
+        job = self.jobs.get(job_id)
+        return job if job and self.sessions.may_see(visitor, self.sessions.owner(job)) else None
+
+    def _kept(self, outcome: Outcome, metrics: Sequence[str], visitor: Visitor) -> Evaluation:
         """Assessed and saved among the runs; a disk that is full costs the saving, not the result."""
         document, run_id = assess(outcome, metrics), runs.new_run_id(outcome.created)
         try:
-            runs.save_run(self.runs_folder, run_id, outcome, document, visitor)
+            runs.save_run(self.runs_folder, run_id, outcome, document, visitor.owner)
         except RagInspectError as error:
             document["notes"].append(f"This run was not kept: {error}.")
             run_id = ""
         return Evaluation(outcome, document, run_id)
-
-
-def _called(listed: str | None, path: Path) -> Corpus:
-    """The corpus in the folder under the name it is listed by, whatever its card calls it."""
-    corpus = read_folder(path)
-    if listed in (None, corpus.name):
-        return corpus
-    card = replace(corpus.card, name=listed, title=corpus.card.title or corpus.name)
-    return replace(corpus, card=card)

@@ -37,11 +37,17 @@ def write_corpus(folder: Path, texts: list[str], queries: dict[str, str] | None 
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory):
+def app_root(tmp_path_factory) -> Path:
+    """The folder of the running app: its `corpora` and its `home`."""
+    return tmp_path_factory.mktemp("app")
+
+
+@pytest.fixture(scope="session")
+def address(app_root):
     """A running app over the built-in `resources`, a hostile corpus and a small one; models warm."""
     from rag_inspect.ui import serve
 
-    root = tmp_path_factory.mktemp("app")
+    root = app_root
     shutil.copytree(BUILT_IN_CORPORA / "resources", root / "corpora" / "resources")
     write_corpus(
         root / "corpora" / "hostile",

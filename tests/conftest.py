@@ -25,7 +25,7 @@ from rag_inspect.embedders import load_embedder  # noqa: E402
 from rag_inspect.rerankers import load_reranker  # noqa: E402
 from rag_inspect.settings import Settings  # noqa: E402
 from rag_inspect.types import Embedder, Reranker  # noqa: E402
-from tests.browsing import address, chromium, visit  # noqa: E402, F401
+from tests.browsing import address, app_root, chromium, visit  # noqa: E402, F401
 
 CorpusFolder = Callable[..., Path]
 

@@ -198,6 +198,17 @@ def test_a_broken_corpus_is_named_with_file_and_line(home, settings, capsys):
     assert (code, out) == (1, "") and f'{path}:2 has no "text" (found _id)' in err
 
 
+def test_the_linter_goes_by_name_or_folder_and_says_which_it_does_not_know(home, settings, capsys):
+    folder = str(settings.corpora_dir / "tiny")
+    for asked in ("tiny", folder):
+        rows = document(capsys, "corpora", "lint", asked)
+        assert rows and {row["corpus"] for row in rows} == {asked}
+    assert run(capsys, "corpora", "lint", "nope")[::2] == (
+        1,
+        'rag-inspect: no corpus "nope"; there are tiny\n',
+    )
+
+
 def test_a_broken_corpus_hides_no_other(home, settings, corpus_folder, capsys):
     corpus_folder("whole", PASSAGES)
     path = settings.corpora_dir / "tiny" / "corpus.jsonl"

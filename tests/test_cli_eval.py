@@ -14,6 +14,7 @@ from rag_inspect.errors import CorpusError, InputError, ModelError
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.jobs import Turn
 from rag_inspect.loading import Stage
+from rag_inspect.sessions import Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.workbench import Workbench
 
@@ -254,22 +255,22 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_work(folder, tmp_pa
     assert "names no reranker" in capsys.readouterr().err
 
 
-def test_where_strangers_come_everyone_sees_their_own_runs_only(folder):
+def test_in_public_mode_everyone_sees_their_own_runs_only(folder):
     bench = Workbench(Settings.from_env())
     ids = [
-        list(bench.evaluate(str(folder), ["mini"], top_k=6, visitor=visitor))[-1].run_id
+        list(bench.evaluate(str(folder), ["mini"], top_k=6, visitor=Visitor(visitor)))[-1].run_id
         for visitor in ("ann", "ann", "bob", "")
     ]
     assert {run["run_id"] for run in bench.past_runs()} >= set(ids)
     assert bench.past_run(ids[0])[1]["run_id"] == ids[0]
     bench.settings = dataclasses.replace(bench.settings, public=True)
-    assert {run["run_id"] for run in bench.past_runs("ann")} == set(ids[:2])
-    assert [run["run_id"] for run in bench.past_runs("bob")] == ids[2:3]
-    assert bench.past_runs() == [] == bench.past_runs("eve")
-    assert bench.past_run(ids[0], "ann")[1]["run_id"] == ids[0]
+    assert {run["run_id"] for run in bench.past_runs(Visitor("ann"))} == set(ids[:2])
+    assert [run["run_id"] for run in bench.past_runs(Visitor("bob"))] == ids[2:3]
+    assert bench.past_runs() == [] == bench.past_runs(Visitor("eve"))
+    assert bench.past_run(ids[0], Visitor("ann"))[1]["run_id"] == ids[0]
     for run_id, visitor in ((ids[0], "bob"), (ids[3], ""), (ids[3], "ann")):
         with pytest.raises(InputError, match="no saved run"):
-            bench.past_run(run_id, visitor)
+            bench.past_run(run_id, Visitor(visitor))
     assert not any(b'"ann"' in path.read_bytes() for path in bench.runs_folder.glob("*.json"))
 
 

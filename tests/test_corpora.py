@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from rag_inspect.corpora import beir, list_corpora, read_corpus
+from rag_inspect.corpora import FORMATS, beir
+from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.errors import CorpusError
 from rag_inspect.settings import BUILT_IN_CORPORA, Settings
-from rag_inspect.types import CorpusCard
+from rag_inspect.types import Corpus, CorpusCard
 
 BUILT_IN = sorted(path.parent.name for path in BUILT_IN_CORPORA.glob("*/corpus.jsonl*"))
 WORD = re.compile(r"\w+")
+
+
+def read_corpus(name: str, settings: Settings) -> Corpus:
+    return CorpusLibrary(settings).open(name)
 
 
 @pytest.fixture(params=BUILT_IN)
@@ -175,6 +180,28 @@ def test_the_fingerprint_follows_the_texts_and_nothing_else(corpus_folder, setti
     assert len({fingerprint(**changes) for changes in different}) == len(different)
 
 
+def test_a_format_names_the_files_it_reads_and_no_other(corpus_folder):
+    folder = corpus_folder(
+        passages={"a": "one"}, queries={"q": "?"}, qrels={"dev": {}, "test": {}}, card="name: x\n"
+    )
+    (folder / "recorded.json").write_text("[]")
+    (folder / "README.md").write_text("notes")
+    (folder / "queries.jsonl.gz").write_bytes(gzip.compress(b""))  # the plain file comes first
+    named = {str(path.relative_to(folder)) for path in FORMATS["beir"].files(folder)}
+    assert named == {"corpus.jsonl", "queries.jsonl", "corpus.yaml", "qrels/dev.tsv", "qrels/test.tsv"}
+    (folder / "queries.jsonl").unlink()
+    (folder / "qrels" / "test.tsv").rename(folder / "qrels" / "test.tsv.gz")
+    named = {str(path.relative_to(folder)) for path in FORMATS["beir"].files(folder)}
+    assert named == {"corpus.jsonl", "queries.jsonl.gz", "corpus.yaml", "qrels/dev.tsv", "qrels/test.tsv.gz"}
+
+
+def test_a_format_says_in_which_line_a_query_or_passage_stands(corpus_folder):
+    folder = corpus_folder(passages={"a": "one", "b": "two"}, queries={"q": "?"})
+    assert FORMATS["beir"].line_numbers(folder) == {
+        "q": f"{folder}/queries.jsonl:1 q", "a": f"{folder}/corpus.jsonl:1 a", "b": f"{folder}/corpus.jsonl:2 b"
+    }  # fmt: skip
+
+
 # Names and folders
 
 
@@ -185,7 +212,7 @@ def test_what_the_user_brought_is_listed_after_the_built_in_ones(corpus_folder, 
         folder.mkdir(parents=True)
         (folder / "corpus.jsonl").write_text('{"_id": "a", "text": "brought"}\n')
     (settings.home / "corpora" / "notes").mkdir()  # no corpus in it
-    assert list(list_corpora(settings)) == ["shared", "own"]
+    assert list(CorpusLibrary(settings).list()) == ["shared", "own"]
     assert read_corpus("shared", settings).passages[0].text == "built in"
 
 

@@ -1,8 +1,10 @@
 """The linter: silent on the built-in corpora, and on each kind of mistake it names the file, the line and the words."""
 
+from dataclasses import replace
+
 import pytest
 
-from rag_inspect.corpora import list_corpora, read_corpus
+from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.corpora.lint import lint, lint_named
 from rag_inspect.errors import CorpusError
 from rag_inspect.settings import BUILT_IN_CORPORA, Settings
@@ -12,7 +14,7 @@ LONG = "a heron stands in the shallow water of the bay before the tide turns and
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in BUILT_IN_CORPORA.glob("*/corpus.jsonl")))
 def test_a_built_in_corpus_has_nothing_worse_than_notes(name, tmp_path):
-    assert [f for f in lint_named(name, Settings(tmp_path)) if f.level != "note"] == []
+    assert [f for f in lint_named(name, CorpusLibrary(Settings(tmp_path))) if f.level != "note"] == []
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ def test_a_built_in_corpus_has_nothing_worse_than_notes(name, tmp_path):
 )  # fmt: skip
 def test_what_would_mislead_is_a_warning(corpus_folder, settings, passages, queries, qrels, place, words):
     folder = corpus_folder("tiny", passages, queries, {"test": qrels} if qrels else None)
-    warnings = [f for f in lint(read_corpus("tiny", settings)) if f.level == "warning"]
+    warnings = [f for f in lint(CorpusLibrary(settings).open("tiny")) if f.level == "warning"]
     assert (f"{folder}/{place}", True) in [(f.place, words in f.message) for f in warnings]
 
 
@@ -36,7 +38,7 @@ def test_what_is_worth_knowing_is_a_note(corpus_folder, settings):
     corpus_folder(
         "tiny", {"a": "鳥" * 600, "b": LONG}, {"q": "which bird", "r": "what fish"}, {"test": {"q": {"b": 1}}}
     )
-    notes = " ".join(f.message for f in lint(read_corpus("tiny", settings)) if f.level == "note")
+    notes = " ".join(f.message for f in lint(CorpusLibrary(settings).open("tiny")) if f.level == "note")
     for words in (
         "longer than 512 tokens",
         "under 200",
@@ -50,8 +52,13 @@ def test_what_is_worth_knowing_is_a_note(corpus_folder, settings):
 def test_a_corpus_that_cannot_be_read_is_an_error_in_the_readers_words(corpus_folder, settings):
     folder = corpus_folder("tiny", {"a": LONG})
     (folder / "corpus.jsonl").write_text('{"_id": "a"}\n')
-    [finding] = lint_named("tiny", settings)
+    [finding] = lint_named("tiny", CorpusLibrary(settings))
     assert finding.level == "error" and "corpus.jsonl:1" in finding.message
     with pytest.raises(CorpusError, match='no corpus "nowhere"'):
-        lint_named("nowhere", settings)
-    assert list(list_corpora(settings)) == ["tiny"]
+        lint_named("nowhere", CorpusLibrary(settings))
+
+
+def test_a_corpus_that_is_in_no_file_is_linted_by_its_ids(corpus_folder, settings):
+    corpus_folder("tiny", {"a": LONG, "b": LONG.upper()})
+    corpus = replace(CorpusLibrary(settings).open("tiny"), path=None)
+    assert [f.place for f in lint(corpus) if f.level == "warning"] == ["a"]

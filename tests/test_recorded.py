@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from rag_inspect import pipeline
-from rag_inspect.corpora import read_corpus
+from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.embedders import EMBEDDERS
+from rag_inspect.errors import CorpusError
 from rag_inspect.recorded import FILE, from_json, read_record, record
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.retrieval import ChromaRetriever, connect
@@ -25,7 +26,7 @@ def tiny(corpus_folder, settings):
     corpus_folder(
         passages=texts, queries={"q": " which number ", "r": "other"}, qrels={"test": {"q": {"p3": 1}}}
     )
-    return read_corpus("tiny", settings)
+    return CorpusLibrary(settings).open("tiny")
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def index(tmp_path_factory):
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_record_is_what_a_live_search_finds(name, models, index, settings):
-    corpus = read_corpus(name, replace(settings, corpora_dir=BUILT_IN_CORPORA))
+    corpus = CorpusLibrary(replace(settings, corpora_dir=BUILT_IN_CORPORA)).open(name)
     texts = [corpus.query_by_id[query_id].text for query_id in corpus.card.examples]
     records = [read_record(corpus, text, MODELS) for text in texts]
     assert all(records), "a record is no longer true; run make record"
@@ -129,3 +130,10 @@ def _searched(corpus, records):
         return corpus
     wanted = {pid for kept in records for pid in kept.candidates.passage_ids}
     return replace(corpus, passages=tuple(p for p in corpus.passages if p.passage_id in wanted))
+
+
+def test_a_corpus_that_is_in_no_folder_has_no_record_and_takes_none(tiny, search):
+    nowhere = replace(tiny, path=None)
+    assert read_record(nowhere, "which number", MODELS) is None
+    with pytest.raises(CorpusError, match="tiny is in no folder"):
+        record(nowhere, [search])

@@ -45,7 +45,7 @@ def read_beir(folder: Path) -> Corpus:
     query_file = _existing(folder / "queries.jsonl")
     queries = tuple(_queries(query_file)) if query_file else ()
     query_ids = {query.query_id for query in queries}
-    splits = dict(_splits(folder / "qrels", {p.passage_id for p in passages}, query_ids))
+    splits = dict(_splits(folder, {p.passage_id for p in passages}, query_ids))
     card = read_card(folder)
     strangers = [example for example in card.examples if example not in query_ids]
     if strangers:
@@ -53,6 +53,13 @@ def read_beir(folder: Path) -> Corpus:
             f'{folder / "corpus.yaml"} has the example "{strangers[0][:80]}", which queries.jsonl does not hold'
         )
     return Corpus(card, folder, passages, queries, splits)
+
+
+def list_files(folder: Path) -> list[Path]:
+    """The files that `read_beir` reads: passages, queries, qrels and the card, those that there are."""
+    rows = [_existing(folder / name) for name in ("corpus.jsonl", "queries.jsonl")]
+    card = folder / "corpus.yaml"
+    return [*filter(None, rows), *([card] if card.exists() else []), *_qrels_files(folder)]
 
 
 def line_numbers(folder: Path) -> dict[str, str]:
@@ -183,9 +190,12 @@ def _queries(path: Path) -> Iterator[Query]:
         yield Query(row["_id"], row["text"].strip(), row.get("metadata") or {})
 
 
+def _qrels_files(folder: Path) -> list[Path]:
+    return sorted(p for p in (folder / "qrels").glob("*.tsv*") if p.name.endswith((".tsv", ".tsv.gz")))
+
+
 def _splits(folder: Path, passage_ids: set[str], query_ids: set[str]) -> Iterator[tuple[str, Qrels]]:
-    files = sorted(p for p in folder.glob("*.tsv*") if p.name.endswith((".tsv", ".tsv.gz")))
-    for path in files:
+    for path in _qrels_files(folder):
         yield path.name.removesuffix(".gz").removesuffix(".tsv"), _qrels(path, passage_ids, query_ids)
 
 

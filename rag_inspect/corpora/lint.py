@@ -1,6 +1,6 @@
 """The linter: what a reader accepts, but a search engineer would not trust.
 
-An error is what `read_corpus` refuses; a warning makes an eval set say something untrue; a note is worth knowing.
+An error is what the reader refuses; a warning makes an eval set say something untrue; a note is worth knowing.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rag_inspect.corpora.beir import line_numbers
+from rag_inspect.corpora import find_format
+from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.errors import CorpusError
-from rag_inspect.settings import Settings
 from rag_inspect.types import Corpus, Passage, Query
 
 SMALL_CORPUS = 200  # passages; below, the top_k is most of what there is
@@ -46,31 +46,34 @@ def lint(corpus: Corpus) -> list[Finding]:
     found = sorted(
         (finding for rule in rules for finding in rule(corpus)), key=lambda f: f.level != "warning"
     )
-    places = line_numbers(corpus.path) if found else {}
+    places = _line_numbers(corpus) if found else {}
     return [replace(finding, place=places.get(finding.place, finding.place)) for finding in found]
 
 
-def lint_named(name: str, settings: Settings) -> list[Finding]:
-    """The same by name or folder; a corpus that cannot be read is one error, in the reader's words."""
-    from rag_inspect.corpora import list_corpora, read_corpus
+def lint_named(name: str, library: CorpusLibrary) -> list[Finding]:
+    """The same by name or folder; a corpus that cannot be read is one error, in the reader's words.
 
+    Raises CorpusError for an unknown name.
+    """
+    library.find(name)
     try:
-        return lint(read_corpus(name, settings))
+        return lint(library.open(name))
     except CorpusError as error:
-        if name not in list_corpora(settings) and "no corpus" in str(error):
-            raise
         return [Finding("error", name, str(error))]
+
+
+def _line_numbers(corpus: Corpus) -> dict[str, str]:
+    """Where each query and passage stands, by id; nothing of a corpus that is in no file."""
+    if corpus.path is None:
+        return {}
+    found = find_format(corpus.path)
+    return found.line_numbers(corpus.path) if found else {}
 
 
 def _card(corpus: Corpus) -> Iterator[Finding]:
     missing = [name for name in ("description", "language", "licence") if not getattr(corpus.card, name)]
     if missing:
         yield Finding("note", "corpus.yaml", f"says nothing of {', '.join(missing)}")
-    for query_id in corpus.card.examples:
-        if query_id not in corpus.query_by_id:
-            yield Finding(
-                "warning", "corpus.yaml", f'names the example "{query_id}", which queries.jsonl does not hold'
-            )
 
 
 def _duplicates(corpus: Corpus) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import secrets
@@ -32,22 +31,17 @@ def new_run_id(created: str) -> str:
     return f"{re.sub('[^0-9]', '', created)[:8]}-{re.sub('[^0-9]', '', created)[8:14]}-{secrets.token_hex(8)}"
 
 
-def owner(visitor: str) -> str:
-    """What is kept of a visitor's name: enough to know it again, and no way back to it."""
-    return hashlib.sha256(visitor.encode("utf-8", "replace")).hexdigest() if visitor else ""
-
-
 def save_run(
-    folder: Path, run_id: str, outcome: Outcome, document: Mapping[str, Any], visitor: str = ""
+    folder: Path, run_id: str, outcome: Outcome, document: Mapping[str, Any], owner: str = ""
 ) -> Path:
-    """The run as one JSON file: its summary on the first line, the replay below.
+    """The run as one JSON file: its summary on the first line, the replay below. `owner` is `Visitor.owner`.
 
     Raises RagInspectError where it cannot be written, or could not be opened again.
     """
     replay = as_json(to_replay(replace(outcome, passages={})))
     from_replay(json.loads(replay), "the run")
     summary = {
-        "run_id": run_id, "owner": owner(visitor), "created": outcome.created, "corpus": outcome.corpus, "split": outcome.split,
+        "run_id": run_id, "owner": owner, "created": outcome.created, "corpus": outcome.corpus, "split": outcome.split,
         "queries": document["queries"], "top_k": outcome.top_k, "top_n": outcome.top_n,
         "systems": [
             {"key": s["key"], "revision": s["revision"], "metrics": {name: m["value"] for name, m in s["metrics"].items()}}

@@ -125,7 +125,7 @@ def candidates(corpus: Corpus, embedder: Embedder, queries: int, top_k: int) -> 
         if any(grade > 0 for grade in qrels.get(query.query_id, {}).values())
     ]
     if not asked:
-        raise CorpusError(f"{corpus.path} has no judged queries; nothing to measure")
+        raise CorpusError(f"{corpus.path or corpus.name} has no judged queries; nothing to measure")
     sample = np.random.default_rng(1).permutation(len(asked))[:queries]
     asked = [asked[at] for at in sample]
     cosines = embedder.embed_queries([q.text for q in asked]) @ embedder.embed_passages(corpus.passages).T

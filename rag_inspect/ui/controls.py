@@ -114,6 +114,16 @@ def first_example(bench: Workbench, corpus: str) -> str:
     return next((query.text for query in (*known, *chosen.queries)), "")
 
 
+def corpora_update(bench: Workbench, corpus: str | None = None) -> Any:
+    """The list of corpora as it is now, showing this one, or the default where there is none of that name (any more).
+
+    Gradio checks a choice against the list its session was last sent, so every page gets its own when it loads.
+    """
+    names = list(bench.corpora())
+    default = bench.default_corpus if bench.default_corpus in names else None
+    return gr.update(choices=names, value=corpus if corpus in names else default)
+
+
 def picker_choices(corpus: Corpus) -> list[tuple[str, str]]:
     """(text, query_id) of the judged queries, examples first."""
     examples = [corpus.query_by_id[q] for q in corpus.card.examples if q in corpus.query_by_id]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,9 +21,9 @@ _html = partial(gr.HTML, apply_default_css=False)
 
 @dataclass
 class Page:
-    """The components of the tab, by what they are for; and the corpora whose queries Explore can open."""
+    """The components of the tab, by what they are for; and, asked anew each time, the corpora whose queries Explore can open."""
 
-    corpora: Collection[str]
+    corpora: Callable[[], Collection[str]]
     corpus: gr.Dropdown
     rerankers: gr.Dropdown
     top_k: gr.Slider
@@ -68,7 +68,7 @@ class Page:
 def laid_out(bench: Workbench) -> Page:
     """The tab's components, in the order they are read."""
     with gr.Row(elem_id="eval-settings"):
-        corpus = gr.Dropdown(list(bench.corpora()), value=bench.default_corpus, label="Corpus", min_width=140)
+        corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
         rerankers = gr.Dropdown(
             model_choices(RERANKERS.values(), {}),
             value=[bench.default_reranker],
@@ -125,10 +125,10 @@ def laid_out(bench: Workbench) -> Page:
             label="A replay.json: opens without any model", file_types=[".json"], type="filepath"
         )
     return Page(
-        bench.corpora().keys(), corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
+        bench.corpora, corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
         queue, flow, histogram, cutoff, threshold, notes, files, past, open_past, compare, comparison, replay,
         evaluation=gr.State(None), rows_seen=gr.State(0),
-        visitor=gr.BrowserState("", storage_key="rag-inspect-visitor", secret=bench.browser_secret, render=False),
-        job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", secret=bench.browser_secret, render=False),
+        visitor=gr.BrowserState("", storage_key="rag-inspect-visitor", secret=bench.sessions.browser_secret, render=False),
+        job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", secret=bench.sessions.browser_secret, render=False),
         timer=gr.Timer(0.7, active=False, render=False),
     )  # fmt: skip

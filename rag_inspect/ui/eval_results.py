@@ -95,7 +95,7 @@ def _queue(page: Page, evaluation: Evaluation | None, key: str, verdict: str) ->
         return gr.skip()
     document = evaluation.document
     rows = worst_first(document["per_query"], key)
-    links = document["corpus"] in page.corpora
+    links = document["corpus"] in page.corpora()
     return queue_html(document, key, "" if verdict == ALL else verdict, rows, links)
 
 

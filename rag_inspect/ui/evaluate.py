@@ -13,8 +13,9 @@ from rag_inspect.evaluation import EvalProgress
 from rag_inspect.evaluation.jobs import Job
 from rag_inspect.metrics import parse_cutoffs
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results, past_runs
-from rag_inspect.ui.controls import chosen, relabelled
+from rag_inspect.ui.controls import chosen, corpora_update, relabelled
 from rag_inspect.ui.errors import shown
 from rag_inspect.ui.eval_page import QUIET, Page, laid_out
 from rag_inspect.views.evaluation import progress_html
@@ -38,11 +39,12 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     """A job is started, polled, stopped, and found again after a reload."""
 
     def start(
-        job_id: str, visitor: str, corpus: str, keys: list[str], top_k: int, cutoffs: str, split: str
+        job_id: str, name: object, corpus: str, keys: list[str], top_k: int, cutoffs: str, split: str
     ) -> dict[Any, Any]:
         if not keys:
             raise InputError("no reranker is chosen; choose one or more to compare with the embedding order")
-        before = bench.jobs.get(job_id or "")
+        visitor = Visitor.from_browser(name)
+        before = bench.job(job_id or "", visitor)
         if before and not before.over:  # its id would be forgotten, and nobody could stop it
             raise InputError("your last evaluation has not ended yet; wait for it, or stop it first")
         if len(bench.jobs.running) >= MAX_WAITING:
@@ -56,8 +58,8 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         begun = {page.job_id: job.job_id, page.rows_seen: 0, page.timer: gr.Timer(active=True)}
         return begun | {page.progress: aside_html("starting …")} | eval_results.cleared(page)
 
-    def poll(job_id: str, rows_seen: int, visitor: str, shown_now: Any) -> dict[Any, Any]:
-        job = bench.jobs.get(job_id or "")
+    def poll(job_id: str, rows_seen: int, visitor: object, shown_now: Any) -> dict[Any, Any]:
+        job = bench.job(job_id or "", Visitor.from_browser(visitor))
         if job is None:
             return _forgotten(page, job_id)
         if not job.over:
@@ -79,12 +81,12 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     page.timer.tick(
         shown(poll), [page.job_id, page.rows_seen, page.visitor, page.evaluation], polled, **QUIET
     )
-    page.stop.click(partial(_stop, bench), page.job_id, page.progress, **QUIET)
+    page.stop.click(partial(_stop, bench), [page.job_id, page.visitor], page.progress, **QUIET)
     chosen(page.corpus).change(shown(partial(_splits, bench)), page.corpus, page.split, **QUIET)
     returned = [
         page.job_id, page.progress, page.timer, page.corpus, page.rerankers, page.top_k, page.split,
     ]  # fmt: skip
-    app.load(shown(partial(_return, page, bench)), page.job_id, returned, **QUIET)
+    app.load(shown(partial(_return, page, bench)), [page.job_id, page.visitor], returned, **QUIET)
     app.load(lambda: relabelled(bench, RERANKERS)[0], None, page.rerankers, **QUIET)
 
 
@@ -125,20 +127,24 @@ def _forgotten(page: Page, job_id: str) -> dict[Any, Any]:
     return idle | {page.job_id: "", page.progress: aside_html(words)}
 
 
-def _return(page: Page, bench: Workbench, job_id: str) -> dict[Any, Any]:
-    """After a reload: poll again where this browser's job still is, under the settings it has."""
-    job = bench.jobs.get(job_id or "")
+def _return(page: Page, bench: Workbench, job_id: str, visitor: object) -> dict[Any, Any]:
+    """The lists as they are now; after a reload, poll again where this browser's job still is, under its settings."""
+    job = bench.job(job_id or "", Visitor.from_browser(visitor))
+    corpus = job.what if job else bench.default_corpus
+    try:
+        names = list(bench.corpus(corpus).splits)
+    except CorpusError:  # said when it is evaluated; the lists are needed to choose another
+        names = []
+    split = _split_update(names, job.settings["split"] if job else "test")
+    lists = {page.corpus: corpora_update(bench, corpus), page.split: split}
     if job is None:
-        return _forgotten(page, job_id)
-    chosen = {part: job.settings[name] for part, name in (
-        (page.corpus, "corpus"), (page.rerankers, "rerankers"), (page.top_k, "top_k"),
-    )}  # fmt: skip
-    split = gr.update(choices=list(bench.corpus(job.what).splits), value=job.settings["split"])
-    return chosen | {page.split: split, page.timer: gr.Timer(active=True)}
+        return lists | _forgotten(page, job_id)
+    chosen = {page.rerankers: job.settings["rerankers"], page.top_k: job.settings["top_k"]}
+    return lists | chosen | {page.timer: gr.Timer(active=True)}
 
 
-def _stop(bench: Workbench, job_id: str) -> str:
-    job = bench.jobs.get(job_id or "")
+def _stop(bench: Workbench, job_id: str, visitor: object) -> str:
+    job = bench.job(job_id or "", Visitor.from_browser(visitor))
     if job is None or job.over:
         return aside_html("Nothing is running.")
     job.stop()
@@ -149,4 +155,9 @@ def _splits(bench: Workbench, name: str) -> Any:
     names = list(bench.corpus(name).splits)
     if not names:
         raise CorpusError(f"{name} has no qrels, so there is nothing to evaluate; add qrels/test.tsv")
-    return gr.update(choices=names, value="test" if "test" in names else names[0])
+    return _split_update(names, "test")
+
+
+def _split_update(names: list[str], split: str) -> Any:
+    """The list of splits, showing this one where there is one of that name."""
+    return gr.update(choices=names or [split], value=split if split in names or not names else names[0])

@@ -97,7 +97,7 @@ def _laid_out(bench: Workbench) -> _Page:
         go = gr.Button("Search", variant="primary", size="sm", scale=0, min_width=100)
         stop = gr.Button("Stop", size="sm", scale=0, min_width=70)
     with gr.Row(elem_id="settings"):
-        corpus = gr.Dropdown(list(bench.corpora()), value=bench.default_corpus, label="Corpus", min_width=140)
+        corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
         embedder = gr.Dropdown(
             model_choices(EMBEDDERS.values(), {}),
             value=DEFAULT_EMBEDDER,

@@ -12,7 +12,7 @@ import gradio as gr
 
 from rag_inspect.errors import InputError, ModelError, RagInspectError
 from rag_inspect.types import Search
-from rag_inspect.ui.controls import Choice, from_link, picker_update, story_html
+from rag_inspect.ui.controls import Choice, corpora_update, from_link, picker_update, story_html
 from rag_inspect.views.rankings import rankings_html
 from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
 from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
@@ -26,11 +26,14 @@ HINT = "Click a passage, or press Enter on it, to read it whole."
 def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
     """The first screen: the view a link names, or the default example as recorded until the models are warm.
 
-    Yields the six controls, the query picker and the story, then the results.
+    Yields the six controls, the query picker and the story, then the results; the six first, so that another corpus
+    can be chosen where this one cannot be read.
     """
     choice, trouble = from_link(params, bench)
+    query, _, *rest = choice.values()
+    yield [query, corpora_update(bench, choice.corpus), *rest, *[gr.skip()] * 7]
     corpus = bench.corpus(choice.corpus)
-    controls = [*choice.values(), picker_update(corpus, choice.query), story_html(corpus)]
+    controls = [*[gr.skip()] * 6, picker_update(corpus, choice.query), story_html(corpus)]
     recorded = bench.recorded(corpus, choice.query) if bench.warming else None
     if recorded and _settings(recorded) != choice.values()[2:]:
         recorded = None

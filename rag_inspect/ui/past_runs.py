@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from rag_inspect.evaluation import runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.exports import read_replay
+from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results
 from rag_inspect.ui.errors import shown
 from rag_inspect.ui.eval_page import QUIET, Page
@@ -22,10 +22,10 @@ from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
 
-def choices(bench: Workbench, visitor: str) -> Any:
+def choices(bench: Workbench, visitor: object) -> Any:
     """The list of past runs this browser may see, anew."""
     found = []
-    for run in bench.past_runs(visitor):
+    for run in bench.past_runs(Visitor.from_browser(visitor)):
         keys = ", ".join(system["key"] for system in run["systems"][1:])
         label = f"{run_date(run)} · {run['corpus']} · {keys} · k {run['top_k']} · {run['queries']} queries"
         found.append((label, run["run_id"]))
@@ -35,16 +35,17 @@ def choices(bench: Workbench, visitor: str) -> Any:
 def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     """Open, Compare and the drop of a replay; the list is read when the page is, and a new browser gets a name."""
 
-    def reopen(chosen: list[str] | None, visitor: str) -> dict[Any, Any]:
+    def reopen(chosen: list[str] | None, visitor: object) -> dict[Any, Any]:
         if not chosen:
             raise InputError("no past run is chosen; choose one to open")
-        outcome, document = bench.past_run(chosen[0], visitor)
+        outcome, document = bench.past_run(chosen[0], Visitor.from_browser(visitor))
         return opened(Evaluation(outcome, document, chosen[0]))
 
-    def compare(chosen: list[str] | None, visitor: str) -> str:
+    def compare(chosen: list[str] | None, visitor: object) -> str:
         if not chosen or len(chosen) != 2:
             raise InputError("two past runs are needed; choose two to compare")
-        before, after = (bench.past_run(run_id, visitor)[1] for run_id in sorted(chosen))
+        seer = Visitor.from_browser(visitor)
+        before, after = (bench.past_run(run_id, seer)[1] for run_id in sorted(chosen))
         shared = runs.shared_rerankers(before, after) or [""]  # none: each run's first
         return "".join(comparison_html(runs.compare_runs(before, after, key, key)) for key in shared)
 
@@ -59,7 +60,7 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         words = f"Opened: {document['corpus']}, evaluated {run_date(document)}; no model was used."
         return eval_results.drawn(page, evaluation) | {page.progress: aside_html(words)}
 
-    named = app.load(lambda name: name or secrets.token_hex(16), page.visitor, page.visitor, **QUIET)
+    named = app.load(lambda name: name or Visitor.new().visitor_id, page.visitor, page.visitor, **QUIET)
     named.then(lambda name: choices(bench, name), page.visitor, page.past, **QUIET)
     page.open_past.click(shown(reopen), [page.past, page.visitor], [page.progress, *page.results], **QUIET)
     page.compare.click(shown(compare), [page.past, page.visitor], page.comparison, **QUIET)
