@@ -58,9 +58,10 @@ def main() -> None:
     queries = eval_set(corpus).queries[: options.queries]
     with tempfile.TemporaryDirectory() as folder:
         ours, peer = models(options.model, Path(folder))
-        retriever = bench.retriever(corpus).value()
-        retriever.embedder.embed_queries([query.text for query in queries])
-        compare(corpus, queries, retriever, ours, peer, options.top_k, options.block, Path(folder))
+        with bench.retriever(corpus) as index:
+            retriever = index.value()
+            retriever.embedder.embed_queries([query.text for query in queries])
+            compare(corpus, queries, retriever, ours, peer, options.top_k, options.block, Path(folder))
 
 
 def models(name: str, folder: Path) -> tuple[CrossEncoderReranker, CrossEncoder]:

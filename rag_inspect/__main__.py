@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import sys
+from contextlib import closing
 from io import TextIOWrapper
 from typing import Any
 
@@ -38,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     """The command's exit status, before what is still buffered is written."""
     try:
-        options.run(Workbench(Settings.from_env()), options)
+        with closing(Workbench(Settings.from_env())) as bench:
+            options.run(bench, options)
     except RagInspectError as error:
         print(f"rag-inspect: {error}", file=sys.stderr)
         return 1

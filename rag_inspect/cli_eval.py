@@ -11,8 +11,8 @@ from typing import Any
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.files import check_folder
-from rag_inspect.loading import Stage
 from rag_inspect.metrics import Metric, parse, parse_cutoffs
+from rag_inspect.tasks import Stage
 from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
 from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
 

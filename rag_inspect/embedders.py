@@ -21,6 +21,7 @@ from rag_inspect.transformer import (
     load_transformer,
     readable,
     token_batches,
+    weight_bytes,
     worker_pool,
 )
 from rag_inspect.types import Embedder, ModelSpec, Passage, Progress
@@ -113,6 +114,7 @@ class TransformerEmbedder:
         self.window = min(spec.max_tokens, model.config.max_position_embeddings, tokenizer.model_max_length)
         self._device = device
         self._model = model.to(device).half() if self.precision == "fp16" else model.to(device)
+        self.memory_bytes = weight_bytes(self._model)
         self._tokenizer = tokenizer
         self._tokenizer_lock = Lock()
         self._workers = worker_pool(device)
@@ -156,6 +158,11 @@ class TransformerEmbedder:
         starts = range(0, len(texts), PASSAGES_AT_ONCE)
         parts = [self._embed(texts[start : start + PASSAGES_AT_ONCE]) for start in starts]
         return np.concatenate(parts) if parts else self._no_vectors()
+
+    def close(self) -> None:
+        """Let the model and its threads go, once the batches under way are done; it embeds nothing afterwards."""
+        self._workers.shutdown()
+        self._model = None
 
     def _no_vectors(self) -> np.ndarray:
         return np.empty((0, self.dimensions), dtype=np.float32)

@@ -148,18 +148,21 @@ def search(
     cache: ScoreCache | None = None,
     top_k: int = 20,
     top_n: int = 5,
+    corpus: Corpus | None = None,
 ) -> Iterator[Search]:
     """One query through both stages: yields the candidates at once, then each batch of logits, then the end.
 
+    `corpus` is the one asked where other judgements or metadata stand over the same passages than in the index's own.
     The last Search yielded is the finished one. Raises InputError, RetrievalError or RerankError.
     """
     check_depths(top_k, top_n)
-    corpus = retriever.corpus
+    corpus = corpus or retriever.corpus
     query, notes = make_query(text, corpus)
     clock = _Clock()
     vectors = retriever.embedder.embed_queries([query.text])
     clock.lap("embed")
-    [(candidates, passages)] = retriever.retrieve(vectors, top_k)
+    [(candidates, found)] = retriever.retrieve(vectors, top_k)
+    passages = [replace(corpus.passage_by_id[p.passage_id], embedding=p.embedding) for p in found]
     clock.lap("retrieve")
     state = Search(
         query,

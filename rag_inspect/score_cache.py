@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rag_inspect.types import Passage
 
 Pair = tuple[str, Passage]
 _CHUNK = 500  # keys in one SELECT, well under SQLite's limit of bound variables
+_CLEARED_AT_ONCE = 20_000  # scores, 1 MB: some 10 ms, which is as long as anybody waits for it
+_COLUMNS = "(key BLOB PRIMARY KEY, logit REAL NOT NULL) WITHOUT ROWID"
 
 
 class ScoreCache:
-    """A table of logits in one SQLite file; readers never wait for writers (write-ahead log).
+    """A table of logits in one SQLite file of at most `limit` bytes; readers never wait for writers.
+
+    New scores go into the table `scores`. Once it has half of the limit it becomes `scores_before`, and a new one is
+    begun; when both are full, the older half goes, some at every `put`. So what was written last, half the limit of
+    it, is always there. (Keys are hashes: to delete the oldest rows of one table would leave every page in use.)
+    A file of an older version has the table `scores` alone and is used as it is (past the limit nothing tells its newest
+    scores, so all of them go); an older version can read and write that table of ours. Pages that are let go are used
+    again: a file that is larger than the limit already does not shrink.
 
     A cache that cannot be read or written only costs time, so it says why once, in `trouble`, and goes on
     empty. A file that is no database any more is set aside and begun anew.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, limit: float = math.inf) -> None:
+        self.path, self.limit = path, limit
         self.trouble: str | None = None
         self._lock = threading.Lock()
         self._connection = self._open()
@@ -33,11 +44,12 @@ class ScoreCache:
         for place, pair in enumerate(pairs):
             places.setdefault(_key(fingerprint, pair), []).append(place)
         keys, known = list(places), {}
-        for start in range(0, len(keys), _CHUNK):
-            chunk = keys[start : start + _CHUNK]
-            marks = ",".join("?" * len(chunk))
-            for key, logit in self._run(f"SELECT key, logit FROM scores WHERE key IN ({marks})", chunk):
-                known.update(dict.fromkeys(places[key], logit))
+        for table in ("scores_before", "scores"):  # the newer one has the last word
+            for start in range(0, len(keys), _CHUNK):
+                chunk = keys[start : start + _CHUNK]
+                marks = ",".join("?" * len(chunk))
+                for key, logit in self._run(f"SELECT key, logit FROM {table} WHERE key IN ({marks})", chunk):
+                    known.update(dict.fromkeys(places[key], logit))
         return known
 
     def put(self, fingerprint: str, scored: Iterable[tuple[Pair, float]]) -> None:
@@ -46,6 +58,8 @@ class ScoreCache:
         with self._lock:
             try:
                 with self._connection:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._make_room()
                     self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", rows)
             except sqlite3.Error as error:
                 self._tell(error)
@@ -53,6 +67,28 @@ class ScoreCache:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+    def _make_room(self) -> None:
+        """Within the transaction of a `put`: go on clearing what is on its way out, or begin a new half."""
+        ask = self._connection.execute
+        names = {name for (name,) in ask("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if "scores_leaving" in names:
+            # A range of keys, so that whole pages become free.
+            last = ask(
+                f"SELECT key FROM scores_leaving ORDER BY key LIMIT 1 OFFSET {_CLEARED_AT_ONCE}"
+            ).fetchone()
+            if last:
+                ask("DELETE FROM scores_leaving WHERE key < ?", last)
+            else:
+                ask("DROP TABLE scores_leaving")
+            return
+        size = _pragma(ask, "page_size") * (_pragma(ask, "page_count") - _pragma(ask, "freelist_count"))
+        both = ask("SELECT 1 FROM scores_before LIMIT 1").fetchone()
+        if size <= (self.limit if both else self.limit / 2):
+            return
+        ask("ALTER TABLE scores_before RENAME TO scores_leaving")
+        ask("ALTER TABLE scores RENAME TO scores_before")
+        ask(f"CREATE TABLE scores {_COLUMNS}")
 
     def _run(self, sql: str, values: Sequence[bytes]) -> list[tuple[bytes, float]]:
         with self._lock:
@@ -86,13 +122,17 @@ def _connect(path: str) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, logit REAL NOT NULL) WITHOUT ROWID"
-        )
+        connection.execute(f"CREATE TABLE IF NOT EXISTS scores {_COLUMNS}")
+        connection.execute("SELECT key, logit FROM scores LIMIT 0")  # somebody else's table is left alone
+        connection.execute(f"CREATE TABLE IF NOT EXISTS scores_before {_COLUMNS}")
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _pragma(ask: Any, name: str) -> int:
+    return int(ask(f"PRAGMA {name}").fetchone()[0])
 
 
 def _key(fingerprint: str, pair: Pair) -> bytes:

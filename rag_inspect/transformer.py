@@ -110,6 +110,17 @@ def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield batch
 
 
+def weight_bytes(model: Any) -> int:
+    """The memory that a loaded model's weights take, in whatever precision they are."""
+    import torch
+
+    parts: list[Any] = list(model.state_dict().values())
+    parts += [
+        each for part in parts if isinstance(part, tuple) for each in part
+    ]  # an int8 layer's weight and bias
+    return sum(part.numel() * part.element_size() for part in parts if isinstance(part, torch.Tensor))
+
+
 def readable(text: str) -> str:
     """The text with half surrogate pairs, which no tokenizer takes, as question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +17,9 @@ from rag_inspect.errors import InputError, ModelError, RagInspectError
 from rag_inspect.evaluation import EvalProgress, evaluate, runs, stamped
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import eval_set
-from rag_inspect.evaluation.jobs import Job, Jobs, Turn
+from rag_inspect.evaluation.jobs import Job, Jobs
 from rag_inspect.evaluation.outcome import Outcome
-from rag_inspect.loading import Load, Loads, Stage
+from rag_inspect.evaluation.turn import Turn
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
@@ -26,10 +27,12 @@ from rag_inspect.retrieval import ChromaRetriever, connect
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
-from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Passage, Progress, Reranker, Search
+from rag_inspect.tasks import Lease, Stage, Store, Task
+from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Passage, Reranker, Search
 
 DEFAULT_EMBEDDER = "minilm"
 DEFAULT_CORPUS = "resources"
+INDEXES_HELD = 16  # open at once; to open one again takes milliseconds
 
 
 class Workbench:
@@ -37,12 +40,12 @@ class Workbench:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._loads = Loads()
-        self._warm_up: Load[None] | None = None
+        self._clients = Store()
+        self._indexes = Store(INDEXES_HELD, abandonable=True)
+        self._models = Store(settings.model_memory_mb * 1_000_000, _memory, dependents=self._indexes)
+        self._warm_up: Task[None] | None = None
         self.jobs = Jobs()
-        self.replay: Outcome | None = (
-            None  # an evaluation that `serve --replay` opens, read without any model
-        )
+        self.replay: Outcome | None = None  # what `serve --replay` opens, read without any model
 
     @property
     def settings(self) -> Settings:
@@ -82,7 +85,7 @@ class Workbench:
 
     @cached_property
     def score_cache(self) -> ScoreCache:
-        return ScoreCache(self.settings.home / "scores.sqlite")
+        return ScoreCache(self.settings.home / "scores.sqlite", self.settings.cache_mb * 1_000_000)
 
     def corpus(self, name: str, visitor: Visitor = LOCAL) -> Corpus:
         return self.library.open(name, visitor)
@@ -91,52 +94,48 @@ class Workbench:
         """The search of this query that was recorded with the models as they are now, if there is one."""
         return read_record(corpus, query, EMBEDDERS | RERANKERS)
 
-    # What has to be loaded: each once, in its own thread, watched by all who wait for it
+    # What has to be loaded: each once, in its own thread, and held while somebody has a lease on it
 
-    def _client(self) -> Load[Any]:
-        return self._loads.get("client", lambda _: connect(self.settings), "opening the index")
+    def embedder(self, key: str = DEFAULT_EMBEDDER) -> Lease[Embedder]:
+        def make(task: Task[Embedder]) -> Embedder:
+            return load_embedder(key, self.settings, task.report)
 
-    def embedder(self, key: str = DEFAULT_EMBEDDER) -> Load[Embedder]:
-        def make(on_progress: Progress) -> Embedder:
-            return load_embedder(key, self.settings, on_progress)
+        return self._models.lease(("embedder", key), make, f"loading {key}")
 
-        return self._loads.get(("embedder", key), make, f"loading {key}")
-
-    def reranker(self, key: str) -> Load[Reranker]:
-        def make(on_progress: Progress) -> Reranker:
-            prior = self.embedder(DEFAULT_EMBEDDER).value(on_progress) if key == "mini" else None
-            reranker = load_reranker(key, self.settings, prior, on_progress)
-            on_progress(0, 0, f"warming {key} up")
+    def reranker(self, key: str) -> Lease[Reranker]:
+        def make(task: Task[Reranker]) -> Reranker:
+            prior = task.hold(self.embedder()).value(task.report) if key == "mini" else None
+            reranker = load_reranker(key, self.settings, prior, task.report)
+            task.report(0, 0, f"warming {key} up")
             reranker.score("warm up", [Passage("warm-up", "The first inference of a model is its slowest.")])
             return reranker
 
-        return self._loads.get(("reranker", key), make, f"loading {key}")
+        return self._models.lease(("reranker", key), make, f"loading {key}")
 
-    def retriever(self, corpus: Corpus, embedder: str = DEFAULT_EMBEDDER) -> Load[ChromaRetriever]:
-        def make(on_progress: Progress) -> ChromaRetriever:
-            parts = self._client().value(on_progress), corpus, self.embedder(embedder).value(on_progress)
-            retriever = ChromaRetriever(*parts)
-            retriever.index(on_progress)
+    def retriever(self, corpus: Corpus, embedder: str = DEFAULT_EMBEDDER) -> Lease[ChromaRetriever]:
+        """The index of all corpora with these ids and texts; for queries, qrels and metadata, look into your corpus."""
+
+        def make(task: Task[ChromaRetriever]) -> ChromaRetriever:
+            opened = self._clients.lease("client", lambda _: connect(self.settings), "opening the index")
+            client, model = task.hold(opened), task.hold(self.embedder(embedder))
+            retriever = ChromaRetriever(client.value(task.report), corpus, model.value(task.report))
+            retriever.index(task.report)
             return retriever
 
-        # By the corpus itself: one whose judgements alone have changed is another one over the same vectors.
-        return self._loads.get(("index", corpus, embedder), make, f"indexing {corpus.name}")
-
-    def prepare(self, corpus: Corpus, embedder: str, reranker: str) -> Iterator[Stage]:
-        """Stages until both models and the index are there; raises what went wrong with any of them."""
-        for start in (lambda: self.retriever(corpus, embedder), lambda: self.reranker(reranker)):
-            load: Load[Any] = start()
-            yield from load.watch()
-            load.value()
+        if self._warm_up and (corpus.name, embedder) != (self.default_corpus, DEFAULT_EMBEDDER):
+            self._warm_up.stop()  # it gives way to whoever wants another index
+        return self._indexes.lease((corpus.fingerprint, embedder), make, f"indexing {corpus.name}")
 
     def warm_up(self) -> None:
         """Load, in the background, what the first screen needs."""
 
-        def make(on_progress: Progress) -> None:
-            self.retriever(self.corpus(self.default_corpus)).value(on_progress)
-            self.reranker(self.default_reranker).value(on_progress)
+        def make(task: Task[None]) -> None:
+            with self.retriever(self.corpus(self.default_corpus)) as index:
+                index.value(task.report)
+            with self.reranker(self.default_reranker) as model:
+                model.value(task.report)
 
-        self._warm_up = self._loads.get("warm-up", make, "starting")
+        self._warm_up = Task(make, "starting").start()
 
     @property
     def warming(self) -> Stage | None:
@@ -163,14 +162,16 @@ class Workbench:
         self._check_models(embedder, [key])
         pipeline.make_query(query, chosen)
         began = time.perf_counter()
-        stage = None
-        for stage in self.prepare(chosen, embedder, key):
-            yield stage
-        loaded = {"load": (time.perf_counter() - began) * 1000} if stage else {}
-        parts = self.retriever(chosen, embedder).value(), self.reranker(key).value()
-        for moment in pipeline.search(query, *parts, self.score_cache, top_k, top_n):
-            trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
-            yield replace(moment, timings_ms={**loaded, **moment.timings_ms}, notes=moment.notes + trouble)
+        with self.retriever(chosen, embedder) as index, self.reranker(key) as model:
+            stage = None
+            for stage in _prepare(index, model):
+                yield stage
+            loaded = {"load": (time.perf_counter() - began) * 1000} if stage else {}
+            parts = index.value(), model.value(), self.score_cache
+            for moment in pipeline.search(query, *parts, top_k, top_n, chosen):
+                trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
+                times = {**loaded, **moment.timings_ms}
+                yield replace(moment, timings_ms=times, notes=moment.notes + trouble)
 
     def _check_models(self, embedder: str, rerankers: Sequence[str]) -> None:
         asked = [(embedder, EMBEDDERS, "embedder"), *((key, RERANKERS, "reranker") for key in rerankers)]
@@ -224,24 +225,25 @@ class Workbench:
         eval_set(chosen, split)
         turn = Turn(self.settings.home, f"{chosen.name} with {', '.join(keys)}")
         try:
-            waiting = (turn.wait(stopped), *(self.prepare(chosen, embedder, key) for key in keys))
-            for stages in waiting:
-                for stage in stages:
+            yield from turn.wait(stopped)
+            if stopped():
+                return
+            with ExitStack() as held:
+                index = held.enter_context(self.retriever(chosen, embedder))
+                models = [held.enter_context(self.reranker(key)) for key in keys]
+                for stage in _prepare(index, *models):
                     yield stage
                     if stopped():
                         return
-                if stopped():
-                    return
-            models = [self.reranker(key).value() for key in keys]
-            for moment in evaluate(
-                chosen, self.retriever(chosen, embedder).value(), models, self.score_cache,
-                split=split, top_k=top_k, top_n=top_n, cutoffs=depths, stopped=stopped,
-            ):  # fmt: skip
-                if isinstance(moment, EvalProgress):
-                    yield moment
-                else:
-                    trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
-                    yield self._kept(stamped(moment, chosen, trouble), metrics, visitor)
+                for moment in evaluate(
+                    chosen, index.value(), [model.value() for model in models], self.score_cache,
+                    split=split, top_k=top_k, top_n=top_n, cutoffs=depths, stopped=stopped,
+                ):  # fmt: skip
+                    if isinstance(moment, EvalProgress):
+                        yield moment
+                    else:
+                        trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
+                        yield self._kept(stamped(moment, chosen, trouble), metrics, visitor)
         finally:
             turn.free()
 
@@ -276,6 +278,16 @@ class Workbench:
         job = self.jobs.get(job_id)
         return job if job and self.sessions.may_see(visitor, self.sessions.owner(job)) else None
 
+    def close(self) -> None:
+        """Stop what is at work, and let go of all that is held: what is still in use, once its last user is done."""
+        for task in (self._warm_up, *self.jobs.running):
+            if task:
+                task.stop()
+        for store in (self._indexes, self._models, self._clients):
+            store.close()
+        if "score_cache" in self.__dict__:
+            self.score_cache.close()
+
     def _kept(self, outcome: Outcome, metrics: Sequence[str], visitor: Visitor) -> Evaluation:
         """Assessed and saved among the runs; a disk that is full costs the saving, not the result."""
         document, run_id = assess(outcome, metrics), runs.new_run_id(outcome.created)
@@ -285,3 +297,14 @@ class Workbench:
             document["notes"].append(f"This run was not kept: {error}.")
             run_id = ""
         return Evaluation(outcome, document, run_id)
+
+
+def _prepare(*leases: Lease[Any]) -> Iterator[Stage]:
+    """Stages until all is there, one after the other; raises what went wrong with any of it."""
+    for lease in leases:
+        yield from lease.watch()
+        lease.value()
+
+
+def _memory(model: Any) -> int:
+    return getattr(model, "memory_bytes", 0)

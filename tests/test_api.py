@@ -9,7 +9,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from rag_inspect.evaluation.jobs import Turn
+from rag_inspect.evaluation.turn import Turn
 from rag_inspect.settings import Settings
 from rag_inspect.workbench import Workbench
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from rag_inspect.settings import Settings
-from rag_inspect.types import Progress
+from rag_inspect.tasks import Task
 from rag_inspect.workbench import Workbench
 from tests.browsing import HOSTILE, ask, ranked, says
 
@@ -239,12 +239,12 @@ def test_while_the_models_warm_the_recorded_example_is_shown(tmp_path, chromium)
     """The record comes before any model: here the warm-up never ends."""
     from rag_inspect.ui import serve
 
-    def wait(_: Progress) -> None:
+    def wait(_: Task[None]) -> None:
         threading.Event().wait(60)
 
     class NeverWarm(Workbench):
         def warm_up(self) -> None:
-            self._warm_up = self._loads.get("warm-up", wait, "loading torch")
+            self._warm_up = Task(wait, "loading torch").start()
 
     bench = NeverWarm(Settings(tmp_path, hub_endpoint="http://127.0.0.1:9", hub_offline=True))
     app = serve(bench, host="127.0.0.1", prevent_thread_lock=True, quiet=True)

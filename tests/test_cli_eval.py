@@ -12,10 +12,10 @@ import pytest
 from rag_inspect.__main__ import main
 from rag_inspect.errors import CorpusError, InputError, ModelError
 from rag_inspect.evaluation.assessment import Evaluation
-from rag_inspect.evaluation.jobs import Turn
-from rag_inspect.loading import Stage
+from rag_inspect.evaluation.turn import Turn
 from rag_inspect.sessions import Visitor
 from rag_inspect.settings import Settings
+from rag_inspect.tasks import Stage
 from rag_inspect.workbench import Workbench
 
 FACTS = {
@@ -294,7 +294,7 @@ def test_what_is_wrong_is_known_before_a_model_is_loaded(folder):
         next(bench.evaluate(str(folder), ["mini"], metrics=["map@5"]))
     with pytest.raises(InputError, match="cutoffs"):
         next(bench.evaluate(str(folder), ["mini"], cutoffs=[0]))
-    assert not bench._loads._loads
+    assert not len(bench._models) and not len(bench._indexes)
 
 
 def test_serve_refuses_a_broken_replay_before_it_opens_anything(tmp_path, capsys):
@@ -329,6 +329,8 @@ def test_an_evaluation_that_is_stopped_while_it_waits_neither_loads_nor_runs(fol
         job = bench.start_evaluation(str(folder), ["mini"], top_k=6)
         assert any("queued" in str(moment) for moment, _ in zip(job.watch(0.05), range(100), strict=False))
         job.stop()
-        assert job.value() is None and job.stopped and not job.rows and not bench._loads._loads
+        for _ in job.watch(0.05):
+            pass
+        assert job.stopped and not job.rows and not len(bench._models) and not len(bench._indexes)
     finally:
         turn.free()

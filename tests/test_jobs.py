@@ -1,5 +1,7 @@
 """Evaluations as jobs: found again, stopped, one at a time."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -8,29 +10,32 @@ import time
 import pytest
 
 from rag_inspect.errors import RerankError
-from rag_inspect.evaluation import evaluate
-from rag_inspect.evaluation.jobs import Jobs, Turn
+from rag_inspect.evaluation import stamped
+from rag_inspect.evaluation.assessment import Evaluation, assess
+from rag_inspect.evaluation.jobs import KEPT, Jobs
 from rag_inspect.evaluation.outcome import Outcome
-from rag_inspect.loading import Stage
-from tests.evaluating import ExactRetriever, ScriptedReranker, make_corpus
+from rag_inspect.evaluation.turn import Turn
+from rag_inspect.tasks import Stage
+from tests.evaluating import ExactRetriever, ScriptedReranker, evaluate, make_corpus
+
+
+def the_evaluation_of(corpus, stopped):
+    for moment in evaluate(corpus, ExactRetriever(corpus), [ScriptedReranker()], stopped=stopped):
+        if isinstance(moment, Outcome):
+            outcome = stamped(moment, corpus)
+            yield Evaluation(outcome, assess(outcome), "")
+        else:
+            yield moment
 
 
 def test_a_job_goes_on_without_a_watcher_and_is_found_again_by_its_id():
-    corpus, gate = make_corpus(60), threading.Event()
-
-    def make(stopped):
-        for moment in evaluate(corpus, ExactRetriever(corpus), [ScriptedReranker()], stopped=stopped):
-            yield moment
-            if not isinstance(moment, Outcome) and moment.queries_done:
-                gate.wait(10)
-
-    jobs = Jobs()
-    job = jobs.start(make, "animals")
-    next(job.watch(0.01))
+    corpus, jobs = make_corpus(60), Jobs()
+    job = jobs.start(lambda stopped: the_evaluation_of(corpus, stopped), "animals", {"top_k": 20})
+    next(job.watch(0.001), None)
     again = jobs.get(job.job_id)
-    assert again is job and jobs.running == [job]
-    gate.set()
-    assert isinstance(again.value(), Outcome) and again.over and len(again.rows) == 60 and not again.stopped
+    assert again is job
+    assert isinstance(again.value(), Evaluation) and again.over and len(again.rows) == 60
+    assert again.result is again.value() and not again.stopped and not jobs.running
     assert [row["query_id"] for row in again.rows] == [q.query_id for q in corpus.queries]
     assert jobs.get("none") is None
 
@@ -47,26 +52,94 @@ def test_a_job_stops_and_a_jobs_error_is_kept():
 
     jobs = Jobs()
     job = jobs.start(endless, "endless")
+    assert jobs.running == [job]
     began = time.perf_counter()
     job.stop()
-    assert job.value() is None and job.stopped and time.perf_counter() - began < 5
+    for _ in job.watch(0.01):
+        pass
+    assert job.stopped and time.perf_counter() - began < 5
+    assert job.result is None and job.error is None and job.moment == job.stage == Stage(0, 0, "at work")
+    broke = jobs.start(broken, "broken")
     with pytest.raises(RerankError, match="no"):
-        jobs.start(broken, "broken").value()
+        broke.value()
+    assert not broke.stopped
+
+
+def test_the_oldest_jobs_that_are_over_are_forgotten():
+    jobs = Jobs()
+    ids = []
+    for _ in range(KEPT + 3):
+        job = jobs.start(lambda stopped: iter(()), "nothing")
+        ids.append(job.job_id)
+        assert list(job.watch(0.01)) == []
+    assert [bool(jobs.get(job_id)) for job_id in ids] == [False] * 3 + [True] * KEPT
 
 
 def test_only_one_evaluation_has_the_machine_and_the_second_is_told_who(tmp_path):
     first, second = Turn(tmp_path, "animals with mini"), Turn(tmp_path, "other")
     assert first.take() and not second.take()
-    stage = next(second.wait(lambda: False, every=0.01))
-    assert "one evaluation runs at a time on this machine (animals with mini, since" in str(stage)
+    second.free()  # which is not his to give
+    for _ in range(3):
+        stage = next(second.wait(lambda: False, every=0.01))
+        assert "one evaluation runs at a time on this machine (animals with mini, since" in str(stage)
     first.free()
     assert list(second.wait(lambda: False)) == []
+    assert second.holder.startswith("other, since")
     second.free()
+    assert second.holder == "another evaluation"
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from rag_inspect.evaluation.turn import Turn
+turn = Turn(Path(sys.argv[1]), "something long")
+assert turn.take()
+print("taken", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_dies_gives_its_turn_back(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDING, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"taken\n"
+    turn = Turn(tmp_path, "mine")
+    assert not turn.take()
+    assert turn.holder.startswith("something long, since") and turn.holder.endswith(f"process {holder.pid}")
+    holder.kill()
+    holder.wait()
+    assert turn.take() and turn.holder.startswith("mine, since")
+    turn.free()
+
+
+def test_a_turn_can_be_given_back_by_another_thread(tmp_path):
+    turn, other = Turn(tmp_path, "mine"), Turn(tmp_path, "other")
+    assert turn.take()
+    thread = threading.Thread(target=turn.free)
+    thread.start()
+    thread.join()
+    assert other.take()
+    other.free()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EIO])
+def test_a_file_system_without_locks_holds_no_evaluation_up(tmp_path, monkeypatch, number):
+    def no_locks(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    first, second = Turn(tmp_path, "first"), Turn(tmp_path, "second")
+    assert first.take() and second.take()
+    first.free()
+    second.free()
+    monkeypatch.undo()
+    assert first.take() and not second.take()  # it left nothing that would hold up the next
+    first.free()
 
 
 def test_a_disk_that_takes_nothing_costs_the_others_a_word_and_the_evaluation_nothing(tmp_path):
     code = (
-        "import resource, signal, sys; from pathlib import Path; from rag_inspect.evaluation.jobs import Turn\n"
+        "import resource, signal, sys; from pathlib import Path; from rag_inspect.evaluation.turn import Turn\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "turn = Turn(Path(sys.argv[1]), 'animals'); assert turn.take(); turn.free(); assert turn.take(); turn.free()"
     )

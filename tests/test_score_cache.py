@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from rag_inspect.score_cache import ScoreCache
+from rag_inspect.score_cache import ScoreCache, _key
 from rag_inspect.types import Passage
 
 PASSAGES = [Passage(f"p{n}", f"text {n}") for n in range(5)]
@@ -187,3 +187,105 @@ def test_a_closed_cache_is_only_empty(path):
     cache.close()
     cache.put("model", [(PAIRS[0], 1.0)])
     assert cache.get("model", PAIRS) == {} and cache.trouble
+
+
+# Its size
+
+
+def pairs_of(first, count):
+    return [("query", Passage("", f"text {n}")) for n in range(first, first + count)]
+
+
+def known(cache, first, count):
+    return len(cache.get("model", pairs_of(first, count)))
+
+
+def test_past_the_limit_the_oldest_go_and_the_newest_stay(path):
+    limit = 400_000
+    cache = ScoreCache(path, limit)
+    for start in range(0, 40_000, 500):
+        cache.put("model", [(pair, 0.5) for pair in pairs_of(start, 500)])
+        assert known(cache, start, 500) == 500
+    assert path.stat().st_size < 1.5 * limit and cache.trouble is None
+    assert known(cache, 0, 25_000) == 0
+    assert known(cache, 37_500, 2_500) == 2_500  # half the limit's worth: none of these is missing
+    cache.close()
+    assert known(ScoreCache(path, limit), 37_500, 2_500) == 2_500
+
+
+def test_a_score_written_again_is_the_later_one_in_either_half(path):
+    cache = ScoreCache(path, 200_000)
+    cache.put("model", [(PAIRS[0], 1.0)])
+    for start in range(1000, 4000, 500):
+        cache.put("model", [(pair, 0.5) for pair in pairs_of(start, 500)])
+    cache.put("model", [(PAIRS[0], 2.0)])
+    assert cache.get("model", PAIRS) == {0: 2.0}
+
+
+OLD_SCHEMA = "CREATE TABLE scores (key BLOB PRIMARY KEY, logit REAL NOT NULL) WITHOUT ROWID"
+
+
+def as_it_was(path, rows):
+    """A file as the first version wrote it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(OLD_SCHEMA)
+    with connection:
+        connection.executemany("INSERT INTO scores VALUES (?, ?)", rows)
+    connection.close()
+
+
+def test_the_scores_of_an_older_version_are_kept(path):
+    as_it_was(path, [(_key("model", pair), 0.25) for pair in PAIRS])
+    cache = ScoreCache(path, 2_000_000)
+    assert cache.get("model", PAIRS) == dict.fromkeys(range(5), 0.25) and cache.trouble is None
+    for start in range(1000, 20_000, 500):
+        cache.put("model", [(pair, 0.5) for pair in pairs_of(start, 500)])
+    assert cache.get("model", PAIRS) == dict.fromkeys(range(5), 0.25)
+
+
+def test_a_file_of_an_older_version_past_the_limit_is_cut_down(path):
+    as_it_was(path, [(_key("model", pair), 0.25) for pair in pairs_of(0, 50_000)])
+    cache = ScoreCache(path, 1_000_000)
+    for start in range(100_000, 105_000, 100):
+        cache.put("model", [(pair, 0.5) for pair in pairs_of(start, 100)])
+    assert cache.trouble is None and known(cache, 100_000, 5_000) == 5_000
+    assert known(cache, 0, 50_000) == 0
+
+
+def test_an_older_version_beside_us_reads_and_writes(path):
+    cache = ScoreCache(path, 300_000)
+    for start in range(1000, 20_000, 500):
+        cache.put("model", [(pair, 0.5) for pair in pairs_of(start, 500)])
+    older = sqlite3.connect(path)
+    with older:
+        older.execute("INSERT OR REPLACE INTO scores VALUES (?, ?)", (_key("model", PAIRS[0]), 3.0))
+    assert older.execute("SELECT logit FROM scores WHERE key = ?", (_key("model", PAIRS[0]),)).fetchone()
+    older.close()
+    assert cache.get("model", PAIRS) == {0: 3.0}
+
+
+FILLING = """
+import sys
+from pathlib import Path
+from rag_inspect.score_cache import ScoreCache
+from rag_inspect.types import Passage
+
+cache, writer = ScoreCache(Path(sys.argv[1]), 300_000), sys.argv[2]
+for n in range(60):
+    pairs = [(writer, Passage("", f"{n} {m}")) for m in range(100)]
+    cache.put("model", [(pair, float(n)) for pair in pairs])
+    found = cache.get("model", pairs)
+    assert set(found.values()) <= {float(n)}, found
+sys.exit(cache.trouble)
+"""
+
+
+def test_several_processes_fill_it_past_the_limit_at_once(path):
+    commands = [[sys.executable, "-c", FILLING, str(path), str(writer)] for writer in range(3)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for command in commands]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    assert path.stat().st_size < 900_000

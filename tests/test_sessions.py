@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rag_inspect.errors import InputError
-from rag_inspect.evaluation.jobs import Turn
+from rag_inspect.evaluation.turn import Turn
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.workbench import Workbench
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag_inspect.embedders import EMBEDDERS, TransformerEmbedder
 from rag_inspect.errors import ModelError
-from rag_inspect.transformer import choose_device, cores, readable, token_batches, worker_pool
+from rag_inspect.rerankers import RERANKERS
+from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
+from rag_inspect.rerankers.mini import in_int8
+from rag_inspect.transformer import choose_device, cores, readable, token_batches, weight_bytes, worker_pool
+from rag_inspect.types import Passage
+from tests.conftest import Models
+from tests.tiny_models import write_bge_m3, write_reranker
 
 
 @given(st.lists(st.integers(1, 2000), max_size=60), st.integers(1, 4096))
@@ -51,3 +61,33 @@ def test_a_pool_made_after_another_has_as_many_workers() -> None:
 def test_text_with_half_a_surrogate_pair_becomes_readable(text: str) -> None:
     assert readable(text) == text
     assert readable(f"{text}\ud800") == f"{text}?"
+
+
+def test_a_model_knows_what_its_weights_take(models: Models, tmp_path: Path) -> None:
+    assert isinstance(models.minilm, TransformerEmbedder)
+    assert models.minilm.memory_bytes == pytest.approx(4 * EMBEDDERS["minilm"].parameters, rel=0.01)
+    tiny = CrossEncoderReranker.from_folder(RERANKERS["base"], write_reranker(tmp_path), "cpu")
+    count = sum(weights.numel() for weights in tiny._model.parameters())
+    assert tiny.memory_bytes == pytest.approx(4 * count, rel=0.01)
+    assert weight_bytes(tiny._model.half()) == pytest.approx(2 * count, rel=0.01)
+    layers = [module for module in tiny._model.modules() if type(module).__name__ == "Linear"]
+    linear = sum(weights.numel() for layer in layers for weights in layer.parameters())
+    small = weight_bytes(in_int8(tiny._model.float()))
+    assert linear + 4 * (count - linear) <= small < 4 * count - 2 * linear
+
+
+def test_a_model_that_is_closed_is_out_of_memory_and_its_threads_end(tmp_path: Path) -> None:
+    passages = [Passage("p", "a river and a mountain")] * 4
+    reranker = CrossEncoderReranker.from_folder(RERANKERS["base"], write_reranker(tmp_path / "a"), "cpu")
+    embedder = TransformerEmbedder.from_folder(EMBEDDERS["bge-m3"], write_bge_m3(tmp_path / "b"), "cpu")
+    reranker.score("river", passages)
+    embedder.embed_passages(passages)
+    for model in (reranker, embedder):
+        weights, threads = weakref.ref(model._model), list(model._workers._threads)
+        assert threads and all(thread.is_alive() for thread in threads)
+        model.close()
+        model.close()
+        gc.collect()
+        assert weights() is None and not any(thread.is_alive() for thread in threads)
+    with pytest.raises(RuntimeError, match="shutdown"):
+        reranker.score("river", passages)

@@ -11,9 +11,9 @@ import pytest
 
 from rag_inspect import workbench
 from rag_inspect.embedders import EMBEDDERS
-from rag_inspect.errors import CorpusError, InputError, ModelError, RetrievalError
-from rag_inspect.loading import Stage
+from rag_inspect.errors import CorpusError, InputError, ModelError, RagInspectError, RetrievalError
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.tasks import Stage
 from rag_inspect.types import Search
 from rag_inspect.workbench import Workbench
 from tests.fixed_embedder import FixedEmbedder
@@ -226,7 +226,8 @@ def test_a_corpus_that_breaks_says_so_and_comes_back(bench, corpus_folder, setti
 @pytest.mark.parametrize("place", ["first stage", "reranker"])
 def test_a_load_that_failed_is_tried_again(bench, doubles, place):
     if place == "reranker":
-        bench.embedder().value()
+        with bench.embedder() as lease:
+            lease.value()
     doubles.failures = [ModelError("the hub is away")]
     with pytest.raises(ModelError, match="the hub is away"):
         ask(bench)
@@ -252,6 +253,220 @@ def test_warming_up_is_told_and_what_goes_wrong_in_it_breaks_nothing(bench, doub
         time.sleep(0.02)
     assert bench.warming is None
     assert ask(bench).reranked
+
+
+# What is held, and let go
+
+
+class Closable:
+    """A double with a size that notes when it was closed, and fails if it is used afterwards."""
+
+    def __init__(self, double, megabytes):
+        self.double, self.memory_bytes, self.closed = double, megabytes * 1_000_000, False
+
+    def close(self):
+        self.closed = True
+
+    def __getattr__(self, name):
+        assert not self.closed, f"{name} of a closed model"
+        return getattr(self.double, name)
+
+
+@pytest.fixture
+def sized(monkeypatch, settings, corpus_folder):
+    """A workbench with 10 MB for models, and every model that was loaded, by key, the latest last."""
+    loaded: dict[str, list[Closable]] = {}
+
+    def load(make):
+        def loading(key, *rest):
+            loaded.setdefault(key, []).append(Closable(make(key), 4))
+            return loaded[key][-1]
+
+        return loading
+
+    def embedder(key):
+        return FixedEmbedder(fingerprint=f"tests/{key}")
+
+    monkeypatch.setattr(workbench, "load_embedder", load(embedder))
+    monkeypatch.setattr(workbench, "load_reranker", load(lambda key: FixedReranker(key=key)))
+    corpus_folder("tiny", TEXTS, QUERIES, QRELS)
+    bench = Workbench(replace(settings, model_memory_mb=10))
+    bench.loaded = loaded
+    yield bench
+    bench.close()
+
+
+def test_past_the_memory_the_model_used_longest_ago_is_let_go(sized):
+    """Ten MB hold two models of four: the embedder, which every search uses, and one reranker."""
+    for key in ("base", "large", "base", "v2-m3"):
+        assert end(sized.search("which number", "tiny", reranker=key)).reranked
+    closed = {key: [model.closed for model in models] for key, models in sized.loaded.items()}
+    assert closed == {"minilm": [False], "base": [True, True], "large": [True], "v2-m3": [False]}
+
+
+def test_another_embedder_takes_the_place_of_the_one_that_only_idle_indexes_hold(sized):
+    for embedder in ("minilm", "nomic"):
+        assert end(sized.search("which number", "tiny", embedder, "base")).reranked
+    closed = {key: [model.closed for model in models] for key, models in sized.loaded.items()}
+    assert closed == {"minilm": [True], "nomic": [False], "base": [False]}
+
+
+def test_a_model_is_not_closed_under_a_search(sized):
+    """Here its models alone are more than the memory, and others are loaded beside it."""
+    moments = sized.search("which number", "tiny", reranker="base", top_k=20)
+    while not isinstance(next(moments), Search):
+        pass
+    for key in ("large", "v2-m3"):
+        assert end(sized.search("another question", "tiny", reranker=key)).reranked
+    assert end(moments).reranked and not any(model.closed for model in sized.loaded["minilm"])
+    assert sum(not model.closed for models in sized.loaded.values() for model in models) <= 2
+
+
+def test_mini_keeps_the_embedder_it_was_given(sized):
+    with sized.reranker("mini") as lease:
+        lease.value()
+        with sized.reranker("base") as other:
+            other.value()
+        assert not sized.loaded["minilm"][0].closed
+    assert sum(not model.closed for models in sized.loaded.values() for model in models) <= 2
+
+
+def test_twenty_edits_of_the_judgements_leave_one_index(bench, corpus_folder, doubles):
+    for number in range(20):
+        folder = corpus_folder("tiny", TEXTS, QUERIES, {"test": {"q": {f"p{number}": 1}}})
+        later = time.time_ns() + (number + 1) * 10**9
+        os.utime(folder / "qrels" / "test.tsv", ns=(later, later))
+        assert ask(bench).gold == {f"p{number}"}
+    assert len(bench._indexes) == 1 and len(doubles.embedder.embedded) == len(TEXTS)
+
+
+def test_only_so_many_indexes_are_open(bench, corpus_folder, monkeypatch):
+    for number in range(workbench.INDEXES_HELD + 3):
+        corpus_folder(f"c{number}", {"a": f"text {number}"})
+        assert ask(bench, corpus=f"c{number}").reranked
+    assert len(bench._indexes) == workbench.INDEXES_HELD
+
+
+def test_closing_lets_go_of_everything_and_stops_what_is_at_work(sized, slow):
+    end(sized.search("which number", "tiny", reranker="base"))
+    moments = sized.search("which number", slow.corpus("big"), embedder="nomic", reranker="base")
+    next(moments)
+    sized.close()
+    with pytest.raises(RagInspectError, match="was stopped"):
+        end(moments)
+    wait_until(lambda: all(model.closed for models in sized.loaded.values() for model in models))
+    assert not len(sized._models) and not len(sized._indexes)
+
+
+# A newer request supersedes an older one
+
+
+class Slow:
+    """Embeds a batch only when it is let; writes corpora of a few batches each."""
+
+    def __init__(self, corpus_folder, monkeypatch):
+        self.corpus_folder = corpus_folder
+        self.pace = 0.02
+        self.begun: list[str] = []
+        embed = FixedEmbedder.embed_passages
+
+        def slowly(embedder, passages):
+            if len(passages) > 1:
+                self.begun.append(passages[0].passage_id.split("-")[0])
+                time.sleep(self.pace)
+            return embed(embedder, passages)
+
+        monkeypatch.setattr(FixedEmbedder, "embed_passages", slowly)
+
+    def corpus(self, name, passages=3200):
+        self.corpus_folder(name, {f"{name}-{n}": f"passage {n} of {name}" for n in range(passages)})
+        return name
+
+
+@pytest.fixture
+def slow(corpus_folder, monkeypatch):
+    return Slow(corpus_folder, monkeypatch)
+
+
+def wait_until(true, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came to pass"
+        time.sleep(0.01)
+
+
+def test_the_last_of_several_choices_does_not_wait_for_those_before_it(bench, slow, doubles):
+    """A is chosen, then B, then C: what nobody waits for any more stops at its next batch, and stays embedded."""
+    a, b, c = slow.corpus("a"), slow.corpus("b"), slow.corpus("c", 64)
+    for name in (a, b):
+        moments = bench.search("which passage", name, reranker="mini")
+        next(moments)
+        wait_until(lambda name=name: name in slow.begun)
+        moments.close()
+    assert ask(bench, "which passage", c).reranked
+    time.sleep(0.2)
+    settled = len(slow.begun)
+    time.sleep(0.2)
+    assert len(slow.begun) == settled and settled < 150  # 202 batches are all of them
+    already = [pid for pid in doubles.embedder.embedded if pid.startswith("a-")]
+    slow.pace = 0.0
+    assert ask(bench, "which passage", a).reranked
+    again = [pid for pid in doubles.embedder.embedded if pid.startswith("a-")]
+    assert len(already) >= 32 and len(again) == 3200  # none of them twice
+
+
+def test_an_index_that_another_waits_for_goes_on(bench, slow):
+    name = slow.corpus("a", 640)
+    leaver, stayer = (bench.search("which passage", name, reranker="mini") for _ in range(2))
+    next(leaver)
+    next(stayer)
+    leaver.close()
+    assert end(stayer).reranked and slow.begun.count("a") == 20
+
+
+def test_the_warm_up_gives_way(settings, corpus_folder, doubles, slow):
+    slow.corpus("resources")
+    slow.corpus("other", 64)
+    bench = Workbench(settings)
+    bench.warm_up()
+    wait_until(lambda: "resources" in slow.begun)
+    assert ask(bench, "which passage", "other").reranked
+    wait_until(lambda: bench.warming is None)
+    assert slow.begun.count("resources") < 100 and slow.begun.count("other") == 2
+
+
+def test_a_download_is_not_thrown_away_when_its_index_is_not_wanted_any_more(bench, monkeypatch, doubles):
+    go, told = threading.Event(), []
+
+    def download(key, settings, on_progress):
+        while not go.wait(0.01):
+            on_progress(1, 2, "bytes of a model")
+            told.append(1)
+        return doubles.load(key, doubles.embedder)
+
+    monkeypatch.setattr(workbench, "load_embedder", download)
+    moments = bench.search("which number", "tiny", reranker="mini")
+    next(moments)
+    moments.close()
+    before = len(told)
+    wait_until(lambda: len(told) > before + 20)
+    go.set()
+    assert ask(bench).reranked and doubles.loaded == ["minilm", "mini"]
+
+
+def test_an_evaluation_that_is_stopped_stops_its_indexing(bench, slow, corpus_folder):
+    name = slow.corpus("a")
+    corpus_folder(
+        "a", {f"a-{n}": f"passage {n} of a" for n in range(3200)}, QUERIES, {"test": {"q": {"a-3": 1}}}
+    )
+    job = bench.start_evaluation(name, ["mini"])
+    wait_until(lambda: "a" in slow.begun)
+    job.stop()
+    for _ in job.watch(0.01):
+        pass
+    assert job.stopped
+    wait_until(lambda: len(bench._indexes) == 0)
+    assert slow.begun.count("a") < 100
 
 
 # Defaults
@@ -289,7 +504,7 @@ def test_the_browsers_secret_outlives_a_restart_and_is_never_readable_by_others(
         return rename(draft, path)
 
     monkeypatch.setattr(Path, "replace", watch)
-    secret = Workbench(settings).browser_secret
+    secret = Workbench(settings).sessions.browser_secret
     path = settings.home / "browser.secret"
     assert moved == [0o600] and stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert Workbench(settings).browser_secret == secret == path.read_text()
+    assert Workbench(settings).sessions.browser_secret == secret == path.read_text()

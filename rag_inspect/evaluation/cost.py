@@ -12,8 +12,8 @@ import numpy as np
 
 from rag_inspect.errors import ModelError, RerankError
 from rag_inspect.evaluation.latency import measure_first_stage
-from rag_inspect.loading import Stage
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.tasks import Stage
 from rag_inspect.transformer import choose_device
 from rag_inspect.types import Passage, Reranker
 
@@ -39,30 +39,34 @@ def measure(bench: Workbench, rerankers: Sequence[str] = ()) -> Iterator[Stage |
         if key not in RERANKERS:
             raise ModelError(f'no reranker "{key[:80]}"; there are {", ".join(RERANKERS)}')
     yield Stage(0, len(keys), "loading the first stage")
-    retriever = bench.retriever(corpus).value()
     texts = [query.text for query in corpus.queries[:QUERIES]] or [
         p.text[:100] for p in corpus.passages[:QUERIES]
     ]
-    times, found = measure_first_stage(retriever, texts, max(DEPTHS))
-    first = _spread(times)
+    with bench.retriever(corpus) as index:
+        retriever = index.value()
+        times, found = measure_first_stage(retriever, texts, max(DEPTHS))
+    spec = retriever.embedder.spec
+    first = {"key": spec.key, "revision": spec.revision, **_spread(times)}
     measured = []
     for done, key in enumerate(keys):
         yield Stage(done, len(keys), f"rerankers measured, {key} is at work")
         began = time.perf_counter()
-        reranker = bench.reranker(key).value()
-        loaded = (time.perf_counter() - began) * 1000
+        with bench.reranker(key) as model:
+            reranker = model.value()
+            loaded = (time.perf_counter() - began) * 1000
+            try:
+                depths = _depths(reranker, texts, found)
+            except Exception as error:
+                cause = f"{type(error).__name__}: {error}"
+                raise RerankError(f"{key} failed while it was timed ({cause})") from error
         spec = reranker.spec
-        try:
-            depths = _depths(reranker, texts, found)
-        except Exception as error:
-            raise RerankError(f"{key} failed while it was timed ({type(error).__name__}: {error})") from error
         measured.append(
             {"key": key, "model": spec.model, "revision": spec.revision, "load_ms": loaded, "depths": depths}
         )
     yield {
         "machine": {"device": str(choose_device(bench.settings.device)), "processors": os.cpu_count(), "platform": platform.platform()},
         "corpus": corpus.name,
-        "first_stage": {"key": retriever.embedder.spec.key, "revision": retriever.embedder.spec.revision, **first},
+        "first_stage": first,
         "rerankers": measured,
         "left_out": [{"key": key, "reason": f.reason or ("not asked for" if f.available else "not downloaded")} for key, f in here.items() if key not in keys],
     }  # fmt: skip

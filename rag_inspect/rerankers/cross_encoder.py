@@ -20,6 +20,7 @@ from rag_inspect.transformer import (
     load_transformer,
     readable,
     token_batches,
+    weight_bytes,
     worker_pool,
 )
 from rag_inspect.types import ModelSpec, Passage, Reading
@@ -61,6 +62,7 @@ class CrossEncoderReranker:
         self.window = min(spec.max_tokens, model.config.max_position_embeddings, tokenizer.model_max_length)
         self._model = model.to(self.device).half() if self.precision == "fp16" else model.to(self.device)
         self._model.eval()
+        self.memory_bytes = weight_bytes(self._model)
         self._tokenizer = tokenizer
         self._tokenizer_lock = Lock()
         self._workers = worker_pool(self.device)
@@ -102,6 +104,11 @@ class CrossEncoderReranker:
             Reading(read=encoding.sequence_ids.count(1), total=total)
             for encoding, total in zip(encodings, totals, strict=True)
         ]
+
+    def close(self) -> None:
+        """Let the model and its threads go, once the batches under way are done; it scores nothing afterwards."""
+        self._workers.shutdown()
+        self._model = None
 
     def _score_some(self, pairs: Sequence[Pair]) -> Iterator[dict[int, float]]:
         """Two batches a worker under way, so that callers take turns and little goes on after a stop."""

@@ -148,12 +148,21 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
         page.top_n.release,
         _choosing(page, bench).change,
     ]
+    running = moments.Running()
+
+    @shown
+    def search(request: gr.Request, *values: Any) -> Iterator[Any]:
+        with running.search(request) as ended:
+            yield from moments.run(bench, *values, ended=ended)
+
     # An event's listeners run one after the other, each to its end: what cancels has to be the first of them.
-    gr.on(searching, None, None, cancels=[arrival], **_QUIET)
+    gr.on(
+        searching, running.end, None, None, cancels=[arrival], trigger_mode="multiple", queue=False, **_QUIET
+    )
     # One listener for all: two would stream two searches into the same columns.
     run = gr.on(
         searching,
-        shown(partial(moments.run, bench)),
+        search,
         page.choice,
         page.results,
         trigger_mode="always_last",

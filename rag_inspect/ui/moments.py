@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -21,6 +23,32 @@ Outputs = list[Any]
 """[sentence, timings, rankings, passage panel, the Search itself]: the order of Explore's results."""
 
 HINT = "Click a passage, or press Enter on it, to read it whole."
+
+
+class Running:
+    """The search at work in each browser tab, so that the next one asked for there can end it.
+
+    The page sends no second search before the first has ended: without this, the last of several choices would wait
+    until the indexes of those before it are whole.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[str | None, threading.Event] = {}
+
+    def end(self, request: gr.Request) -> None:
+        """End what runs in this tab, at its next moment."""
+        if found := self._ends.get(request.session_hash):
+            found.set()
+
+    @contextmanager
+    def search(self, request: gr.Request) -> Iterator[Callable[[], bool]]:
+        """While a search of this tab runs: whether it has to end."""
+        end = self._ends[request.session_hash] = threading.Event()
+        try:
+            yield end.is_set
+        finally:
+            if self._ends.get(request.session_hash) is end:
+                del self._ends[request.session_hash]
 
 
 def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
@@ -60,10 +88,15 @@ def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
                 yield keep + outputs
 
 
-def run(bench: Workbench, *values: Any, note: str = "") -> Iterator[Outputs]:
-    """One search as it goes. What goes wrong is said beside the box; what is on the page stays."""
+def run(
+    bench: Workbench, *values: Any, note: str = "", ended: Callable[[], bool] = lambda: False
+) -> Iterator[Outputs]:
+    """One search as it goes, until `ended`. What goes wrong is said beside the box; what is on the page stays."""
     try:
-        yield from _or_with_mini(bench, Choice(*values), (note,) if note else ())
+        for outputs in _or_with_mini(bench, Choice(*values), (note,) if note else ()):
+            if ended():
+                return
+            yield outputs
     except RagInspectError as error:
         gr.Warning(escape(str(error)))
         yield _only_aside(f"{'Not run' if isinstance(error, InputError) else 'Failed'}: {error}")

@@ -1,0 +1,37 @@
+"""Settings: what the environment says, and in words what it must not say."""
+
+import os
+import sys
+
+import pytest
+
+from rag_inspect.__main__ import main
+from rag_inspect.errors import InputError
+from rag_inspect.settings import Settings, half_of_memory
+
+
+def test_numbers_of_megabytes_are_read():
+    found = Settings.from_env({"RAG_INSPECT_MODEL_MEMORY": " 4000 ", "RAG_INSPECT_CACHE_MB": "1"})
+    assert (found.model_memory_mb, found.cache_mb) == (4000, 1)
+
+
+def test_what_is_not_set_has_its_default():
+    found = Settings.from_env({"RAG_INSPECT_MODEL_MEMORY": ""})
+    assert found.cache_mb == 2000 and found.model_memory_mb == half_of_memory() > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks the system in a POSIX way")
+def test_the_default_is_half_of_what_this_machine_has_or_less():
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < half_of_memory() <= whole / 2_000_000
+
+
+@pytest.mark.parametrize("name", ["RAG_INSPECT_MODEL_MEMORY", "RAG_INSPECT_CACHE_MB"])
+@pytest.mark.parametrize("value", ["lots", "0", "-1", "4 GB", "1e9", "1.5", "٣", "9" * 5000])
+def test_nonsense_is_refused_in_one_line(name, value, monkeypatch, capsys):
+    with pytest.raises(InputError, match=f"{name} is .*; expected a whole number of MB above 0") as caught:
+        Settings.from_env({name: value})
+    assert len(str(caught.value)) < 200
+    monkeypatch.setenv(name, value)
+    assert main(["corpora"]) == 1
+    assert capsys.readouterr().err.startswith(f"rag-inspect: {name} is ")
