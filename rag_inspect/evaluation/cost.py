@@ -32,9 +32,7 @@ def measure(bench: Workbench, rerankers: Sequence[str] = ()) -> Iterator[Stage |
     """
     corpus = bench.corpus(bench.default_corpus)
     here = {spec.key: found for spec, found in bench.models() if spec.kind == "reranker"}
-    keys = list(dict.fromkeys(rerankers)) or [
-        key for key, found in here.items() if found.source in {"builtin", "cache"}
-    ]
+    keys = list(dict.fromkeys(rerankers)) or [key for key, found in here.items() if found.on_disk]
     for key in keys:
         if key not in RERANKERS:
             raise ModelError(f'no reranker "{key[:80]}"; there are {", ".join(RERANKERS)}')
@@ -45,8 +43,9 @@ def measure(bench: Workbench, rerankers: Sequence[str] = ()) -> Iterator[Stage |
     with bench.retriever(corpus) as index:
         retriever = index.value()
         times, found = measure_first_stage(retriever, texts, max(DEPTHS))
-    spec = retriever.embedder.spec
-    first = {"key": spec.key, "revision": spec.revision, **_spread(times)}
+    stage = retriever.first_stage
+    revision = stage.embedder.revision if stage.embedder else ""
+    first = {"key": stage.key, "revision": revision, **_spread(times)}
     measured = []
     for done, key in enumerate(keys):
         yield Stage(done, len(keys), f"rerankers measured, {key} is at work")

@@ -40,7 +40,9 @@ class ModelSpec:
     licence: str
     score_name: str  # what its number is called: "cosine", "logit", "mini score"
     sigmoid: bool = False  # whether a sigmoid of that number means anything
-    price_per_1000: float | None = 0.0  # US dollars per thousand searches; None: it costs, nobody said how much
+    price_per_1000: float | None = (
+        0.0  # US dollars per thousand searches; None: it costs, nobody said how much
+    )
     summary: str = ""  # one line: how the number comes about
     card: Path | None = None  # the model card, where it comes with the package
     files: tuple[str, ...] = ()  # what a download needs, as hub file patterns

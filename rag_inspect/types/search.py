@@ -106,7 +106,13 @@ def _first_stage_document(stage: FirstStage) -> dict[str, Any]:
 
 def _candidate_document(candidates: Candidates, hit: Hit) -> dict[str, Any]:
     title, grade = candidates.passages[hit.passage_id].title, candidates.grades.get(hit.passage_id)
-    return {"passage_id": hit.passage_id, "title": title, "rank": hit.rank, "score": hit.score, "grade": grade}
+    return {
+        "passage_id": hit.passage_id,
+        "title": title,
+        "rank": hit.rank,
+        "score": hit.score,
+        "grade": grade,
+    }
 
 
 def _reranking_document(reranking: Reranking) -> dict[str, Any]:
