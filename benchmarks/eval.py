@@ -59,7 +59,7 @@ def main() -> None:
         ours, peer = models(options.model, Path(folder))
         with bench.retriever(corpus) as index:
             retriever = index.value()
-            retriever.embedder.embed_queries([query.text for query in queries])
+            retriever.search(queries, top_k=1)  # embeds the queries, which are remembered
             compare(corpus, queries, retriever, ours, peer, options.top_k, options.block, Path(folder))
 
 

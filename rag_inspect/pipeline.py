@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from rag_inspect.errors import InputError
+from rag_inspect.errors import InputError, RerankError
 from rag_inspect.retrieval import MAX_TOP_K
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank, score_pairs
@@ -81,6 +81,11 @@ def rerank(
             yield state
         clock.lap()
     clock.lap("rerank")
+    if missing := [pid for pid in candidates.ranking.passage_ids if pid not in scores]:
+        raise RerankError(
+            f'{reranker.spec.key} gave no score for passage "{missing[0]}"; no order can be made of the '
+            f"{len(scores)} of {len(candidates)} it scored, so try another reranker"
+        )
     readings = reranker.readings(candidates.query.text, passages)
     known = {} if readings is None else dict(zip(candidates.ranking.passage_ids, readings, strict=True))
     times = {**clock.laps, "total": sum(clock.laps.values())}

@@ -83,18 +83,23 @@ def connect(settings: Settings) -> ClientAPI:
         folder = settings.home / "chroma"
         folder.mkdir(parents=True, exist_ok=True)
         return _open_folder(str(folder), quiet)
-    url = urlsplit(settings.chroma_url)
-    if url.scheme not in {"http", "https"} or not url.hostname:
-        raise RetrievalError(
-            f"RAG_INSPECT_CHROMA_URL is {settings.chroma_url!r}; expected http(s)://host:port"
-        )
-    ssl = url.scheme == "https"
-    port = url.port or (443 if ssl else 8000)
+    host, port, ssl = _parse_address(settings.chroma_url)
     # Chroma's own client waits for an answer without end.
-    httpx.get(
-        f"{url.scheme}://{url.hostname}:{port}/api/v2/heartbeat", timeout=PROBE_SECONDS
-    ).raise_for_status()
-    return chromadb.HttpClient(host=url.hostname, port=port, ssl=ssl, settings=quiet)
+    heartbeat = f"{'https' if ssl else 'http'}://{host}:{port}/api/v2/heartbeat"
+    httpx.get(heartbeat, timeout=PROBE_SECONDS).raise_for_status()
+    return chromadb.HttpClient(host=host, port=port, ssl=ssl, settings=quiet)
+
+
+def _parse_address(text: str) -> tuple[str, int, bool]:
+    """(host, port, whether by TLS). Raises RetrievalError for what is no address of a server."""
+    try:
+        url = urlsplit(text)
+        ssl = url.scheme == "https"
+        if url.scheme in {"http", "https"} and url.hostname:
+            return url.hostname, url.port or (443 if ssl else 8000), ssl
+    except ValueError:  # a port past 65535, half an IPv6 address
+        pass
+    raise RetrievalError(f"RAG_INSPECT_CHROMA_URL is {text[:200]!r}; expected http(s)://host:port")
 
 
 def _open_folder(folder: str, settings: Any) -> ClientAPI:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -84,15 +85,18 @@ class Reranking:
 def write_search(rerankings: Sequence[Reranking]) -> dict[str, Any]:
     """One JSON document for complete rerankings of the same candidates; `rerankings` is there where there are several."""
     first, candidates = rerankings[0], rerankings[0].candidates
+    parts = _reranking_document(first)
     document = {
         "query": candidates.query.text,
         "corpus": candidates.corpus,
         "first_stage": _first_stage_document(candidates.first_stage),
+        "reranker": parts.pop("reranker"),
         "top_k": candidates.top_k,
         "top_n": first.top_n,
         "candidates": [_candidate_document(candidates, hit) for hit in candidates.ranking],
+        "reranked": parts.pop("reranked"),
         "gold": sorted(candidates.gold),
-        **_reranking_document(first),
+        **parts,
     }
     if len(rerankings) > 1:
         document["rerankings"] = [_reranking_document(reranking) for reranking in rerankings]
@@ -172,6 +176,8 @@ def _read_reranking(
     hits = part["reranked"]
     if {hit["passage_id"] for hit in hits} != set(candidates.ranking.passage_ids):
         raise ValueError("the reranked passages are not the candidates")
+    if not all(math.isfinite(hit["score"]) for hit in hits):
+        raise ValueError("a score is no finite number")
     read = {hit["passage_id"]: (hit["read_tokens"], hit["truncated_tokens"]) for hit in hits}
     return Reranking(
         candidates=candidates,
