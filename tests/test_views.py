@@ -1,14 +1,18 @@
 """What is drawn: whatever others wrote comes out as text, at every moment of a search."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
+from jinja2 import UndefinedError
 
 from rag_inspect.types import FirstStage, RankMove, Reranking
 from rag_inspect.views.passage import MAX_CHARACTERS, passage_html
 from rag_inspect.views.rankings import chip, rankings_html, sigmoid, spoken
 from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
+from rag_inspect.views.templates import render
 from tests.parsing import Page
 from tests.searches import HOSTILE, HUB, MINI, MOMENTS, make_candidates, make_reranking, rank
 
@@ -206,7 +210,7 @@ def test_scores_are_called_what_they_are():
     done = replace(done, candidates=replace(done.candidates, first_stage=stage))
     page, panel = Page(rankings_html(done)), Page(passage_html(done, "plain1")).words
     labels = [value or "" for name, value in page.attributes if name == "aria-label"]
-    assert "6 passages · bm25 score · bm25" in page.words and "6 passages · mini score · mini" in page.words
+    assert "6 passages · bm25 score · bm25" in page.words and "mini score · mini" in page.words
     assert all(" bm25 score " in label for label in labels[:6])
     assert all(" mini score " in label for label in labels[6:])
     assert "(bm25 score 0.8000)" in panel and "(mini score " in panel
@@ -216,7 +220,7 @@ def test_scores_are_called_what_they_are():
 
 def test_what_a_score_is_made_of_stands_beside_its_name_with_the_model_card():
     page = Page(rankings_html(make_reranking(reranker=MINI)))
-    assert "mini score · mini (cosine + word overlap + cross-encoder)" in page.words
+    assert "mini score · mini: cosine + word overlap + cross-encoder" in page.words
     assert [value for name, value in page.attributes if name == "href"] == ["cards/mini"]
     assert "a" not in Page(rankings_html(make_reranking(reranker=HUB))).tags
     assert "a" not in Page(rankings_html(make_reranking("plain", "partial", MINI))).tags
@@ -238,3 +242,19 @@ def test_the_sigmoid_never_overflows():
 def test_unescaped_text_is_what_was_written():
     words = HOSTILE["entities"]
     assert words in Page(aside_html(words)).words
+
+
+def test_importing_the_views_reads_no_template():
+    code = (
+        "import sys; read = []; "
+        "sys.addaudithook(lambda event, args: event == 'open' and str(args[0]).endswith('.html') and read.append(args[0])); "
+        "import rag_inspect.views.passage, rag_inspect.views.rankings, rag_inspect.views.sentences; print(len(read)); "
+        "rag_inspect.views.sentences.aside_html('words'); print(len(read))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["0", "1"]
+
+
+def test_a_template_that_misses_a_value_fails():
+    with pytest.raises(UndefinedError):
+        render("passage.html", passage_id="p", text="words", facts=[])

@@ -123,10 +123,8 @@ def _reranked_head(reranking: Reranking) -> _Head:
     spec, scored, all_of_them = reranking.reranker, len(reranking.ranking), len(reranking.candidates)
     if not reranking.complete:
         return _Head(f"{scored} / {all_of_them} scored")
-    made_of = f" ({spec.summary})" if spec.summary else ""
-    return _Head(
-        f"{scored} passages · {spec.score_name} · {spec.key}{made_of}", card=spec.key if spec.card else ""
-    )
+    made_of = f": {spec.summary}" if spec.summary else ""
+    return _Head(f"{spec.score_name} · {spec.key}{made_of}", card=spec.key if spec.card else "")
 
 
 def _first_stage_scale(candidates: Candidates) -> _Scale:
