@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import date
 from functools import cached_property
@@ -14,7 +14,7 @@ from typing import Any
 from rag_inspect import pipeline
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.embedders import EMBEDDERS, load_embedder
-from rag_inspect.errors import InputError, ModelError, RagInspectError
+from rag_inspect.errors import InputError, ModelError, RagInspectError, RetrievalError
 from rag_inspect.evaluation import EvalProgress, evaluate, runs, stamped
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import eval_set
@@ -137,6 +137,16 @@ class Workbench:
             self._warm_up.stop()  # it gives way to whoever wants another index
         return self._indexes.lease((corpus.fingerprint, embedder), make, f"indexing {corpus.name}")
 
+    @contextmanager
+    def _renewing(self, corpus: Corpus, embedder: str) -> Iterator[None]:
+        """The next request opens index and engine anew where this one failed: after a panic the engine is past use."""
+        try:
+            yield
+        except RetrievalError:
+            self._indexes.forget((corpus.fingerprint, embedder))
+            self._clients.forget("client")
+            raise
+
     def warm_up(self) -> None:
         """Load, in the background, what the first screen needs."""
 
@@ -173,7 +183,11 @@ class Workbench:
         self._check_models(embedder, [key])
         pipeline.make_query(query, chosen)
         began = time.perf_counter()
-        with self.retriever(chosen, embedder) as index, self.reranker(key) as model:
+        with (
+            self._renewing(chosen, embedder),
+            self.retriever(chosen, embedder) as index,
+            self.reranker(key) as model,
+        ):
             stage = None
             for stage in _prepare(index, model):
                 yield stage
@@ -240,6 +254,7 @@ class Workbench:
             if stopped():
                 return
             with ExitStack() as held:
+                held.enter_context(self._renewing(chosen, embedder))
                 index = held.enter_context(self.retriever(chosen, embedder))
                 models = [held.enter_context(self.reranker(key)) for key in keys]
                 for stage in _prepare(index, *models):

@@ -13,7 +13,7 @@ from rag_inspect.evaluation.eval_set import guess_language, languages
 from rag_inspect.evaluation.outcome import Latency, Outcome, System
 from rag_inspect.metrics import parse
 from rag_inspect.score_cache import ScoreCache
-from rag_inspect.types import CorpusCard, Passage, Query, Ranking
+from rag_inspect.types import VERDICTS, CorpusCard, Passage, Query, Ranking
 from rag_inspect.views.evaluation import ceiling_html
 from rag_inspect.views.report import report_html
 from tests.evaluating import (
@@ -94,15 +94,7 @@ def test_the_document_keeps_the_contract():
             system["versus_first_stage"]["mrr@5"]
         )
     assert next(iter(document["ceiling"])) == "recall@20"
-    assert list(document["verdicts"]) == [
-        "rescued",
-        "promoted",
-        "held",
-        "demoted",
-        "lost",
-        "near_miss",
-        "unreachable",
-    ]
+    assert tuple(document["verdicts"]) == VERDICTS
     assert sum(document["verdicts"].values()) == document["queries"] == len(document["per_query"])
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 

@@ -12,8 +12,8 @@ from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.eval_set import eval_set
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.passes import PAIRS_AT_ONCE, Pass
-from rag_inspect.pipeline import rerank
 from rag_inspect.score_cache import ScoreCache
+from rag_inspect.scoring import rank
 from rag_inspect.types import Query
 from tests.evaluating import ExactRetriever, ScriptedReranker, evaluated, make_corpus
 
@@ -37,7 +37,7 @@ def test_every_logit_is_the_one_the_reranker_gave_and_the_order_is_the_pipelines
             pid: reranker.score_of(query.text, corpus.passage_by_id[pid])
             for pid in before[query.query_id].passage_ids
         }
-        assert after[query.query_id].passage_ids == rerank(before[query.query_id], logits).passage_ids
+        assert after[query.query_id].passage_ids == rank(before[query.query_id], logits).passage_ids
         assert {hit.passage_id: hit.score for hit in after[query.query_id]} == logits
 
 

@@ -14,7 +14,7 @@ from rag_inspect.rerankers import mini
 from rag_inspect.rerankers.mini.weights import expand, read_notes
 from rag_inspect.settings import Settings
 from rag_inspect.training.compress import compress
-from rag_inspect.types import Embedding, Passage
+from rag_inspect.types import Embedding, Passage, hash_text
 
 QUERY = "How long does a goldfish live?"
 PASSAGES = [
@@ -86,6 +86,27 @@ def test_a_missing_file_is_named(tmp_path, missing):
         mini.build(copy)
 
 
+def test_a_passage_whose_text_was_edited_has_no_vector(embedder, reranker):
+    """With its old vector it got another score, which went into the cache as that of a clean passage of that text."""
+    [vector] = embedder.embed_passages([PASSAGES[1]])
+    whole = replace(
+        PASSAGES[1], embedding=Embedding(hash_text(PASSAGES[1].full_text), embedder.fingerprint, vector)
+    )
+    edited = replace(whole, text="With clean water and room to swim.")
+    clean = Passage("clean", edited.text)
+    assert whole.vector(embedder.fingerprint) is vector and edited.vector(embedder.fingerprint) is None
+    assert replace(whole, title="Goldfish").vector(embedder.fingerprint) is None
+    assert reranker.score(QUERY, [edited]) == pytest.approx(reranker.score(QUERY, [clean]), abs=1e-3)
+
+
+def test_a_score_is_bound_to_the_embedder_of_the_prior_too(settings, embedder, reranker):
+    class Half:
+        spec, fingerprint = embedder.spec, f"{embedder.fingerprint}|fp16"
+        embed_queries, embed_passages = embedder.embed_queries, embedder.embed_passages
+
+    assert mini.load(settings, Half()).fingerprint != reranker.fingerprint
+
+
 def test_a_stored_vector_spares_the_embedding_and_changes_no_score(settings, embedder, reranker):
     class Counting:
         def __init__(self):
@@ -101,11 +122,11 @@ def test_a_stored_vector_spares_the_embedding_and_changes_no_score(settings, emb
     counting = Counting()
     vectors = embedder.embed_passages(PASSAGES)
     stored = [
-        Passage(p.passage_id, p.text, embedding=Embedding(embedder.fingerprint, v))
+        Passage(p.passage_id, p.text, embedding=Embedding(hash_text(p.text), embedder.fingerprint, v))
         for p, v in zip(PASSAGES, vectors, strict=True)
     ]
     foreign = [
-        Passage(p.passage_id, p.text, embedding=Embedding("another", v[:8]))
+        Passage(p.passage_id, p.text, embedding=Embedding(hash_text(p.text), "another", v[:8]))
         for p, v in zip(PASSAGES, vectors, strict=True)
     ]
     model = mini.load(settings, counting)

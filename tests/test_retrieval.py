@@ -8,13 +8,15 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rag_inspect.errors import RetrievalError
-from rag_inspect.retrieval import DenseRetriever, connect
+from rag_inspect.retrieval import DenseRetriever, connect, delete_unused
+from rag_inspect.retrieval.chroma import stamp
 from rag_inspect.retrieval.dense import BATCH
 from rag_inspect.types import Corpus, CorpusCard, Passage, Query
 from tests.fixed_embedder import FixedEmbedder
@@ -375,3 +377,114 @@ def test_vectors_of_another_width_are_refused(whole, client):
 def test_importing_it_imports_no_chroma():
     code = "import sys, rag_inspect.retrieval; sys.exit('chromadb' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+# Equal texts
+
+
+def test_equal_texts_are_embedded_once_and_all_of_them_are_found(client):
+    texts = {f"dup-{n:04}": "This page is left blank." for n in range(1200)} | {"other": "pearl ocean"}
+    embedder = FixedEmbedder(dimensions=32)
+    retriever = DenseRetriever(client, corpus_of(texts), embedder)
+    assert retriever.index() == len(embedder.embedded) == 2
+    ranking, passages = retrieved(retriever, "This page is left blank.", 20)
+    assert ranking.passage_ids == tuple(f"dup-{n:04}" for n in range(20))
+    assert len({hit.score for hit in ranking}) == 1
+    assert len({id(passage.embedding.values) for passage in passages}) == 1
+
+
+def test_a_title_and_a_text_that_read_the_same_are_one_text(client):
+    passages = (Passage("a", "two\nthree", "one"), Passage("b", "one\ntwo\nthree"), Passage("c", "else"))
+    retriever = DenseRetriever(client, replace(CORPUS, passages=passages), FixedEmbedder())
+    assert retriever.index() == 2
+    ranking, _ = retrieved(retriever, "one two", 3)
+    assert ranking.rank_by_id["a"] == ranking.rank_by_id["b"] - 1
+
+
+# Failures of the engine, and only those
+
+
+class PanicException(BaseException):
+    """As pyo3 raises it out of the engine's native part."""
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (PanicException("called `Option::unwrap()` on a `None` value"), "delete the folder chroma"),
+        (ValueError("Could not connect to a Chroma server. Are you sure it is running?"), "CHROMA_URL"),
+        (ConnectionResetError("reset"), "CHROMA_URL"),
+        (OSError(28, "No space left on device"), "check the disk"),
+    ],
+)
+def test_a_failure_of_the_engine_is_one_line_with_the_advice_that_fits(whole, monkeypatch, error, advice):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(whole._collection, "query", fail)
+    with pytest.raises(RetrievalError, match=advice) as caught:
+        retrieved(whole, "amber", 5)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a mistake of ours"), RuntimeError("of torch"), KeyboardInterrupt()]
+)
+def test_a_mistake_of_ours_is_not_blamed_on_the_disk(whole, monkeypatch, error):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(whole._collection, "query", fail)
+    with pytest.raises(type(error)):
+        retrieved(whole, "amber", 5)
+
+
+@pytest.mark.parametrize("content", [b"no database " * 1000, b""], ids=["garbage", "cut"])
+def test_a_damaged_index_says_the_same_each_time(settings, content):
+    """Chroma keeps half of a system that failed to open; every second call met that with an AttributeError."""
+    folder = settings.home / "chroma"
+    DenseRetriever(connect(settings), random_corpus(20), FixedEmbedder()).index()
+    forget_open_systems()
+    database = folder / "chroma.sqlite3"
+    raw = database.read_bytes()
+    database.write_bytes(content or raw[: len(raw) // 2])
+    for _ in range(4):
+        with pytest.raises(RetrievalError, match="delete the folder chroma"):
+            DenseRetriever(connect(settings), random_corpus(20), FixedEmbedder()).index()
+
+
+def forget_open_systems():
+    from chromadb.api.shared_system_client import SharedSystemClient
+
+    SharedSystemClient.clear_system_cache()
+
+
+# What nobody opens any more
+
+
+def test_collections_unused_for_thirty_days_are_deleted_and_those_of_others_are_not(client, whole):
+    day = date(2026, 11, 26)
+    old = DenseRetriever(client, random_corpus(5, seed=8), FixedEmbedder())
+    old.index()
+    client.get_or_create_collection("somebody.elses.collection", embedding_function=None)
+    stamp(old._collection, day - timedelta(days=31))
+    stamp(whole._collection, day - timedelta(days=29))
+    assert delete_unused(client, day, keep=whole.name) == [old.name]
+    left = {collection.name for collection in client.list_collections()}
+    assert left == {whole.name, "somebody.elses.collection"}
+    assert retrieved(whole, "amber", 3)[0]
+
+
+def test_a_collection_of_an_earlier_version_has_thirty_days_from_now(client):
+    day = date(2026, 11, 26)
+    name = f"{'0' * 24}.minilm.{'1' * 12}"
+    client.get_or_create_collection(name, embedding_function=None, metadata={"corpus": "tiny"})
+    assert delete_unused(client, day, keep="") == []
+    assert delete_unused(client, day + timedelta(days=30), keep="") == []
+    assert delete_unused(client, day + timedelta(days=31), keep="") == [name]
+
+
+def test_opening_an_index_writes_the_day_down(client, whole):
+    stamp(whole._collection, date(2020, 1, 1))
+    again = DenseRetriever(client, CORPUS, FixedEmbedder(dimensions=32))
+    assert again._collection.metadata["opened"] == date.today().isoformat()

@@ -512,3 +512,22 @@ def test_the_browsers_secret_outlives_a_restart_and_is_never_readable_by_others(
     path = settings.home / "browser.secret"
     assert moved == [0o600] and stat.S_IMODE(path.stat().st_mode) == 0o600
     assert Workbench(settings).sessions.browser_secret == secret == path.read_text()
+
+
+def test_an_index_that_failed_is_opened_anew_by_the_next_request(bench, monkeypatch):
+    assert ask(bench).complete
+    with bench.retriever(bench.corpus("tiny")) as index:
+        broken = index.value()
+
+    class PanicException(BaseException):
+        """As pyo3 raises it: every later call of the same client would hang or fail."""
+
+    def fail(**_):
+        raise PanicException("unwrap on a poisoned lock")
+
+    monkeypatch.setattr(broken._collection, "query", fail)
+    with pytest.raises(RetrievalError, match="poisoned"):
+        ask(bench, "another question")
+    assert ask(bench, "another question").complete
+    with bench.retriever(bench.corpus("tiny")) as index:
+        assert index.value() is not broken

@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.http_server import LOCALHOST_NAME  # GRADIO_SERVER_NAME, as a Space sets it
 
 from rag_inspect.errors import InputError
-from rag_inspect.ui import api, evaluate, explore
+from rag_inspect.ui import api, cards, evaluate, explore
 from rag_inspect.ui.theme import css, head, theme
 from rag_inspect.workbench import Workbench
 
@@ -72,5 +72,6 @@ def _launch(app: gr.Blocks, host: str | None, port: int | None, **launch: Any) -
         share=False,
         max_file_size="20mb",
         prevent_thread_lock=True,
+        app_kwargs={"routes": [cards.ROUTE]},
         **launch,
     )

@@ -150,8 +150,9 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     ]
     running = moments.Running()
 
+    # Not named "search": gradio names an event after its function, and /search is the API's.
     @shown
-    def search(request: gr.Request, *values: Any) -> Iterator[Any]:
+    def answer(request: gr.Request, *values: Any) -> Iterator[Any]:
         with running.search(request) as ended:
             yield from moments.run(bench, *values, ended=ended)
 
@@ -162,7 +163,7 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     # One listener for all: two would stream two searches into the same columns.
     run = gr.on(
         searching,
-        search,
+        answer,
         page.choice,
         page.results,
         trigger_mode="always_last",
