@@ -28,18 +28,20 @@ def locate(spec: ModelSpec, settings: Settings, probe: HubProbe | None = None) -
 
     Takes up to three seconds where a hub does not answer; a `probe` remembers that for half a minute.
     """
-    if not spec.files:
+    if spec.source == "builtin":
         missing = find_spec(MINILM_PACKAGE) is None
-        return Availability(not missing, "builtin", f"{MINILM_PACKAGE} is not installed" if missing else "")
+        reason = f"{MINILM_PACKAGE} is not installed" if missing else ""
+        return Availability(available=not missing, on_disk=not missing, reason=reason)
     folder = local_folder(spec, settings)
     if folder is not None:
         unchecked = settings.models_dir is not None and folder.is_relative_to(settings.models_dir)
         note = "from RAG_INSPECT_MODELS_DIR, revision not checked" if unchecked else ""
-        return Availability(True, "cache", note, folder)
+        return Availability(available=True, on_disk=True, reason=note, path=folder)
     obstacle = probe.obstacle(settings) if probe else hub_obstacle(settings)
     if obstacle:
-        return Availability(False, "hub", f"not on disk, and {obstacle}")
-    return Availability(True, "hub", f"choosing it downloads {file_size(spec.download_bytes)}")
+        return Availability(available=False, on_disk=False, reason=f"not on disk, and {obstacle}")
+    reason = f"choosing it downloads {file_size(spec.download_bytes)}"
+    return Availability(available=True, on_disk=False, reason=reason)
 
 
 def local_folder(spec: ModelSpec, settings: Settings) -> Path | None:
@@ -78,15 +80,21 @@ def minilm_folder() -> Path:
 def found_revision(spec: ModelSpec, folder: Path) -> str:
     """The pinned revision where the folder is the cache's; else, since nobody vouches for it, what is in it.
 
-    That is a checksum over both ends of its weights, so that scores and indexes of other weights are not reused.
+    That is a checksum over both ends of its weights and the whole of its small files (configuration, tokenizer,
+    pooling), so that scores and indexes of anything else in that folder are not reused.
     """
     if folder.name == spec.revision:
         return spec.revision
+    digest = hashlib.sha256()
     with next(path for name in WEIGHTS if (path := folder / name).is_file()).open("rb") as weights:
         head = weights.read(1 << 16)
         size = weights.seek(0, SEEK_END)
         weights.seek(max(0, size - (1 << 16)))
-        return "found-" + hashlib.sha256(b"%d %b%b" % (size, head, weights.read())).hexdigest()[:16]
+        digest.update(b"%d %b%b" % (size, head, weights.read()))
+    for path in sorted((*folder.glob("*.json"), *folder.glob("*/config.json"), *folder.glob("*.txt"))):
+        name, content = path.relative_to(folder).as_posix().encode(), path.read_bytes()
+        digest.update(b"%b %d %b" % (name, len(content), content))
+    return "found-" + digest.hexdigest()[:16]
 
 
 def file_size(size: int) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,21 @@ from rag_inspect.hub import HubProbe
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
-from rag_inspect.retrieval import ChromaRetriever, connect
+from rag_inspect.retrieval import FIRST_STAGES, DenseRetriever, connect, delete_unused
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.tasks import Lease, Stage, Store, Task
-from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Passage, Reranker, Search
+from rag_inspect.types import (
+    Availability,
+    Corpus,
+    Embedder,
+    ModelSpec,
+    Passage,
+    Reranker,
+    Reranking,
+    Retriever,
+)
 
 DEFAULT_EMBEDDER = "minilm"
 DEFAULT_CORPUS = "resources"
@@ -92,9 +102,9 @@ class Workbench:
     def corpus(self, name: str, visitor: Visitor = LOCAL) -> Corpus:
         return self.library.open(name, visitor)
 
-    def recorded(self, corpus: Corpus, query: str) -> Search | None:
+    def recorded(self, corpus: Corpus, query: str) -> Reranking | None:
         """The search of this query that was recorded with the models as they are now, if there is one."""
-        return read_record(corpus, query, EMBEDDERS | RERANKERS)
+        return read_record(corpus, query, FIRST_STAGES, RERANKERS)
 
     # What has to be loaded: each once, in its own thread, and held while somebody has a lease on it
 
@@ -114,14 +124,15 @@ class Workbench:
 
         return self._models.lease(("reranker", key), make, f"loading {key}")
 
-    def retriever(self, corpus: Corpus, embedder: str = DEFAULT_EMBEDDER) -> Lease[ChromaRetriever]:
+    def retriever(self, corpus: Corpus, embedder: str = DEFAULT_EMBEDDER) -> Lease[Retriever]:
         """The index of all corpora with these ids and texts; for queries, qrels and metadata, look into your corpus."""
 
-        def make(task: Task[ChromaRetriever]) -> ChromaRetriever:
+        def make(task: Task[Retriever]) -> Retriever:
             opened = self._clients.lease("client", lambda _: connect(self.settings), "opening the index")
             client, model = task.hold(opened), task.hold(self.embedder(embedder))
-            retriever = ChromaRetriever(client.value(task.report), corpus, model.value(task.report))
+            retriever = DenseRetriever(client.value(task.report), corpus, model.value(task.report))
             retriever.index(task.report)
+            delete_unused(client.value(), date.today(), keep=retriever.name)
             return retriever
 
         if self._warm_up and (corpus.name, embedder) != (self.default_corpus, DEFAULT_EMBEDDER):
@@ -154,7 +165,7 @@ class Workbench:
         reranker: str | None = None,
         top_k: int = 20,
         top_n: int = 5,
-    ) -> Iterator[Stage | Search]:
+    ) -> Iterator[Stage | Reranking]:
         """Stages while something loads, then one query through both stages; the last thing yielded is the end.
 
         Raises a RagInspectError: checked first is what was asked for, before anything slow is begun.
@@ -170,7 +181,7 @@ class Workbench:
                 yield stage
             loaded = {"load": (time.perf_counter() - began) * 1000} if stage else {}
             parts = index.value(), model.value(), self.score_cache
-            for moment in pipeline.search(query, *parts, top_k, top_n, chosen):
+            for moment in pipeline.search(query, *parts, corpus=chosen, top_k=top_k, top_n=top_n):
                 trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
                 times = {**loaded, **moment.timings_ms}
                 yield replace(moment, timings_ms=times, notes=moment.notes + trouble)

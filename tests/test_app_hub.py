@@ -66,7 +66,7 @@ def test_a_failed_download_is_said_and_mini_takes_its_place(page, hub, failure, 
     choose_base(page)
     says(page, "Shown with mini instead")
     assert words in page.locator("#aside").inner_text()
-    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · mini')")
+    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('mini score · mini')")
     hub.failure = None
     page.get_by_role("button", name="Search").click()
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · base')")

@@ -205,15 +205,15 @@ def test_a_model_that_fails_while_it_is_timed_costs_its_latency_and_nothing_else
 def test_a_first_stage_that_fails_says_where_and_that_nothing_is_lost(cache):
     corpus = make_corpus(60)
     retriever = ExactRetriever(corpus)
-    embed, asked = retriever.embedder.embed_queries, []
+    search, asked = retriever.search, []
 
-    def failing(texts):
-        asked.extend(texts)
+    def failing(queries, top_k):
+        asked.extend(queries)
         if len(asked) > 20:
             raise RuntimeError("out of memory")
-        return embed(texts)
+        return search(queries, top_k)
 
-    retriever.embedder.embed_queries = failing
+    retriever.search = failing
     with pytest.raises(
         RetrievalError,
         match=r"bag failed .RuntimeError: out of memory.; stopped after 12 of 60 .*next run goes on",

@@ -78,7 +78,7 @@ def test_a_folder_in_models_dir_is_found_before_anything_is_asked(
 ) -> None:
     folder = write_reranker(tmp_path / "models" / BASE.model)
     found = locate(BASE, replace(settings, models_dir=tmp_path / "models"))
-    assert found.available and found.source == "cache" and found.path == folder
+    assert found.available and found.on_disk and found.path == folder
     assert "revision not checked" in found.reason
 
 
@@ -98,8 +98,8 @@ def test_offline_says_so_and_asks_nobody(online: Settings, hub: LoopbackHub) -> 
 
 def test_a_reachable_hub_is_asked_once_for_all_models(online: Settings, hub: LoopbackHub) -> None:
     models = {spec.key: found for spec, found in list_models(online)}
-    assert models["mini"].source == models["minilm"].source == "builtin"
-    assert models["base"].available and models["base"].source == "hub" and models["base"].path is None
+    assert models["mini"].on_disk and models["minilm"].on_disk
+    assert models["base"].available and not models["base"].on_disk and models["base"].path is None
     assert models["base"].reason == "choosing it downloads 1.1 GB"
     assert hub.asked == ["HEAD /"]
 

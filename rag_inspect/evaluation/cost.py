@@ -12,10 +12,9 @@ import numpy as np
 
 from rag_inspect.errors import ModelError, RerankError
 from rag_inspect.evaluation.latency import measure_first_stage
-from rag_inspect.retrieval import ChromaRetriever
 from rag_inspect.tasks import Lease, Stage
 from rag_inspect.transformer import choose_device
-from rag_inspect.types import Availability, Corpus, ModelSpec, Passage, Reranker
+from rag_inspect.types import Availability, Corpus, ModelSpec, Passage, Reranker, Retriever
 
 DEPTHS = (5, 10, 20, 50)
 QUERIES = 5
@@ -27,7 +26,7 @@ def measure(
     models: Iterable[tuple[ModelSpec, Availability]],
     keys: Sequence[str] = (),
     *,
-    open_retriever: Callable[[Corpus], Lease[ChromaRetriever]],
+    open_retriever: Callable[[Corpus], Lease[Retriever]],
     open_reranker: Callable[[str], Lease[Reranker]],
     device: str = "auto",
 ) -> Iterator[Stage | dict[str, Any]]:
@@ -45,8 +44,9 @@ def measure(
     with open_retriever(corpus) as index:
         retriever = index.value()
         times, found = measure_first_stage(retriever, texts, max(DEPTHS))
-    spec = retriever.embedder.spec
-    first = {"key": spec.key, "revision": spec.revision, **_spread(times)}
+    stage = retriever.first_stage
+    revision = stage.embedder.revision if stage.embedder else ""
+    first = {"key": stage.key, "revision": revision, **_spread(times)}
     measured = []
     for done, key in enumerate(keys):
         yield Stage(done, len(keys), f"rerankers measured, {key} is at work")
@@ -65,9 +65,7 @@ def _choose(keys: Sequence[str], here: Mapping[str, Availability]) -> list[str]:
     for key in keys:
         if key not in here:
             raise ModelError(f'no reranker "{key[:80]}"; there are {", ".join(here)}')
-    return list(dict.fromkeys(keys)) or [
-        key for key, found in here.items() if found.source in {"builtin", "cache"}
-    ]
+    return list(dict.fromkeys(keys)) or [key for key, found in here.items() if found.on_disk]
 
 
 def _measure_reranker(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rag_inspect.types import Embedder, ModelSpec, Reranker
 
 WEIGHTS = Path(__file__).with_name("mini.safetensors")
+CARD = Path(__file__).with_name("MODEL_CARD.md")
 MAX_TOKENS = 512
 
 
