@@ -21,6 +21,7 @@ from rag_inspect.evaluation.eval_set import eval_set
 from rag_inspect.evaluation.jobs import Job, Jobs
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.turn import Turn
+from rag_inspect.hub import HubProbe
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
@@ -50,6 +51,7 @@ class Workbench:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._probe = HubProbe()
         self._clients = Store()
         self._indexes = Store(INDEXES_HELD, abandonable=True)
         self._models = Store(settings.model_memory_mb * 1_000_000, _memory, dependents=self._indexes)
@@ -73,7 +75,7 @@ class Workbench:
         return self.library.list(visitor)
 
     def models(self) -> list[tuple[ModelSpec, Availability]]:
-        return list_models(self.settings)
+        return list_models(self.settings, self._probe)
 
     @cached_property
     def default_reranker(self) -> str:

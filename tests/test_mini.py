@@ -10,7 +10,7 @@ import pytest
 
 from rag_inspect.embedders import load_embedder
 from rag_inspect.errors import ModelError
-from rag_inspect.rerankers import mini
+from rag_inspect.rerankers import RERANKERS, mini
 from rag_inspect.rerankers.mini.weights import expand, read_notes
 from rag_inspect.settings import Settings
 from rag_inspect.training.compress import compress
@@ -37,11 +37,11 @@ def embedder(settings):
 
 @pytest.fixture(scope="module")
 def reranker(settings, embedder):
-    return mini.load(settings, embedder)
+    return mini.load(RERANKERS["mini"], settings, embedder)
 
 
 def test_int8_is_a_choice_whose_scores_are_near_and_kept_apart(settings, embedder, reranker):
-    quick = mini.load(replace(settings, int8=True), embedder)
+    quick = mini.load(RERANKERS["mini"], replace(settings, int8=True), embedder)
     assert quick.precision == "int8" and quick.fingerprint != reranker.fingerprint
     assert quick.score(QUERY, PASSAGES) == pytest.approx(reranker.score(QUERY, PASSAGES), abs=2.0)
     assert not settings.int8 and Settings.from_env({"RAG_INSPECT_QUANTIZE": "on"}).int8
@@ -129,7 +129,7 @@ def test_a_stored_vector_spares_the_embedding_and_changes_no_score(settings, emb
         Passage(p.passage_id, p.text, embedding=Embedding(hash_text(p.text), "another", v[:8]))
         for p, v in zip(PASSAGES, vectors, strict=True)
     ]
-    model = mini.load(settings, counting)
+    model = mini.load(RERANKERS["mini"], settings, counting)
     expected = reranker.score(QUERY, PASSAGES)
     assert model.score(QUERY, stored) == pytest.approx(expected, abs=1e-3)
     assert counting.embedded == 0

@@ -13,7 +13,7 @@ from rag_inspect.types.models import (
     Retriever,
     Source,
 )
-from rag_inspect.types.ranking import VERDICTS, Hit, Ranking, RankMove, Run, Verdict
+from rag_inspect.types.ranking import VERDICTS, Hit, Ranking, RankMove, Verdict
 from rag_inspect.types.search import Candidates, Reranking, read_search, write_search
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "Reranker",
     "Reranking",
     "Retriever",
-    "Run",
     "Source",
     "Verdict",
     "hash_text",

@@ -63,10 +63,6 @@ class Ranking:
         return iter(self.hits)
 
 
-Run = Mapping[str, Ranking]
-"""The rankings of one system, by query_id."""
-
-
 @dataclass(frozen=True, slots=True)
 class RankMove:
     """Where one passage stood before the reranker and stands after it."""

@@ -16,7 +16,7 @@ from rag_inspect.workbench import Workbench
 TABS = (explore, evaluate)
 
 _DAY = 24 * 3600  # seconds that a download, or a replay brought here, is kept
-_THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}
+_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 _MASTHEAD = """<div class="ri-masthead"><h1>rag-inspect</h1>
 <p>what a reranker does to an embedding search, why, and whether it pays</p></div>"""
 
