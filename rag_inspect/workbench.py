@@ -255,8 +255,7 @@ class Workbench:
             yield from turn.wait(stopped)
             if stopped():
                 return
-            with ExitStack() as held:
-                held.enter_context(self._renewing(chosen, embedder))
+            with ExitStack() as held, self._renewing(chosen, embedder):
                 index = held.enter_context(self.retriever(chosen, embedder))
                 models = [held.enter_context(self.reranker(key)) for key in keys]
                 for stage in _prepare(index, *models):

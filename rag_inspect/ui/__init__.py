@@ -72,6 +72,6 @@ def _launch(app: gr.Blocks, host: str | None, port: int | None, **launch: Any) -
         share=False,
         max_file_size="20mb",
         prevent_thread_lock=True,
-        app_kwargs={"routes": [cards.ROUTE]},
+        app_kwargs={"routes": [cards.card_route()]},
         **launch,
     )

@@ -43,4 +43,6 @@ def _read_body(text: str) -> str:
     return text.split("\n---\n", 1)[-1] if text.startswith("---\n") else text
 
 
-ROUTE = Route("/cards/{key}", show_card)
+def card_route() -> Route:
+    """Where the app serves the cards: beside its own page, so that a link to `cards/mini` works under any path."""
+    return Route("/cards/{key}", show_card)

@@ -150,8 +150,7 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     ]
     running = moments.Running()
 
-    # Not named "search": gradio names an event after its function, and /search is the API's.
-    @shown
+    @shown  # not named "search": gradio names an event after its function, and /search is the API's
     def answer(request: gr.Request, *values: Any) -> Iterator[Any]:
         with running.search(request) as ended:
             yield from moments.run(bench, *values, ended=ended)
