@@ -168,7 +168,14 @@ def run_bench(bench: Workbench, options: argparse.Namespace) -> None:
 
     document: dict[str, Any] = {}
     with progress() as show:
-        for moment in measure(bench, _keys(options.reranker)):
+        for moment in measure(
+            bench.corpus(bench.default_corpus),
+            bench.models(),
+            _keys(options.reranker),
+            open_retriever=bench.retriever,
+            open_reranker=bench.reranker,
+            device=bench.settings.device,
+        ):
             if isinstance(moment, Stage):
                 show(str(moment), moment.done, moment.total)
             else:

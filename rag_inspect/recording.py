@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rag_inspect.recorded import record
 from rag_inspect.settings import Settings
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking
 from rag_inspect.workbench import Workbench
 
 
@@ -18,7 +18,7 @@ def main() -> None:
         searches = []
         for query_id in corpus.card.examples:
             *_, end = bench.search(corpus.query_by_id[query_id].text, name, reranker="mini")
-            assert isinstance(end, Search)
+            assert isinstance(end, Reranking)
             searches.append(end)
             print(f"{name} {query_id}: {end.summary}")
         record(corpus, searches)

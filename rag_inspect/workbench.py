@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,32 @@ from typing import Any
 from rag_inspect import pipeline
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.embedders import EMBEDDERS, load_embedder
-from rag_inspect.errors import InputError, ModelError, RagInspectError
+from rag_inspect.errors import InputError, ModelError, RagInspectError, RetrievalError
 from rag_inspect.evaluation import EvalProgress, evaluate, runs, stamped
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import eval_set
 from rag_inspect.evaluation.jobs import Job, Jobs
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.turn import Turn
+from rag_inspect.hub import HubProbe
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
-from rag_inspect.retrieval import ChromaRetriever, connect
+from rag_inspect.retrieval import FIRST_STAGES, DenseRetriever, connect, delete_unused
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.tasks import Lease, Stage, Store, Task
-from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Passage, Reranker, Search
+from rag_inspect.types import (
+    Availability,
+    Corpus,
+    Embedder,
+    ModelSpec,
+    Passage,
+    Reranker,
+    Reranking,
+    Retriever,
+)
 
 DEFAULT_EMBEDDER = "minilm"
 DEFAULT_CORPUS = "resources"
@@ -40,6 +51,7 @@ class Workbench:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._probe = HubProbe()
         self._clients = Store()
         self._indexes = Store(INDEXES_HELD, abandonable=True)
         self._models = Store(settings.model_memory_mb * 1_000_000, _memory, dependents=self._indexes)
@@ -63,7 +75,7 @@ class Workbench:
         return self.library.list(visitor)
 
     def models(self) -> list[tuple[ModelSpec, Availability]]:
-        return list_models(self.settings)
+        return list_models(self.settings, self._probe)
 
     @cached_property
     def default_reranker(self) -> str:
@@ -90,9 +102,9 @@ class Workbench:
     def corpus(self, name: str, visitor: Visitor = LOCAL) -> Corpus:
         return self.library.open(name, visitor)
 
-    def recorded(self, corpus: Corpus, query: str) -> Search | None:
+    def recorded(self, corpus: Corpus, query: str) -> Reranking | None:
         """The search of this query that was recorded with the models as they are now, if there is one."""
-        return read_record(corpus, query, EMBEDDERS | RERANKERS)
+        return read_record(corpus, query, FIRST_STAGES, RERANKERS)
 
     # What has to be loaded: each once, in its own thread, and held while somebody has a lease on it
 
@@ -112,19 +124,30 @@ class Workbench:
 
         return self._models.lease(("reranker", key), make, f"loading {key}")
 
-    def retriever(self, corpus: Corpus, embedder: str = DEFAULT_EMBEDDER) -> Lease[ChromaRetriever]:
+    def retriever(self, corpus: Corpus, embedder: str = DEFAULT_EMBEDDER) -> Lease[Retriever]:
         """The index of all corpora with these ids and texts; for queries, qrels and metadata, look into your corpus."""
 
-        def make(task: Task[ChromaRetriever]) -> ChromaRetriever:
+        def make(task: Task[Retriever]) -> Retriever:
             opened = self._clients.lease("client", lambda _: connect(self.settings), "opening the index")
             client, model = task.hold(opened), task.hold(self.embedder(embedder))
-            retriever = ChromaRetriever(client.value(task.report), corpus, model.value(task.report))
+            retriever = DenseRetriever(client.value(task.report), corpus, model.value(task.report))
             retriever.index(task.report)
+            delete_unused(client.value(), date.today(), keep=retriever.name)
             return retriever
 
         if self._warm_up and (corpus.name, embedder) != (self.default_corpus, DEFAULT_EMBEDDER):
             self._warm_up.stop()  # it gives way to whoever wants another index
         return self._indexes.lease((corpus.fingerprint, embedder), make, f"indexing {corpus.name}")
+
+    @contextmanager
+    def _renewing(self, corpus: Corpus, embedder: str) -> Iterator[None]:
+        """The next request opens index and engine anew where this one failed: after a panic the engine is past use."""
+        try:
+            yield
+        except RetrievalError:
+            self._indexes.forget((corpus.fingerprint, embedder))
+            self._clients.forget("client")
+            raise
 
     def warm_up(self) -> None:
         """Load, in the background, what the first screen needs."""
@@ -152,7 +175,7 @@ class Workbench:
         reranker: str | None = None,
         top_k: int = 20,
         top_n: int = 5,
-    ) -> Iterator[Stage | Search]:
+    ) -> Iterator[Stage | Reranking]:
         """Stages while something loads, then one query through both stages; the last thing yielded is the end.
 
         Raises a RagInspectError: checked first is what was asked for, before anything slow is begun.
@@ -162,13 +185,17 @@ class Workbench:
         self._check_models(embedder, [key])
         pipeline.make_query(query, chosen)
         began = time.perf_counter()
-        with self.retriever(chosen, embedder) as index, self.reranker(key) as model:
+        with (
+            self._renewing(chosen, embedder),
+            self.retriever(chosen, embedder) as index,
+            self.reranker(key) as model,
+        ):
             stage = None
             for stage in _prepare(index, model):
                 yield stage
             loaded = {"load": (time.perf_counter() - began) * 1000} if stage else {}
             parts = index.value(), model.value(), self.score_cache
-            for moment in pipeline.search(query, *parts, top_k, top_n, chosen):
+            for moment in pipeline.search(query, *parts, corpus=chosen, top_k=top_k, top_n=top_n):
                 trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
                 times = {**loaded, **moment.timings_ms}
                 yield replace(moment, timings_ms=times, notes=moment.notes + trouble)
@@ -228,7 +255,7 @@ class Workbench:
             yield from turn.wait(stopped)
             if stopped():
                 return
-            with ExitStack() as held:
+            with ExitStack() as held, self._renewing(chosen, embedder):
                 index = held.enter_context(self.retriever(chosen, embedder))
                 models = [held.enter_context(self.reranker(key)) for key in keys]
                 for stage in _prepare(index, *models):

@@ -11,7 +11,7 @@ import gradio as gr
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.metrics import parse_cutoffs
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking, write_search
 from rag_inspect.ui.controls import SEARCHES
 from rag_inspect.ui.errors import shown
 from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
@@ -32,8 +32,8 @@ def build(bench: Workbench) -> None:
     ) -> dict[str, Any]:
         """One query through both stages: candidates, reranked order with moves, gold, verdict and timings."""
         moments = bench.search(query, corpus, embedder, reranker, top_k, top_n)
-        *_, end = (moment for moment in moments if isinstance(moment, Search))
-        return end.to_json()
+        *_, end = (moment for moment in moments if isinstance(moment, Reranking))
+        return write_search([end])
 
     def evaluate(
         corpus: str,

@@ -159,13 +159,11 @@ def model_label(spec: ModelSpec, here: Availability | None) -> str:
 
     Why no hub answers is long, and the same for every model: `rag-inspect models` says it.
     """
-    if here is None or here.source == "builtin":
-        return (
-            f"{spec.key} · built in"
-            if not spec.download_bytes
-            else f"{spec.key} · {spec.model.split('/')[-1]}"
-        )
-    if here.source == "cache":
+    if spec.source == "builtin":
+        return f"{spec.key} · built in"
+    if here is None:
+        return f"{spec.key} · {spec.model.split('/')[-1]}"
+    if here.on_disk:
         return f"{spec.key} · on disk"
     size = f"download {spec.download_bytes / 1e9:.1f} GB"
     return f"{spec.key} · {size}" if here.available else f"{spec.key} · not on disk, no hub"

@@ -13,7 +13,7 @@ import gradio as gr
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking
 from rag_inspect.ui import drawers, moments
 from rag_inspect.ui.controls import (
     COPY_LINK,
@@ -150,8 +150,8 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     ]
     running = moments.Running()
 
-    @shown
-    def search(request: gr.Request, *values: Any) -> Iterator[Any]:
+    @shown  # not named "search": gradio names an event after its function, and /search is the API's
+    def answer(request: gr.Request, *values: Any) -> Iterator[Any]:
         with running.search(request) as ended:
             yield from moments.run(bench, *values, ended=ended)
 
@@ -162,7 +162,7 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     # One listener for all: two would stream two searches into the same columns.
     run = gr.on(
         searching,
-        search,
+        answer,
         page.choice,
         page.results,
         trigger_mode="always_last",
@@ -220,8 +220,8 @@ def _step(bench: Workbench, by: int, name: str, query_id: str | None) -> list[An
     return [corpus.query_by_id[ids[place]].text, ids[place]]
 
 
-def _pick(search: Search | None, event: gr.EventData) -> str:
+def _pick(reranking: Reranking | None, event: gr.EventData) -> str:
     passage_id = event._data.get("passage_id") if isinstance(event._data, dict) else None
-    if search is None or not isinstance(passage_id, str):
+    if reranking is None or not isinstance(passage_id, str):
         return aside_html(moments.HINT)
-    return passage_html(search, passage_id)
+    return passage_html(reranking, passage_id)

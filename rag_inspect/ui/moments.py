@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from rag_inspect.errors import InputError, ModelError, RagInspectError
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking
 from rag_inspect.ui.controls import Choice, corpora_update, from_link, picker_update, story_html
 from rag_inspect.views.rankings import rankings_html
 from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
@@ -83,7 +83,7 @@ def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
         for outputs in run(bench, *choice.values(), note=trouble):
             found = outputs[-1]
             if not (
-                recorded and isinstance(found, Search) and not found.reranked
+                recorded and isinstance(found, Reranking) and not found.complete
             ):  # it is better than half a ranking
                 yield keep + outputs
 
@@ -122,15 +122,15 @@ def _or_with_mini(bench: Workbench, choice: Choice, notes: tuple[str, ...]) -> I
 
 def _moments(bench: Workbench, choice: Choice, notes: tuple[str, ...]) -> Iterator[Outputs]:
     for moment in bench.search(*choice.values()):
-        if isinstance(moment, Search):
+        if isinstance(moment, Reranking):
             yield _outputs(replace(moment, notes=moment.notes + notes))
         else:
             yield _only_aside(f"{moment} …")
 
 
-def _outputs(search: Search) -> Outputs:
+def _outputs(search: Reranking) -> Outputs:
     panel = (
-        gr.skip() if search.logits else aside_html(HINT)
+        gr.skip() if len(search.ranking) else aside_html(HINT)
     )  # closed by the next search, not by the end of this one
     return [sentence_html(search), timings_html(search), rankings_html(search), panel, search]
 
@@ -139,5 +139,6 @@ def _only_aside(words: str) -> Outputs:
     return [gr.skip(), aside_html(words), gr.skip(), gr.skip(), gr.skip()]
 
 
-def _settings(search: Search) -> tuple[Any, ...]:
-    return search.embedder.key, search.reranker.key, search.top_k, search.top_n
+def _settings(search: Reranking) -> tuple[Any, ...]:
+    first = search.candidates
+    return first.first_stage.key, search.reranker.key, first.top_k, search.top_n

@@ -1,7 +1,6 @@
 """Plotly figures of an evaluation's document: frontier, gold flow and thresholds.
 
-Every figure has its numbers in words beside it, in the document. No grey reads on both white and near-black at 4.5 to 1:
-this one does on white, for a saved picture, and on the page the stylesheet gives the words the theme's own colour.
+Every figure has its numbers in words beside it, in the document.
 """
 
 from __future__ import annotations
@@ -15,13 +14,11 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 from rag_inspect.views.evaluation import counted, system_name
+from rag_inspect.views.palette import GOLD, GRID, INK, LINES, PARTS
+from rag_inspect.views.palette import NEUTRAL as OTHER
 
 Document = Mapping[str, Any]
 
-INK, GRID = "#6b7280", "rgba(128,136,148,.25)"
-PARTS = {"achieved": "#2f9e5f", "recoverable": "#d9a441", "unreachable": "#8a94a3"}
-LINES = ("#3b82c4", "#c9772b", "#5f9e5f", "#9277b8", "#8a94a3")
-GOLD, OTHER = "#c98a1b", "#8a94a3"
 FLOW_HEIGHT, FLOW_TOP, FLOW_FOOT, FLOW_SIDE = 380, 60, 16, 112  # pixels: the figure and its margins
 NODE_GAP = 22  # pixels between two bands, so that the words of two thin ones do not touch
 NOISE_WORDS = (  # a plotly line does not wrap; these fit a telephone

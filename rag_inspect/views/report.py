@@ -7,15 +7,15 @@ from html import escape
 from typing import Any
 
 from rag_inspect.views.evaluation import counted, system_name
+from rag_inspect.views.palette import FAINT as _QUIET
+from rag_inspect.views.palette import LINES as _COLOURS
+from rag_inspect.views.palette import PARTS as _PARTS
 
 Document = Mapping[str, Any]
 HEADLINE = ("recall@5", "mrr@5", "ndcg@10", "hit@1")
 MAX_BYTES = 4_500_000  # of queries listed, worst first, so that the whole stays under 6 MB; per_query.csv has them all
 MAX_CHARACTERS = 400  # of one query's text
 _ORDER = ("lost", "demoted", "near_miss", "unreachable", "held", "promoted", "rescued")
-_COLOURS = ("#2f6f9f", "#b5651d", "#4d7c4d", "#7d5ba6", "#555555")
-_PARTS = {"achieved": "#2f7d4f", "recoverable": "#d9a441", "unreachable": "#9aa3ad"}
-_QUIET = "#8883"  # of more gold than n
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8882; }
