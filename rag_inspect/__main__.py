@@ -11,16 +11,18 @@ from io import TextIOWrapper
 from typing import Any
 
 from rag_inspect import __version__, cli_eval
+from rag_inspect.cli_eval import add_depths
 from rag_inspect.cli_examples import add_examples
 from rag_inspect.completion import SHELLS, PrintCompletion
 from rag_inspect.corpora.lint import lint_named
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, RagInspectError
+from rag_inspect.options import EMBEDDER, SearchOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.settings import Settings
 from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
 from rag_inspect.types import Reranking, write_search
-from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+from rag_inspect.workbench import Workbench
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,12 +96,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus by name, or a BEIR folder"
     )
-    command.add_argument(
-        "--embedder", default=DEFAULT_EMBEDDER, choices=EMBEDDERS, help="the first stage's model"
-    )
+    command.add_argument("--embedder", default=EMBEDDER, choices=EMBEDDERS, help="the first stage's model")
     command.add_argument("--reranker", choices=RERANKERS, help="default: base where it is on disk, else mini")
-    command.add_argument("--top-k", type=int, default=20, help="candidates to rerank, 1 to 200 (default: 20)")
-    command.add_argument("--top-n", type=int, default=5, help="reranked hits to keep (default: 5)")
+    add_depths(command)
     add_json(command)
     command.set_defaults(run=_search)
 
@@ -134,11 +133,13 @@ def _serve(bench: Workbench, options: argparse.Namespace) -> None:
 
 
 def _search(bench: Workbench, options: argparse.Namespace) -> None:
+    asked = SearchOptions(
+        query=options.query, corpus=options.corpus, embedder=options.embedder, reranker=options.reranker,
+        top_k=options.top_k, top_n=options.top_n,
+    )  # fmt: skip
     end: Reranking | None = None
     with progress() as show:
-        for moment in bench.search(
-            options.query, options.corpus, options.embedder, options.reranker, options.top_k, options.top_n
-        ):
+        for moment in bench.search(asked):
             if isinstance(moment, Reranking):
                 end = moment
                 show("scored", len(moment.ranking), len(moment.candidates))

@@ -15,6 +15,8 @@ MAX_TOP_K = 200
 EMBEDDER = "minilm"
 TOP_K = 20
 TOP_N = 5
+CUTOFFS = (1, 5, 10)
+SPLIT = "test"
 
 
 def check_depths(top_k: object, top_n: object) -> None:
@@ -41,58 +43,91 @@ def check_text(name: str, value: object) -> None:
         raise InputError(f"{name} is {str(value)[:60]}; expected a string")
 
 
-def split_names(text: str | None) -> tuple[str, ...]:
-    """The names in a list with commas, each once, in order; blanks are dropped."""
-    check_text("reranker", text or "" if text is None or isinstance(text, str) else text)
-    return tuple(dict.fromkeys(name for part in (text or "").split(",") if (name := part.strip())))
+def split_names(text: object) -> tuple[str, ...]:
+    """The names of rerankers in a comma-separated list, each once, in order; () for None or "".
+
+    Raises InputError for what is no string, or names nothing (","): then a variable was unset.
+    """
+    if text is None or text == "":
+        return ()
+    check_text("reranker", text)
+    names = tuple(dict.fromkeys(name for part in str(text).split(",") if (name := part.strip())))
+    if not names:
+        raise InputError(f"{str(text)[:40]!r} names no reranker; give one or more, comma-separated")
+    return names
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """One query through both stages; without a reranker, the workbench's default one."""
+    """One query through both stages; without a reranker, with the default one.
+
+    Made, it is checked: raises InputError or ModelError. Whether the corpus is there is the library's to say.
+    """
 
     query: str
     corpus: str
     embedder: str = EMBEDDER
     reranker: str | None = None
     top_k: int = TOP_K
-    top_n: int = TOP_N
+    top_n: int | None = None  # once made it is a number: TOP_N, or all of a smaller top_k
 
-    def check(self) -> None:
-        """Raises InputError or ModelError; whether the corpus is there is the library's to say."""
+    def __post_init__(self) -> None:
         check_text("query", self.query)
         check_text("corpus", self.corpus)
-        check_depths(self.top_k, self.top_n)
         check_model("embedder", self.embedder, EMBEDDERS)
         if self.reranker is not None:
             check_model("reranker", self.reranker, RERANKERS)
+        object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))
+
+    @property
+    def kept(self) -> int:
+        """top_n as the number it is."""
+        return self.top_n or TOP_N
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """An eval set through both stages; top_n is at most top_k where none is given."""
+    """An eval set through both stages; without rerankers, with the default one.
+
+    Made, it is checked: raises InputError or ModelError. Whether corpus and split are there is theirs to say.
+    `metrics` are asked for beside those at the cutoffs.
+    """
 
     corpus: str
     rerankers: Sequence[str] = ()
     embedder: str = EMBEDDER
     top_k: int = TOP_K
-    top_n: int | None = None
-    cutoffs: Sequence[int] = (1, 5, 10)
-    split: str = "test"
+    top_n: int | None = None  # as in SearchOptions
+    cutoffs: str | Sequence[int] = CUTOFFS  # once made, a tuple
+    split: str = SPLIT
     metrics: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        check_text("corpus", self.corpus)
+        check_text("split", self.split)
+        check_model("embedder", self.embedder, EMBEDDERS)
+        if isinstance(self.rerankers, str) or not isinstance(self.rerankers, Sequence):
+            raise InputError(f"rerankers are {str(self.rerankers)[:60]}; expected a list of names")
+        for key in self.rerankers:
+            check_model("reranker", key, RERANKERS)
+        object.__setattr__(self, "rerankers", tuple(dict.fromkeys(self.rerankers)))
+        object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))
+        object.__setattr__(self, "cutoffs", parse_cutoffs(self.cutoffs))
+        metrics_at(self.depths, self.metrics)
 
     @property
     def kept(self) -> int:
-        """top_n, or its default."""
-        return min(TOP_N, self.top_k) if self.top_n is None else self.top_n
+        """top_n as the number it is."""
+        return self.top_n or TOP_N
 
-    def check(self) -> None:
-        """Raises InputError or ModelError; whether corpus and split are there is theirs to say."""
-        check_text("corpus", self.corpus)
-        check_text("split", self.split)
-        check_depths(self.top_k, 1)
-        check_depths(self.top_k, self.kept)
-        check_model("embedder", self.embedder, EMBEDDERS)
-        for key in self.rerankers:
-            check_model("reranker", key, RERANKERS)
-        metrics_at(parse_cutoffs(self.cutoffs), self.metrics)
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The cutoffs as the numbers they are."""
+        return parse_cutoffs(self.cutoffs)
+
+
+def _settle_top_n(top_k: int, top_n: int | None) -> int:
+    check_depths(top_k, 1)
+    settled = min(TOP_N, top_k) if top_n is None else top_n
+    check_depths(top_k, settled)
+    return settled

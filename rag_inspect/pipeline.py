@@ -7,23 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from rag_inspect.errors import InputError, RerankError
-from rag_inspect.retrieval import MAX_TOP_K
+from rag_inspect.options import TOP_K, TOP_N, check_depths
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank, score_pairs
 from rag_inspect.types import Candidates, Corpus, Query, Reranker, Reranking, Retriever, Verdict
 
 MAX_QUERY_CHARACTERS = 20_000  # past every window but v2-m3's widest; what is longer is cut, and said so
-
-
-def check_depths(top_k: int, top_n: int) -> None:
-    """Raises InputError unless 1 <= top_n <= top_k <= MAX_TOP_K, whole numbers."""
-    for name, value in (("top_k", top_k), ("top_n", top_n)):
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_TOP_K:
-            raise InputError(f"{name} is {value!r}; expected a whole number from 1 to {MAX_TOP_K}")
-    if top_n > top_k:
-        raise InputError(
-            f"top_n {top_n} is more than top_k {top_k}; only candidates can be kept, so lower top_n or raise top_k"
-        )
 
 
 def make_query(text: str, corpus: Corpus) -> tuple[Query, tuple[str, ...]]:
@@ -56,7 +45,7 @@ def find_candidates(retriever: Retriever, corpus: Corpus, text: str, top_k: int)
 
 
 def rerank(
-    candidates: Candidates, reranker: Reranker, cache: ScoreCache | None = None, top_n: int = 5
+    candidates: Candidates, reranker: Reranker, cache: ScoreCache | None = None, top_n: int = TOP_N
 ) -> Iterator[Reranking]:
     """The candidates as they are scored: first none, then batch by batch; the last Reranking is the finished one.
 
@@ -99,8 +88,8 @@ def search(
     cache: ScoreCache | None = None,
     *,
     corpus: Corpus,
-    top_k: int = 20,
-    top_n: int = 5,
+    top_k: int = TOP_K,
+    top_n: int = TOP_N,
 ) -> Iterator[Reranking]:
     """One query through both stages: the candidates at once, then each batch of scores, then the end.
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from rag_inspect import pipeline
 from rag_inspect.errors import InputError, RerankError
-from rag_inspect.pipeline import check_depths, judge, make_query
+from rag_inspect.options import check_depths
+from rag_inspect.pipeline import judge, make_query
 from rag_inspect.retrieval import DenseRetriever, connect
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank

@@ -6,6 +6,7 @@ import pytest
 
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation.turn import Turn
+from rag_inspect.options import EvalOptions
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.workbench import Workbench
 
@@ -25,7 +26,7 @@ def queued(corpus_folder, settings):
     assert turn.take()
 
     def start(bench: Workbench, visitor: Visitor):
-        jobs.append(bench.start_evaluation("tiny", ["mini"], visitor=visitor))
+        jobs.append(bench.start_evaluation(EvalOptions(corpus="tiny", rerankers=["mini"]), visitor))
         return jobs[-1]
 
     yield start

@@ -12,6 +12,7 @@ import pytest
 from rag_inspect import workbench
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, InputError, ModelError, RagInspectError, RetrievalError
+from rag_inspect.options import EvalOptions, SearchOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.tasks import Stage
 from rag_inspect.types import Reranking
@@ -61,7 +62,7 @@ def end(moments) -> Reranking:
 
 
 def ask(bench, query="which number", corpus="tiny", **options) -> Reranking:
-    return end(bench.search(query, corpus, reranker="mini", **options))
+    return end(bench.search(SearchOptions(query=query, corpus=corpus, reranker="mini", **options)))
 
 
 # What was asked is checked before anything slow
@@ -85,7 +86,7 @@ def ask(bench, query="which number", corpus="tiny", **options) -> Reranking:
 )
 def test_a_request_that_makes_no_sense_loads_nothing(bench, doubles, asked, error, said):
     with pytest.raises(error) as caught:
-        end(bench.search(**{"query": "which number", "corpus": "tiny", **asked}))
+        end(bench.search(SearchOptions(**{"query": "which number", "corpus": "tiny", **asked})))
     assert said in str(caught.value) and len(str(caught.value)) < 300
     assert doubles.loaded == [] and not (bench.settings.home / "chroma").exists()
 
@@ -99,10 +100,10 @@ def test_making_a_workbench_makes_nothing_else(settings):
 
 
 def test_a_search_shows_stages_while_it_loads_and_none_later(bench, doubles):
-    first = list(bench.search("which number", "tiny", reranker="mini"))
+    first = list(bench.search(SearchOptions(query="which number", corpus="tiny", reranker="mini")))
     assert first[-1].timings_ms.get("load", 1) > 0 and first[-1].ranking.passage_ids[0] == "p3"
     assert all(isinstance(moment, Stage | Reranking) for moment in first)
-    again = list(bench.search("which number", "tiny", reranker="mini"))
+    again = list(bench.search(SearchOptions(query="which number", corpus="tiny", reranker="mini")))
     assert all(isinstance(moment, Reranking) for moment in again) and "load" not in again[-1].timings_ms
     assert (again[-1].scored_pairs, again[-1].cached_pairs) == (0, 20)
     assert doubles.loaded == ["minilm", "mini"]
@@ -303,25 +304,31 @@ def sized(monkeypatch, settings, corpus_folder):
 def test_past_the_memory_the_model_used_longest_ago_is_let_go(sized):
     """Ten MB hold two models of four: the embedder, which every search uses, and one reranker."""
     for key in ("base", "large", "base", "v2-m3"):
-        assert end(sized.search("which number", "tiny", reranker=key)).complete
+        assert end(sized.search(SearchOptions(query="which number", corpus="tiny", reranker=key))).complete
     closed = {key: [model.closed for model in models] for key, models in sized.loaded.items()}
     assert closed == {"minilm": [False], "base": [True, True], "large": [True], "v2-m3": [False]}
 
 
 def test_another_embedder_takes_the_place_of_the_one_that_only_idle_indexes_hold(sized):
     for embedder in ("minilm", "nomic"):
-        assert end(sized.search("which number", "tiny", embedder, "base")).complete
+        assert end(
+            sized.search(
+                SearchOptions(query="which number", corpus="tiny", embedder=embedder, reranker="base")
+            )
+        ).complete
     closed = {key: [model.closed for model in models] for key, models in sized.loaded.items()}
     assert closed == {"minilm": [True], "nomic": [False], "base": [False]}
 
 
 def test_a_model_is_not_closed_under_a_search(sized):
     """Here its models alone are more than the memory, and others are loaded beside it."""
-    moments = sized.search("which number", "tiny", reranker="base", top_k=20)
+    moments = sized.search(SearchOptions(query="which number", corpus="tiny", reranker="base", top_k=20))
     while not isinstance(next(moments), Reranking):
         pass
     for key in ("large", "v2-m3"):
-        assert end(sized.search("another question", "tiny", reranker=key)).complete
+        assert end(
+            sized.search(SearchOptions(query="another question", corpus="tiny", reranker=key))
+        ).complete
     assert end(moments).complete and not any(model.closed for model in sized.loaded["minilm"])
     assert sum(not model.closed for models in sized.loaded.values() for model in models) <= 2
 
@@ -352,8 +359,10 @@ def test_only_so_many_indexes_are_open(bench, corpus_folder, monkeypatch):
 
 
 def test_closing_lets_go_of_everything_and_stops_what_is_at_work(sized, slow):
-    end(sized.search("which number", "tiny", reranker="base"))
-    moments = sized.search("which number", slow.corpus("big"), embedder="nomic", reranker="base")
+    end(sized.search(SearchOptions(query="which number", corpus="tiny", reranker="base")))
+    moments = sized.search(
+        SearchOptions(query="which number", corpus=slow.corpus("big"), embedder="nomic", reranker="base")
+    )
     next(moments)
     sized.close()
     with pytest.raises(RagInspectError, match="was stopped"):
@@ -403,7 +412,7 @@ def test_the_last_of_several_choices_does_not_wait_for_those_before_it(bench, sl
     """A is chosen, then B, then C: what nobody waits for any more stops at its next batch, and stays embedded."""
     a, b, c = slow.corpus("a"), slow.corpus("b"), slow.corpus("c", 64)
     for name in (a, b):
-        moments = bench.search("which passage", name, reranker="mini")
+        moments = bench.search(SearchOptions(query="which passage", corpus=name, reranker="mini"))
         next(moments)
         wait_until(lambda name=name: name in slow.begun)
         moments.close()
@@ -421,7 +430,9 @@ def test_the_last_of_several_choices_does_not_wait_for_those_before_it(bench, sl
 
 def test_an_index_that_another_waits_for_goes_on(bench, slow):
     name = slow.corpus("a", 640)
-    leaver, stayer = (bench.search("which passage", name, reranker="mini") for _ in range(2))
+    leaver, stayer = (
+        bench.search(SearchOptions(query="which passage", corpus=name, reranker="mini")) for _ in range(2)
+    )
     next(leaver)
     next(stayer)
     leaver.close()
@@ -449,7 +460,7 @@ def test_a_download_is_not_thrown_away_when_its_index_is_not_wanted_any_more(ben
         return doubles.load(key, doubles.embedder)
 
     monkeypatch.setattr(workbench, "load_embedder", download)
-    moments = bench.search("which number", "tiny", reranker="mini")
+    moments = bench.search(SearchOptions(query="which number", corpus="tiny", reranker="mini"))
     next(moments)
     moments.close()
     before = len(told)
@@ -463,7 +474,7 @@ def test_an_evaluation_that_is_stopped_stops_its_indexing(bench, slow, corpus_fo
     corpus_folder(
         "a", {f"a-{n}": f"passage {n} of a" for n in range(3200)}, QUERIES, {"test": {"q": {"a-3": 1}}}
     )
-    job = bench.start_evaluation(name, ["mini"])
+    job = bench.start_evaluation(EvalOptions(corpus=name, rerankers=["mini"]))
     wait_until(lambda: "a" in slow.begun)
     job.stop()
     for _ in job.watch(0.01):

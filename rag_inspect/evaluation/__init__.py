@@ -12,7 +12,7 @@ from rag_inspect import __version__
 from rag_inspect.evaluation.eval_set import cut_gold, eval_set, languages
 from rag_inspect.evaluation.outcome import Outcome, System
 from rag_inspect.evaluation.passes import EvalProgress, Pass
-from rag_inspect.pipeline import check_depths
+from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import Corpus, Reranker, Retriever
 
@@ -27,10 +27,10 @@ def evaluate(
     rerankers: Sequence[Reranker],
     cache: ScoreCache | None = None,
     *,
-    split: str = "test",
-    top_k: int = 20,
-    top_n: int = 5,
-    cutoffs: tuple[int, ...] = (1, 5, 10),
+    split: str = SPLIT,
+    top_k: int = TOP_K,
+    top_n: int = TOP_N,
+    cutoffs: tuple[int, ...] = CUTOFFS,
     stopped: Callable[[], bool] = lambda: False,
     timed: bool = True,
 ) -> Iterator[EvalProgress | Outcome]:

@@ -9,8 +9,6 @@ from rag_inspect.retrieval.chroma import connect, delete_unused
 from rag_inspect.retrieval.dense import DenseRetriever, describe_dense
 from rag_inspect.types import FirstStage
 
-__all__ = ["FIRST_STAGES", "MAX_TOP_K", "DenseRetriever", "connect", "delete_unused", "describe_dense"]
-
-MAX_TOP_K = 200
+__all__ = ["FIRST_STAGES", "DenseRetriever", "connect", "delete_unused", "describe_dense"]
 
 FIRST_STAGES: Mapping[str, FirstStage] = {key: describe_dense(spec) for key, spec in EMBEDDERS.items()}

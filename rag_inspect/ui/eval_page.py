@@ -9,8 +9,10 @@ from typing import Any
 
 import gradio as gr
 
+from rag_inspect.embedders import EMBEDDERS
+from rag_inspect.options import CUTOFFS, EMBEDDER, SPLIT
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.ui.controls import model_choices
+from rag_inspect.ui.controls import depth_sliders, model_choices
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
@@ -25,8 +27,10 @@ class Page:
 
     corpora: Callable[[], Collection[str]]
     corpus: gr.Dropdown
+    embedder: gr.Dropdown
     rerankers: gr.Dropdown
     top_k: gr.Slider
+    top_n: gr.Slider
     cutoffs: gr.Textbox
     split: gr.Dropdown
     run: gr.Button
@@ -57,6 +61,13 @@ class Page:
     timer: gr.Timer
 
     @property
+    def settings(self) -> list[Any]:
+        """What an evaluation is asked for, in the order of `evaluate`'s start."""
+        return [
+            self.corpus, self.embedder, self.rerankers, self.top_k, self.top_n, self.cutoffs, self.split,
+        ]  # fmt: skip
+
+    @property
     def results(self) -> list[Any]:
         """What `eval_results.drawn` fills, in its order."""
         return [
@@ -69,15 +80,21 @@ def laid_out(bench: Workbench) -> Page:
     """The tab's components, in the order they are read."""
     with gr.Row(elem_id="eval-settings"):
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
+        embedder = gr.Dropdown(
+            model_choices(EMBEDDERS.values(), {}),
+            value=EMBEDDER,
+            label="Embedder (first stage)",
+            min_width=140,
+        )
         rerankers = gr.Dropdown(
             model_choices(RERANKERS.values(), {}),
             value=[bench.default_reranker],
             multiselect=True,
             label="Rerankers",
         )
-        top_k = gr.Slider(5, 50, value=20, step=1, label="top_k candidates", min_width=150)
-        cutoffs = gr.Textbox("1,5,10", label="Cutoffs", min_width=90)
-        split = gr.Dropdown(["test"], value="test", label="Split", min_width=90)
+        top_k, top_n = depth_sliders()
+        cutoffs = gr.Textbox(",".join(map(str, CUTOFFS)), label="Cutoffs", min_width=90)
+        split = gr.Dropdown([SPLIT], value=SPLIT, label="Split", min_width=90)
     with gr.Row():
         run = gr.Button("Evaluate", variant="primary", size="sm", min_width=120, scale=0)
         stop = gr.Button("Stop", size="sm", min_width=70, scale=0)
@@ -125,7 +142,7 @@ def laid_out(bench: Workbench) -> Page:
             label="A replay.json: opens without any model", file_types=[".json"], type="filepath"
         )
     return Page(
-        bench.corpora, corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
+        bench.corpora, corpus, embedder, rerankers, top_k, top_n, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
         queue, flow, histogram, cutoff, threshold, notes, files, past, open_past, compare, comparison, replay,
         evaluation=gr.State(None), rows_seen=gr.State(0),
         visitor=gr.BrowserState("", storage_key="rag-inspect-visitor", secret=bench.sessions.browser_secret, render=False),

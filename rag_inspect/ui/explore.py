@@ -12,6 +12,7 @@ import gradio as gr
 
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError
+from rag_inspect.options import EMBEDDER
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Reranking
 from rag_inspect.ui import drawers, moments
@@ -33,7 +34,7 @@ from rag_inspect.ui.errors import shown
 from rag_inspect.ui.theme import script
 from rag_inspect.views.passage import passage_html
 from rag_inspect.views.sentences import aside_html
-from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+from rag_inspect.workbench import Workbench
 
 LABEL = "Explore"
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -100,7 +101,7 @@ def _laid_out(bench: Workbench) -> _Page:
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
         embedder = gr.Dropdown(
             model_choices(EMBEDDERS.values(), {}),
-            value=DEFAULT_EMBEDDER,
+            value=EMBEDDER,
             label="Embedder (first stage)",
             min_width=160,
         )
