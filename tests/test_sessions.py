@@ -31,7 +31,8 @@ def queued(corpus_folder, settings):
     yield start
     for job in jobs:
         job.stop()
-        job.value()
+        for _ in job.watch():
+            pass
     turn.free()
 
 
