@@ -105,6 +105,19 @@ def _limit(text: str) -> tuple[Metric, float]:
     return metric, number
 
 
+def _read_options(options: argparse.Namespace) -> EvalOptions:
+    return EvalOptions(
+        corpus=options.corpus,
+        rerankers=split_names(options.reranker),
+        embedder=options.embedder,
+        top_k=options.top_k,
+        top_n=options.top_n,
+        cutoffs=options.cutoffs,
+        split=options.split,
+        metrics=[str(metric) for metric, _ in options.fail_under],
+    )
+
+
 def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
     """Evaluate, print, write, and hold the result against the limits. Raises a RagInspectError."""
     from rag_inspect.evaluation import EvalProgress
@@ -113,12 +126,7 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
     if options.out:
         check_folder(options.out)
     end: Evaluation | None = None
-    asked = EvalOptions(
-        corpus=options.corpus, rerankers=split_names(options.reranker), embedder=options.embedder, top_k=options.top_k,
-        top_n=options.top_n, cutoffs=options.cutoffs, split=options.split,
-        metrics=[str(metric) for metric, _ in options.fail_under],
-    )  # fmt: skip
-    moments = bench.evaluate(asked)
+    moments = bench.evaluate(_read_options(options))
     try:
         with progress(lines=True) as show:
             for moment in moments:

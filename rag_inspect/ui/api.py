@@ -20,7 +20,11 @@ TELL_SECONDS = 1.0
 
 def build(bench: Workbench) -> None:
     """Add /search and /eval to the app that is being built."""
+    _build_search(bench)
+    _build_eval(bench)
 
+
+def _build_search(bench: Workbench) -> None:
     def search(
         query: str,
         corpus: str,
@@ -37,6 +41,10 @@ def build(bench: Workbench) -> None:
         *_, end = (moment for moment in moments if isinstance(moment, Reranking))
         return write_search([end])
 
+    gr.api(shown(search, words=str), api_name="search", **SEARCHES)
+
+
+def _build_eval(bench: Workbench) -> None:
     def evaluate(
         corpus: str,
         reranker: str | None = None,
@@ -62,5 +70,4 @@ def build(bench: Workbench) -> None:
                 told = time.monotonic()
                 yield {"progress": str(moment)}
 
-    gr.api(shown(search, words=str), api_name="search", **SEARCHES)
     gr.api(shown(evaluate, words=str), api_name="eval", concurrency_id="eval", concurrency_limit=2)

@@ -41,7 +41,7 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"
 _html = partial(gr.HTML, apply_default_css=False)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Page:
     """The components of the tab, by what they are for."""
 
@@ -75,14 +75,15 @@ class _Page:
 
 def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
     """Lay the tab out and wire it; nothing of it has to live while another tab is shown."""
-    page = _laid_out(bench)
+    page = _lay_out(bench)
     searches = _wired(page, bench, app)
     drawers.figures(page.search, searches)
     drawers.code(page.search, searches)
     return []
 
 
-def _laid_out(bench: Workbench) -> _Page:
+def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
+    """What a search is asked for, by the names `_Page` has for it."""
     with gr.Row(equal_height=True, elem_id="ask"):
         query = gr.Textbox(
             first_example(bench, bench.default_corpus),
@@ -112,20 +113,32 @@ def _laid_out(bench: Workbench) -> _Page:
             min_width=160,
         )
         top_k, top_n = depth_sliders()
+    return {
+        "query": query, "go": go, "stop": stop, "corpus": corpus, "embedder": embedder,
+        "reranker": reranker, "top_k": top_k, "top_n": top_n,
+    }  # fmt: skip
+
+
+def _lay_out(bench: Workbench) -> _Page:
+    settings = _lay_out_settings(bench)
     with gr.Row(elem_id="picker"):
         back = gr.Button("← Previous", size="sm", min_width=90, scale=0, elem_id="previous-query")
         picker = gr.Dropdown([], label="Eval queries of this corpus", scale=8, elem_id="eval-query")
         forth = gr.Button("Next →", size="sm", min_width=90, scale=0, elem_id="next-query")
         link = gr.Button("Copy link", size="sm", min_width=110, scale=0, elem_id="copy-link")
     return _Page(
-        query, go, stop, corpus, embedder, reranker, top_k, top_n, back, picker, forth, link,
+        **settings,
+        back=back,
+        picker=picker,
+        forth=forth,
+        link=link,
         story=_html(elem_id="story"),
         sentence=_html(elem_id="sentence"),
         aside=_html(elem_id="aside"),
         rankings=_html(elem_id="rankings", js_on_load=script("rankings.js")),
         passage=_html(aside_html(moments.HINT), elem_id="passage"),
         search=gr.State(None),
-    )  # fmt: skip
+    )
 
 
 def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
