@@ -31,7 +31,8 @@ def queued(corpus_folder, settings):
     yield start
     for job in jobs:
         job.stop()
-        job.value()
+        for _ in job.watch():
+            pass
     turn.free()
 
 
@@ -86,7 +87,8 @@ def test_the_page_stops_and_polls_for_nobody_but_the_visitor(public, queued):
     for sent in ("eve", "", None, ["ann"]):
         assert "Nothing is running" in handlers["_stop"](job.job_id, sent) and not job.over
     assert "Stopping" in handlers["_stop"](job.job_id, "ann")
-    assert job.value() is None and job.stopped
+    list(job.watch())
+    assert job.stopped
 
 
 def test_on_a_laptop_any_job_is_yours(settings, queued):
