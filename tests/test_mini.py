@@ -104,7 +104,7 @@ def test_a_score_is_bound_to_the_embedder_of_the_prior_too(settings, embedder, r
         spec, fingerprint = embedder.spec, f"{embedder.fingerprint}|fp16"
         embed_queries, embed_passages = embedder.embed_queries, embedder.embed_passages
 
-    assert mini.load(settings, Half()).fingerprint != reranker.fingerprint
+    assert mini.load(RERANKERS["mini"], settings, Half()).fingerprint != reranker.fingerprint
 
 
 def test_a_stored_vector_spares_the_embedding_and_changes_no_score(settings, embedder, reranker):
