@@ -37,10 +37,10 @@ def check_model(kind: str, key: object, table: Mapping[str, ModelSpec]) -> None:
         raise ModelError(f'no {kind} "{str(key)[:80]}"; there are {", ".join(table)}')
 
 
-def check_text(name: str, value: object) -> None:
+def check_text(name: str, value: object, expected: str = "a string") -> None:
     """Raises InputError unless this is a string."""
     if not isinstance(value, str):
-        raise InputError(f"{name} is {str(value)[:60]}; expected a string")
+        raise InputError(f"{name} is {str(value)[:60]}; expected {expected}")
 
 
 def split_names(text: object) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def split_names(text: object) -> tuple[str, ...]:
     """
     if text is None or text == "":
         return ()
-    check_text("reranker", text)
+    check_text("reranker", text, "a string, with commas between names")
     names = tuple(dict.fromkeys(name for part in str(text).split(",") if (name := part.strip())))
     if not names:
         raise InputError(f"{str(text)[:40]!r} names no reranker; give one or more, comma-separated")

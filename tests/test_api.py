@@ -96,7 +96,7 @@ def test_eval_says_what_it_cannot_do(client):
         ({"reranker": ["mini"]}, "expected a string, with commas"),
         ({"top_k": "5"}, "top_k is '5'; expected a whole number"),
         ({"cutoffs": "one"}, "cutoffs are 'one'"),
-        ({"split": ["test"]}, "no split"),
+        ({"split": ["test"]}, "expected a string"),
     ],
 )
 def test_eval_says_what_arguments_it_takes(client, arguments, words):
