@@ -16,6 +16,17 @@ Qrels = Mapping[str, Mapping[str, int]]
 
 Verdict = Literal["rescued", "promoted", "held", "demoted", "lost", "near_miss", "unreachable"]
 
+VERDICTS: tuple[Verdict, ...] = (
+    "lost",
+    "demoted",
+    "near_miss",
+    "unreachable",
+    "held",
+    "promoted",
+    "rescued",
+)
+"""Every verdict, worst first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Embedding:

@@ -148,7 +148,11 @@ def test_views_need_types_and_no_models():
         "rag_inspect.errors",
         "rag_inspect.views",
         "rag_inspect.metrics",
+        "rag_inspect.words",
         "rag_inspect.evaluation.outcome",
+        "rag_inspect.evaluation.document",
+        "rag_inspect.evaluation.rows",
+        "rag_inspect.evaluation.comparison",
     )
     strangers = {
         f"{module} imports {imported}"

@@ -115,7 +115,9 @@ def _last_words(job: Job, trouble: str | None) -> str:
     if job.result is None:
         return f"{job.what}: stopped. {kept}"
     found = job.result.document
-    return f"{job.what}: done, {found['scored_pairs']:,} pairs scored, {found['cached_pairs']:,} from the score cache."
+    return (
+        f"{job.what}: done, {found.scored_pairs:,} pairs scored, {found.cached_pairs:,} from the score cache."
+    )
 
 
 def _forgotten(page: Page, job_id: str) -> dict[Any, Any]:
@@ -135,11 +137,11 @@ def _return(page: Page, bench: Workbench, job_id: str, visitor: object) -> dict[
         names = list(bench.corpus(corpus).splits)
     except CorpusError:  # said when it is evaluated; the lists are needed to choose another
         names = []
-    split = _split_update(names, job.settings["split"] if job else "test")
+    split = _split_update(names, job.settings.split if job else "test")
     lists = {page.corpus: corpora_update(bench, corpus), page.split: split}
     if job is None:
         return lists | _forgotten(page, job_id)
-    chosen = {page.rerankers: job.settings["rerankers"], page.top_k: job.settings["top_k"]}
+    chosen = {page.rerankers: list(job.settings.rerankers), page.top_k: job.settings.top_k}
     return lists | chosen | {page.timer: gr.Timer(active=True)}
 
 
