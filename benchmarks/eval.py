@@ -31,10 +31,9 @@ from rag_inspect.metrics import HEADLINE, parse
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.rerankers import mini as built_in
 from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
-from rag_inspect.retrieval import ChromaRetriever
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.settings import Settings
-from rag_inspect.types import Corpus, Query
+from rag_inspect.types import Corpus, Query, Retriever
 from rag_inspect.workbench import DEFAULT_CORPUS, Workbench
 
 
@@ -60,7 +59,7 @@ def main() -> None:
         ours, peer = models(options.model, Path(folder))
         with bench.retriever(corpus) as index:
             retriever = index.value()
-            retriever.embedder.embed_queries([query.text for query in queries])
+            retriever.search(queries, top_k=1)  # embeds the queries, which are remembered
             compare(corpus, queries, retriever, ours, peer, options.top_k, options.block, Path(folder))
 
 
@@ -80,7 +79,7 @@ def models(name: str, folder: Path) -> tuple[CrossEncoderReranker, CrossEncoder]
 def compare(
     corpus: Corpus,
     queries: Sequence[Query],
-    retriever: ChromaRetriever,
+    retriever: Retriever,
     ours: CrossEncoderReranker,
     peer: CrossEncoder,
     top_k: int,
@@ -122,7 +121,7 @@ def compare(
 
 
 def evaluated(
-    corpus: Corpus, retriever: ChromaRetriever, reranker: CrossEncoderReranker, cache: ScoreCache, top_k: int
+    corpus: Corpus, retriever: Retriever, reranker: CrossEncoderReranker, cache: ScoreCache, top_k: int
 ) -> Outcome:
     """The evaluation as the CLI makes it, but for the few queries that time a model whose scores are cached."""
     *_, outcome = evaluate(corpus, retriever, [reranker], cache, top_k=top_k, timed=False)
@@ -133,14 +132,14 @@ def evaluated(
 
 def plain_loop(
     corpus: Corpus,
-    retriever: ChromaRetriever,
+    retriever: Retriever,
     peer: CrossEncoder,
     top_k: int,
     ranked: dict[str, list[str]],
 ) -> None:
     """What one writes first; into `ranked` go query_id -> passage ids, best first."""
     for query in corpus.queries:
-        [(_, passages)] = retriever.retrieve(retriever.embedder.embed_queries([query.text]), top_k)
+        passages = retriever.search([query], top_k)[0].in_order
         order = peer.rank(query.text, [passage.full_text for passage in passages], show_progress_bar=False)
         ranked[query.query_id] = [passages[int(hit["corpus_id"])].passage_id for hit in order]
 

@@ -11,16 +11,18 @@ from io import TextIOWrapper
 from typing import Any
 
 from rag_inspect import __version__, cli_eval
+from rag_inspect.cli_eval import add_depths
 from rag_inspect.cli_examples import add_examples
 from rag_inspect.completion import SHELLS, PrintCompletion
 from rag_inspect.corpora.lint import lint_named
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, RagInspectError
+from rag_inspect.options import EMBEDDER, SearchOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.settings import Settings
 from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
-from rag_inspect.types import Search
-from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+from rag_inspect.types import Reranking, write_search
+from rag_inspect.workbench import Workbench
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,12 +96,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus by name, or a BEIR folder"
     )
-    command.add_argument(
-        "--embedder", default=DEFAULT_EMBEDDER, choices=EMBEDDERS, help="the first stage's model"
-    )
+    command.add_argument("--embedder", default=EMBEDDER, choices=EMBEDDERS, help="the first stage's model")
     command.add_argument("--reranker", choices=RERANKERS, help="default: base where it is on disk, else mini")
-    command.add_argument("--top-k", type=int, default=20, help="candidates to rerank, 1 to 200 (default: 20)")
-    command.add_argument("--top-n", type=int, default=5, help="reranked hits to keep (default: 5)")
+    add_depths(command)
     add_json(command)
     command.set_defaults(run=_search)
 
@@ -134,19 +133,21 @@ def _serve(bench: Workbench, options: argparse.Namespace) -> None:
 
 
 def _search(bench: Workbench, options: argparse.Namespace) -> None:
-    end: Search | None = None
+    asked = SearchOptions(
+        query=options.query, corpus=options.corpus, embedder=options.embedder, reranker=options.reranker,
+        top_k=options.top_k, top_n=options.top_n,
+    )  # fmt: skip
+    end: Reranking | None = None
     with progress() as show:
-        for moment in bench.search(
-            options.query, options.corpus, options.embedder, options.reranker, options.top_k, options.top_n
-        ):
-            if isinstance(moment, Search):
+        for moment in bench.search(asked):
+            if isinstance(moment, Reranking):
                 end = moment
-                show("scored", len(moment.logits), len(moment.candidates))
+                show("scored", len(moment.ranking), len(moment.candidates))
             else:
                 show(str(moment), moment.done, moment.total)
     assert end is not None
     if options.json:
-        print_json(end.to_json())
+        print_json(write_search([end]))
     else:
         _print_search(end)
 
@@ -213,7 +214,10 @@ def _models(bench: Workbench, options: argparse.Namespace) -> None:
             "languages": list(spec.languages),
             "licence": spec.licence,
             "available": here.available,
-            "source": here.source,
+            "source": spec.source,
+            "score_name": spec.score_name,
+            "price_per_1000": spec.price_per_1000,
+            "on_disk": here.on_disk,
             "reason": here.reason,
         }
         for spec, here in bench.models()
@@ -226,31 +230,33 @@ def _models(bench: Workbench, options: argparse.Namespace) -> None:
         )
 
 
-def _print_search(search: Search) -> None:
-    rows = []
-    cosine = {hit.passage_id: hit.score for hit in search.candidates}
-    for hit, move in zip(search.reranked or (), search.moves, strict=True):
+def _print_search(search: Reranking) -> None:
+    candidates, rows = search.candidates, []
+    first, second = candidates.first_stage.score_name, search.reranker.score_name
+    for hit, move in zip(search.ranking, search.moves, strict=True):
         arrow = f"▲{move.delta}" if move.delta > 0 else f"▼{-move.delta}" if move.delta else "="
-        passage = search.passages[hit.passage_id]
+        passage = candidates.passages[hit.passage_id]
         rows.append(
             {
                 "rank": hit.rank,
                 "was": move.before,
                 "move": arrow,
-                "logit": f"{hit.score:.3f}",
-                "cosine": f"{cosine[hit.passage_id]:.3f}",
-                "gold": "gold" if hit.passage_id in search.gold else "",
+                second: f"{hit.score:.3f}",
+                first: f"{candidates.ranking.score_by_id[hit.passage_id]:.3f}",
+                "gold": "gold" if hit.passage_id in candidates.gold else "",
                 "passage": " ".join((passage.title or passage.text).split())[:90],
                 "passage_id": hit.passage_id,
             }
         )
     print_lines(search.summary)
-    columns = ["rank", "was", "move", "logit", "cosine", "gold", "passage", "passage_id"]
-    print_table(f"{search.corpus}: {search.embedder.key} → {search.reranker.key}", columns, rows)
+    columns = ["rank", "was", "move", second, first, "gold", "passage", "passage_id"]
+    title = f"{candidates.corpus}: {candidates.first_stage.key} → {search.reranker.key}"
+    print_table(title, columns, rows)
+    if search.reranker.summary:
+        print_lines(f"{second}: {search.reranker.summary}")
     times = ", ".join(f"{name} {ms:,.0f} ms" for name, ms in search.timings_ms.items())
-    print_lines(
-        f"{times}; {search.scored_pairs} pairs scored, {search.cached_pairs} from the cache", *search.notes
-    )
+    scored = f"{search.scored_pairs} pairs scored, {search.cached_pairs} from the cache"
+    print_lines(f"{times}; {scored}", *candidates.notes, *search.notes)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.files import check_folder
 from rag_inspect.metrics import Metric, parse, parse_cutoffs
+from rag_inspect.options import CUTOFFS, EMBEDDER, MAX_TOP_K, SPLIT, TOP_K, TOP_N, EvalOptions, split_names
 from rag_inspect.tasks import Stage
 from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
-from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+from rag_inspect.workbench import Workbench
 
 if TYPE_CHECKING:
     from rag_inspect.evaluation.document import EvaluationDocument
@@ -28,25 +29,20 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus with qrels, by name or BEIR folder"
     )
-    command.add_argument(
-        "--embedder", default=DEFAULT_EMBEDDER, choices=EMBEDDERS, help="the first stage's model"
-    )
+    command.add_argument("--embedder", default=EMBEDDER, choices=EMBEDDERS, help="the first stage's model")
     command.add_argument(
         "--reranker",
         metavar="R[,R...]",
         help="one or more, comma-separated (default: base where it is on disk, else mini)",
     )
-    command.add_argument("--top-k", type=int, default=20, help="candidates to rerank, 1 to 200 (default: 20)")
-    command.add_argument(
-        "--top-n", type=int, help="reranked hits that count as kept, for the verdicts (default: 5)"
-    )
+    add_depths(command)
     command.add_argument(
         "--cutoffs",
         type=_usage(parse_cutoffs),
-        default=(1, 5, 10),
-        help="the k of each metric (default: 1,5,10)",
+        default=CUTOFFS,
+        help=f"the k of each metric (default: {','.join(map(str, CUTOFFS))})",
     )
-    command.add_argument("--split", default="test", help="which qrels/<split>.tsv (default: test)")
+    command.add_argument("--split", default=SPLIT, help=f"which qrels/<split>.tsv (default: {SPLIT})")
     command.add_argument(
         "--out",
         type=_usage(_folder),
@@ -68,6 +64,16 @@ def add_commands(commands: Any) -> None:
     )
     add_json(command)
     command.set_defaults(run=run_bench)
+
+
+def add_depths(command: argparse.ArgumentParser) -> None:
+    """--top-k and --top-n, the same for every command."""
+    command.add_argument(
+        "--top-k", type=int, default=TOP_K, help=f"candidates to rerank, 1 to {MAX_TOP_K} (default: {TOP_K})"
+    )
+    command.add_argument(
+        "--top-n", type=int, help=f"reranked hits that are kept (default: {TOP_N}, or all of a smaller top_k)"
+    )
 
 
 def _usage(read: Any) -> Any:
@@ -102,11 +108,17 @@ def _limit(text: str) -> tuple[Metric, float]:
     return metric, number
 
 
-def _keys(text: str | None) -> list[str]:
-    keys = [key.strip() for key in text.split(",") if key.strip()] if text else []
-    if text and not keys:
-        raise InputError(f"{text[:40]!r} names no reranker; give one or more, comma-separated")
-    return keys
+def _read_options(options: argparse.Namespace) -> EvalOptions:
+    return EvalOptions(
+        corpus=options.corpus,
+        rerankers=split_names(options.reranker),
+        embedder=options.embedder,
+        top_k=options.top_k,
+        top_n=options.top_n,
+        cutoffs=options.cutoffs,
+        split=options.split,
+        metrics=[str(metric) for metric, _ in options.fail_under],
+    )
 
 
 def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
@@ -117,10 +129,7 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
     if options.out:
         check_folder(options.out)
     end: Evaluation | None = None
-    moments = bench.evaluate(
-        options.corpus, _keys(options.reranker), options.embedder, options.top_k, options.top_n, options.cutoffs,
-        options.split, metrics=[str(metric) for metric, _ in options.fail_under],
-    )  # fmt: skip
+    moments = bench.evaluate(_read_options(options))
     try:
         with progress(lines=True) as show:
             for moment in moments:
@@ -168,7 +177,14 @@ def run_bench(bench: Workbench, options: argparse.Namespace) -> None:
 
     document: dict[str, Any] = {}
     with progress() as show:
-        for moment in measure(bench, _keys(options.reranker)):
+        for moment in measure(
+            bench.corpus(bench.default_corpus),
+            bench.models(),
+            split_names(options.reranker),
+            open_retriever=bench.retriever,
+            open_reranker=bench.reranker,
+            device=bench.settings.device,
+        ):
             if isinstance(moment, Stage):
                 show(str(moment), moment.done, moment.total)
             else:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
-from functools import lru_cache
 from importlib.util import find_spec
 from os import SEEK_END
 from pathlib import Path
@@ -23,23 +23,25 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
 
 
-def locate(spec: ModelSpec, settings: Settings) -> Availability:
+def locate(spec: ModelSpec, settings: Settings, probe: HubProbe | None = None) -> Availability:
     """Whether the model can be had: built in, on disk (then with its path), to be downloaded, or why not.
 
-    Takes up to three seconds where a hub does not answer, and remembers that for half a minute.
+    Takes up to three seconds where a hub does not answer; a `probe` remembers that for half a minute.
     """
-    if not spec.files:
+    if spec.source == "builtin":
         missing = find_spec(MINILM_PACKAGE) is None
-        return Availability(not missing, "builtin", f"{MINILM_PACKAGE} is not installed" if missing else "")
+        reason = f"{MINILM_PACKAGE} is not installed" if missing else ""
+        return Availability(available=not missing, on_disk=not missing, reason=reason)
     folder = local_folder(spec, settings)
     if folder is not None:
         unchecked = settings.models_dir is not None and folder.is_relative_to(settings.models_dir)
         note = "from RAG_INSPECT_MODELS_DIR, revision not checked" if unchecked else ""
-        return Availability(True, "cache", note, folder)
-    obstacle = hub_obstacle(settings)
+        return Availability(available=True, on_disk=True, reason=note, path=folder)
+    obstacle = probe.obstacle(settings) if probe else hub_obstacle(settings)
     if obstacle:
-        return Availability(False, "hub", f"not on disk, and {obstacle}")
-    return Availability(True, "hub", f"choosing it downloads {file_size(spec.download_bytes)}")
+        return Availability(available=False, on_disk=False, reason=f"not on disk, and {obstacle}")
+    reason = f"choosing it downloads {file_size(spec.download_bytes)}"
+    return Availability(available=True, on_disk=False, reason=reason)
 
 
 def local_folder(spec: ModelSpec, settings: Settings) -> Path | None:
@@ -78,15 +80,21 @@ def minilm_folder() -> Path:
 def found_revision(spec: ModelSpec, folder: Path) -> str:
     """The pinned revision where the folder is the cache's; else, since nobody vouches for it, what is in it.
 
-    That is a checksum over both ends of its weights, so that scores and indexes of other weights are not reused.
+    That is a checksum over both ends of its weights and the whole of its small files (configuration, tokenizer,
+    pooling), so that scores and indexes of anything else in that folder are not reused.
     """
     if folder.name == spec.revision:
         return spec.revision
+    digest = hashlib.sha256()
     with next(path for name in WEIGHTS if (path := folder / name).is_file()).open("rb") as weights:
         head = weights.read(1 << 16)
         size = weights.seek(0, SEEK_END)
         weights.seek(max(0, size - (1 << 16)))
-        return "found-" + hashlib.sha256(b"%d %b%b" % (size, head, weights.read())).hexdigest()[:16]
+        digest.update(b"%d %b%b" % (size, head, weights.read()))
+    for path in sorted((*folder.glob("*.json"), *folder.glob("*/config.json"), *folder.glob("*.txt"))):
+        name, content = path.relative_to(folder).as_posix().encode(), path.read_bytes()
+        digest.update(b"%b %d %b" % (name, len(content), content))
+    return "found-" + digest.hexdigest()[:16]
 
 
 def file_size(size: int) -> str:
@@ -103,22 +111,42 @@ def _is_whole(folder: Path) -> bool:
 # -- is there a hub? -----------------------------------------------------------------------------------------
 
 
+class HubProbe:
+    """Asks whether a hub answers, and remembers for half a minute what came of it.
+
+    Whoever lists models again and again keeps one; whoever asks at the same time waits for the same answer.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: dict[str, tuple[str, float]] = {}  # endpoint -> (obstacle, when it was known)
+
+    def obstacle(self, settings: Settings) -> str:
+        """As `hub_obstacle`, out of memory where the answer is recent."""
+        switch = _switched_off(settings)
+        if switch:
+            return switch
+        with self._lock:
+            obstacle, known_at = self._answers.get(settings.hub_endpoint, ("", -math.inf))
+            if time.monotonic() - known_at > PROBE_LASTS_SECONDS:
+                obstacle = _ask(settings.hub_endpoint)
+                self._answers[settings.hub_endpoint] = obstacle, time.monotonic()
+            return obstacle
+
+
 def hub_obstacle(settings: Settings) -> str:
-    """What stands between this machine and the hub, "" where nothing does."""
+    """What stands between this machine and the hub, asked now; "" where nothing does."""
+    return _switched_off(settings) or _ask(settings.hub_endpoint)
+
+
+def _switched_off(settings: Settings) -> str:
     if not settings.downloads:
         return "downloads are switched off here (RAG_INSPECT_DOWNLOADS)"
-    if settings.hub_offline:
-        return "HF_HUB_OFFLINE is set"
-    obstacle, asked_at = _probe(settings.hub_endpoint)
-    if time.monotonic() - asked_at > PROBE_LASTS_SECONDS:
-        _probe.cache_clear()
-        obstacle, _ = _probe(settings.hub_endpoint)
-    return obstacle
+    return "HF_HUB_OFFLINE is set" if settings.hub_offline else ""
 
 
-@lru_cache(maxsize=4)
-def _probe(endpoint: str) -> tuple[str, float]:
-    """(obstacle, when it was known). In a thread, because a name lookup cannot be given a time limit."""
+def _ask(endpoint: str) -> str:
+    """The obstacle, known within PROBE_SECONDS: in a thread, because a name lookup cannot be given a time limit."""
     answer: list[str] = []
 
     def ask() -> None:
@@ -133,8 +161,7 @@ def _probe(endpoint: str) -> tuple[str, float]:
     thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
-    obstacle = answer[0] if answer else f"the hub {endpoint} did not answer within {PROBE_SECONDS:g} seconds"
-    return obstacle, time.monotonic()
+    return answer[0] if answer else f"the hub {endpoint} did not answer within {PROBE_SECONDS:g} seconds"
 
 
 def first_line(error: BaseException) -> str:

@@ -1,39 +1,18 @@
-"""Search, score, rerank, say what moved: pure, given a retriever, a reranker and a score cache."""
+"""One query: search, score, rerank, say what moved. Pure, given a retriever, a reranker and a score cache."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from rag_inspect.errors import InputError, RerankError
-from rag_inspect.retrieval import MAX_TOP_K, ChromaRetriever
+from rag_inspect.options import TOP_K, TOP_N, check_depths
 from rag_inspect.score_cache import ScoreCache
-from rag_inspect.types import Corpus, Passage, Query, Ranking, Reranker, Search, Verdict
+from rag_inspect.scoring import rank, score_pairs
+from rag_inspect.types import Candidates, Corpus, Query, Reranker, Reranking, Retriever, Verdict
 
 MAX_QUERY_CHARACTERS = 20_000  # past every window but v2-m3's widest; what is longer is cut, and said so
-
-Pair = tuple[str, Passage]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A batch of logits by the pair's place, and whether they came from the cache."""
-
-    logits: Mapping[int, float]
-    cached: bool
-
-
-def check_depths(top_k: int, top_n: int) -> None:
-    """Raises InputError unless 1 <= top_n <= top_k <= MAX_TOP_K, whole numbers."""
-    for name, value in (("top_k", top_k), ("top_n", top_n)):
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_TOP_K:
-            raise InputError(f"{name} is {value!r}; expected a whole number from 1 to {MAX_TOP_K}")
-    if top_n > top_k:
-        raise InputError(
-            f"top_n {top_n} is more than top_k {top_k}; only candidates can be kept, so lower top_n or raise top_k"
-        )
 
 
 def make_query(text: str, corpus: Corpus) -> tuple[Query, tuple[str, ...]]:
@@ -50,47 +29,82 @@ def make_query(text: str, corpus: Corpus) -> tuple[Query, tuple[str, ...]]:
     return corpus.query_by_text.get(text) or Query("", text), ()
 
 
-def score_pairs(
-    reranker: Reranker, pairs: Sequence[Pair], cache: ScoreCache | None = None
-) -> Iterator[Scored]:
-    """Logits of the pairs: first all that the cache knows, then batch by batch what the model had to read.
+def find_candidates(retriever: Retriever, corpus: Corpus, text: str, top_k: int) -> Candidates:
+    """The first stage's candidates for one query, with what the corpus knows: its name, judgements and metadata.
 
-    Equal pairs are read once. Each batch is in the cache before it is yielded; closing the iterator stops
-    the work there. Raises RerankError, naming the model, at a logit that is not finite.
+    The retriever may have been made over another corpus of the same passages. Raises InputError or RetrievalError.
     """
-    known = cache.get(reranker.fingerprint, pairs) if cache else {}
-    if known:
-        yield Scored(known, cached=True)
-    places: dict[tuple[str, str], list[int]] = {}
-    for place, (query, passage) in enumerate(pairs):
-        if place not in known:
-            places.setdefault((query, passage.full_text), []).append(place)
-    groups = list(places.values())
-    todo = [pairs[group[0]] for group in groups]
-    for batch in reranker.score_pairs(todo) if todo else ():
-        for at, logit in batch.items():
-            if not math.isfinite(logit):
-                raise RerankError(
-                    f"{reranker.spec.key} ({reranker.spec.model}) gave {logit} for passage "
-                    f'"{todo[at][1].passage_id}"; no order can be made of it, so try another reranker'
-                )
-        if cache:
-            cache.put(reranker.fingerprint, [(todo[at], logit) for at, logit in batch.items()])
-        yield Scored({place: logit for at, logit in batch.items() for place in groups[at]}, cached=False)
+    query, notes = make_query(text, corpus)
+    [found] = retriever.search([query], top_k)
+    passages = {
+        passage_id: replace(corpus.passage_by_id[passage_id], embedding=passage.embedding)
+        for passage_id, passage in found.passages.items()
+    }
+    grades = corpus.qrels.get(query.query_id, {})
+    return replace(found, passages=passages, corpus=corpus.name, grades=grades, notes=notes)
 
 
-def rerank(candidates: Ranking, logits: Mapping[str, float]) -> Ranking:
-    """The same passages by falling logit; equal logits keep the first stage's order.
+def rerank(
+    candidates: Candidates, reranker: Reranker, cache: ScoreCache | None = None, top_n: int = TOP_N
+) -> Iterator[Reranking]:
+    """The candidates as they are scored: first none, then batch by batch; the last Reranking is the finished one.
 
-    Raises RerankError where a candidate has no logit or one that is not finite.
+    Raises RerankError.
     """
-    for hit in candidates:
-        if not math.isfinite(logits.get(hit.passage_id, math.nan)):
-            raise RerankError(
-                f'passage "{hit.passage_id}" has the logit {logits.get(hit.passage_id)}; no order can be made of it'
-            )
-    ordered = sorted(candidates, key=lambda hit: -logits[hit.passage_id])
-    return Ranking.of([(hit.passage_id, logits[hit.passage_id]) for hit in ordered])
+    state = Reranking(
+        candidates=candidates, reranker=reranker.spec, top_n=top_n, timings_ms=candidates.timings_ms
+    )
+    yield state
+    passages, clock = candidates.in_order, _Clock(candidates.timings_ms)
+    scores: dict[str, float] = {}
+    for scored in score_pairs(reranker, [(candidates.query.text, p) for p in passages], cache):
+        clock.lap("rerank")
+        scores |= {passages[at].passage_id: score for at, score in scored.scores.items()}
+        state = replace(
+            state,
+            ranking=rank(candidates.ranking, scores),
+            cached_pairs=state.cached_pairs + (len(scored.scores) if scored.cached else 0),
+            scored_pairs=state.scored_pairs + (0 if scored.cached else len(scored.scores)),
+        )
+        if not state.complete:  # what is complete comes once, with its verdict
+            yield state
+        clock.lap()
+    clock.lap("rerank")
+    if missing := [pid for pid in candidates.ranking.passage_ids if pid not in scores]:
+        raise RerankError(
+            f'{reranker.spec.key} gave no score for passage "{missing[0]}"; no order can be made of the '
+            f"{len(scores)} of {len(candidates)} it scored, so try another reranker"
+        )
+    readings = reranker.readings(candidates.query.text, passages)
+    known = {} if readings is None else dict(zip(candidates.ranking.passage_ids, readings, strict=True))
+    times = {**clock.laps, "total": sum(clock.laps.values())}
+    yield finish(replace(state, readings=known, timings_ms=times))
+
+
+def search(
+    text: str,
+    retriever: Retriever,
+    reranker: Reranker,
+    cache: ScoreCache | None = None,
+    *,
+    corpus: Corpus,
+    top_k: int = TOP_K,
+    top_n: int = TOP_N,
+) -> Iterator[Reranking]:
+    """One query through both stages: the candidates at once, then each batch of scores, then the end.
+
+    The last Reranking yielded is the finished one. Raises InputError, RetrievalError or RerankError.
+    """
+    check_depths(top_k, top_n)
+    yield from rerank(find_candidates(retriever, corpus, text, top_k), reranker, cache, top_n)
+
+
+def finish(reranking: Reranking) -> Reranking:
+    """The reranking with its verdict and summary, once every candidate has its score."""
+    candidates, gold = reranking.candidates, reranking.candidates.gold
+    before, after = candidates.ranking.best_rank(gold), reranking.ranking.best_rank(gold)
+    verdict = judge(before, after, reranking.top_n) if gold else None
+    return replace(reranking, verdict=verdict, summary=summarise(reranking))
 
 
 def judge(before: int | None, after: int | None, top_n: int) -> Verdict:
@@ -106,101 +120,33 @@ def judge(before: int | None, after: int | None, top_n: int) -> Verdict:
     return "held" if after == before else "promoted" if after < before else "demoted"
 
 
-def summarise(search: Search) -> str:
+def summarise(reranking: Reranking) -> str:
     """What happened, in one or two short sentences: the gold first, then how much moved."""
-    if search.reranked is None:
+    if not reranking.complete:
         return ""
-    moved = sum(move.delta != 0 for move in search.moves)
-    entered = sum(move.after <= search.top_n < move.before for move in search.moves)
-    count = f"{moved} of {len(search.candidates)} moved" if moved else "Nothing moved"
-    sentence = f"{count}; {entered or 'none'} entered the top {search.top_n}." if moved else f"{count}."
-    if not search.gold:
-        return sentence
-    before, after = search.candidates.best_rank(search.gold), search.reranked.best_rank(search.gold)
-    best = "The gold passage" if len(search.gold) == 1 else "The best gold passage"
+    candidates, top_n = reranking.candidates, reranking.top_n
+    moved = sum(move.delta != 0 for move in reranking.moves)
+    entered = sum(move.after <= top_n < move.before for move in reranking.moves)
+    count = f"{moved} of {len(candidates)} moved" if moved else "Nothing moved"
+    sentence = f"{count}; {entered or 'none'} entered the top {top_n}." if moved else f"{count}."
+    return f"{_gold_sentence(reranking)} {sentence}" if candidates.gold else sentence
+
+
+def _gold_sentence(reranking: Reranking) -> str:
+    candidates, gold = reranking.candidates, reranking.candidates.gold
+    before, after = candidates.ranking.best_rank(gold), reranking.ranking.best_rank(gold)
+    best = "The gold passage" if len(gold) == 1 else "The best gold passage"
     if before is None or after is None:
-        none = (
-            "The gold passage is not"
-            if len(search.gold) == 1
-            else f"None of the {len(search.gold)} gold passages is"
-        )
-        gold = f"{none} among the {len(search.candidates)} candidates: no reranker can help here."
-    elif before == after:
-        gold = f"{best} stayed at {before}."
-    else:
-        gold = f"{best} moved {before} → {after}."
-    return f"{gold} {sentence}"
-
-
-def finish(search: Search) -> Search:
-    """The search with its reranked order, verdict and summary, once every candidate has its logit."""
-    reranked = rerank(search.candidates, search.logits)
-    before, after = search.candidates.best_rank(search.gold), reranked.best_rank(search.gold)
-    verdict = judge(before, after, search.top_n) if search.gold else None
-    done = replace(search, reranked=reranked)
-    return replace(done, verdict=verdict, summary=summarise(done))
-
-
-def search(
-    text: str,
-    retriever: ChromaRetriever,
-    reranker: Reranker,
-    cache: ScoreCache | None = None,
-    top_k: int = 20,
-    top_n: int = 5,
-    corpus: Corpus | None = None,
-) -> Iterator[Search]:
-    """One query through both stages: yields the candidates at once, then each batch of logits, then the end.
-
-    `corpus` is the one asked where other judgements or metadata stand over the same passages than in the index's own.
-    The last Search yielded is the finished one. Raises InputError, RetrievalError or RerankError.
-    """
-    check_depths(top_k, top_n)
-    corpus = corpus or retriever.corpus
-    query, notes = make_query(text, corpus)
-    clock = _Clock()
-    vectors = retriever.embedder.embed_queries([query.text])
-    clock.lap("embed")
-    [(candidates, found)] = retriever.retrieve(vectors, top_k)
-    passages = [replace(corpus.passage_by_id[p.passage_id], embedding=p.embedding) for p in found]
-    clock.lap("retrieve")
-    state = Search(
-        query,
-        corpus.name,
-        retriever.embedder.spec,
-        reranker.spec,
-        top_k,
-        top_n,
-        candidates,
-        passages={p.passage_id: p for p in passages},
-        gold=corpus.gold(query.query_id),
-        timings_ms=clock.laps,
-        notes=notes,
-    )
-    yield state
-    clock.lap()
-    for scored in score_pairs(reranker, [(query.text, p) for p in passages], cache):
-        clock.lap("rerank")
-        logits = {passages[at].passage_id: logit for at, logit in scored.logits.items()}
-        state = replace(
-            state,
-            logits={**state.logits, **logits},
-            cached_pairs=state.cached_pairs + (len(logits) if scored.cached else 0),
-            scored_pairs=state.scored_pairs + (0 if scored.cached else len(logits)),
-        )
-        yield state
-        clock.lap()
-    clock.lap("rerank")
-    readings = reranker.readings(query.text, passages)
-    state = replace(state, readings={p.passage_id: r for p, r in zip(passages, readings, strict=True)})
-    yield finish(replace(state, timings_ms={**clock.laps, "total": sum(clock.laps.values())}))
+        none = "The gold passage is not" if len(gold) == 1 else f"None of the {len(gold)} gold passages is"
+        return f"{none} among the {len(candidates)} candidates: no reranker can help here."
+    return f"{best} stayed at {before}." if before == after else f"{best} moved {before} → {after}."
 
 
 class _Clock:
     """Milliseconds between laps, added up by name; a lap without one is not counted (the caller had the turn)."""
 
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
+    def __init__(self, before: Mapping[str, float]) -> None:
+        self.laps: dict[str, float] = dict(before)
         self._last = time.perf_counter()
 
     def lap(self, name: str = "") -> None:

@@ -13,60 +13,36 @@ from typing import Any
 
 from rag_inspect.errors import CorpusError, RagInspectError
 from rag_inspect.files import write_text
-from rag_inspect.pipeline import finish
-from rag_inspect.types import Corpus, ModelSpec, Ranking, Reading, Search
+from rag_inspect.types import Corpus, FirstStage, ModelSpec, Reranking, read_search, write_search
 
 FILE = "recorded.json"
 
 
-def read_record(corpus: Corpus, query: str, models: Mapping[str, ModelSpec]) -> Search | None:
+def read_record(
+    corpus: Corpus, query: str, first_stages: Mapping[str, FirstStage], rerankers: Mapping[str, ModelSpec]
+) -> Reranking | None:
     """The recorded search of this query text, None where there is none of these models at these revisions."""
     path = corpus.path / FILE if corpus.path else None
     if path is None or not path.exists():
         return None
     try:
         for document in json.loads(path.read_text(encoding="utf-8")):
-            if document["query"] == query.strip() and _still_true(document, corpus, models):
-                return from_json(document, corpus, models)
+            if document["query"] == query.strip() and document["fingerprint"] == corpus.fingerprint:
+                [found] = read_search(document, corpus, first_stages, rerankers)
+                return found if _is_still_true(document, found) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RagInspectError):
         return None  # of another version, or broken: a live search does as well
     return None
 
 
-def from_json(document: Mapping[str, Any], corpus: Corpus, models: Mapping[str, ModelSpec]) -> Search:
-    """The finished Search that `Search.to_json` wrote down, over the same corpus."""
-    candidates = Ranking.of([(hit["passage_id"], hit["score"]) for hit in document["candidates"]])
-    read = {hit["passage_id"]: hit["read_tokens"] for hit in document["reranked"]}
-    cut = {hit["passage_id"]: hit["truncated_tokens"] for hit in document["reranked"]}
-    search = Search(
-        corpus.query_by_text[document["query"]],
-        corpus.name,
-        models[document["embedder"]["key"]],
-        models[document["reranker"]["key"]],
-        document["top_k"],
-        document["top_n"],
-        candidates,
-        passages={pid: corpus.passage_by_id[pid] for pid in candidates.passage_ids},
-        gold=frozenset(document["gold"]),
-        logits={hit["passage_id"]: hit["score"] for hit in document["reranked"]},
-        readings={pid: Reading(read[pid], read[pid] + cut[pid]) for pid in read},
-        timings_ms={str(name): float(ms) for name, ms in document["timings_ms"].items()},
-        scored_pairs=int(document["scored_pairs"]),
-        cached_pairs=int(document["cached_pairs"]),
-        notes=tuple(document["notes"]),
-    )
-    return finish(search)
+def _is_still_true(document: Mapping[str, Any], found: Reranking) -> bool:
+    """Whether both models are at the revisions they were recorded with."""
+    embedder = found.candidates.first_stage.embedder
+    pinned = document["first_stage"]["embedder"]["revision"], document["reranker"]["revision"]
+    return embedder is not None and pinned == (embedder.revision, found.reranker.revision)
 
 
-def _still_true(document: Mapping[str, Any], corpus: Corpus, models: Mapping[str, ModelSpec]) -> bool:
-    pinned = all(
-        models[document[kind]["key"]].revision == document[kind]["revision"]
-        for kind in ("embedder", "reranker")
-    )
-    return pinned and document["fingerprint"] == corpus.fingerprint
-
-
-def record(corpus: Corpus, searches: list[Search]) -> None:
+def record(corpus: Corpus, searches: list[Reranking]) -> None:
     """Write these finished searches as the corpus's record; what they took is no part of it.
 
     Raises CorpusError for a corpus that is in no folder: there is nowhere to write.
@@ -76,7 +52,7 @@ def record(corpus: Corpus, searches: list[Search]) -> None:
     documents = [
         {
             "fingerprint": corpus.fingerprint,
-            **replace(search, timings_ms={}, scored_pairs=0, cached_pairs=0).to_json(),
+            **write_search([replace(search, timings_ms={}, scored_pairs=0, cached_pairs=0)]),
         }
         for search in searches
     ]

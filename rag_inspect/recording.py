@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from rag_inspect.options import SearchOptions
 from rag_inspect.recorded import record
 from rag_inspect.settings import Settings
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking
 from rag_inspect.workbench import Workbench
 
 
@@ -17,8 +18,10 @@ def main() -> None:
         corpus = bench.corpus(name)
         searches = []
         for query_id in corpus.card.examples:
-            *_, end = bench.search(corpus.query_by_id[query_id].text, name, reranker="mini")
-            assert isinstance(end, Search)
+            *_, end = bench.search(
+                SearchOptions(query=corpus.query_by_id[query_id].text, corpus=name, reranker="mini")
+            )
+            assert isinstance(end, Reranking)
             searches.append(end)
             print(f"{name} {query_id}: {end.summary}")
         record(corpus, searches)

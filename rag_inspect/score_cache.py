@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rag_inspect.types import Passage
+from rag_inspect.types import Pair
 
-Pair = tuple[str, Passage]
 _CHUNK = 500  # keys in one SELECT, well under SQLite's limit of bound variables
 _CLEARED_AT_ONCE = 20_000  # scores, 1 MB: some 10 ms, which is as long as anybody waits for it
 _COLUMNS = "(key BLOB PRIMARY KEY, logit REAL NOT NULL) WITHOUT ROWID"

@@ -124,11 +124,6 @@ class Difference:
     losses: int
     resolvable: float
 
-    @property
-    def within_noise(self) -> bool:
-        """True where the interval holds 0: these queries cannot tell the two apart."""
-        return self.ci95[0] <= 0 <= self.ci95[1]
-
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "ci95": list(self.ci95)}
 

@@ -235,6 +235,13 @@ class Store:
             entry.users += 1
         return Lease(entry.task, partial(self._release, key, entry))
 
+    def forget(self, key: Hashable) -> None:
+        """Let go of the thing of that key, now or with its last lease; it is made again when next asked for."""
+        with self._lock:
+            if entry := self._entries.pop(key, None):
+                self._replaced.append(entry)
+        self._sweep()
+
     def close(self) -> None:
         """Stop what is being made and close the rest: now what nobody uses, else when its last lease is released."""
         with self._lock:

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rag_inspect import pipeline
 from rag_inspect.corpora.library import CorpusLibrary
-from rag_inspect.embedders import EMBEDDERS, load_embedder
-from rag_inspect.errors import InputError, ModelError, RagInspectError
+from rag_inspect.embedders import load_embedder
+from rag_inspect.errors import InputError, RagInspectError, RetrievalError
 from rag_inspect.evaluation import EvalProgress, evaluate, runs, stamped
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import eval_set
 from rag_inspect.evaluation.jobs import Job, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.turn import Turn
-from rag_inspect.metrics import metrics_at, parse_cutoffs
+from rag_inspect.hub import HubProbe
+from rag_inspect.options import EMBEDDER, EvalOptions, SearchOptions
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
-from rag_inspect.retrieval import ChromaRetriever, connect
+from rag_inspect.retrieval import FIRST_STAGES, DenseRetriever, connect, delete_unused
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.tasks import Lease, Stage, Store, Task
-from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Passage, Reranker, Search
+from rag_inspect.types import (
+    Availability,
+    Corpus,
+    Embedder,
+    ModelSpec,
+    Passage,
+    Reranker,
+    Reranking,
+    Retriever,
+)
 
-DEFAULT_EMBEDDER = "minilm"
 DEFAULT_CORPUS = "resources"
 INDEXES_HELD = 16  # open at once; to open one again takes milliseconds
 
@@ -40,6 +50,7 @@ class Workbench:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._probe = HubProbe()
         self._clients = Store()
         self._indexes = Store(INDEXES_HELD, abandonable=True)
         self._models = Store(settings.model_memory_mb * 1_000_000, _memory, dependents=self._indexes)
@@ -63,7 +74,7 @@ class Workbench:
         return self.library.list(visitor)
 
     def models(self) -> list[tuple[ModelSpec, Availability]]:
-        return list_models(self.settings)
+        return list_models(self.settings, self._probe)
 
     @cached_property
     def default_reranker(self) -> str:
@@ -90,13 +101,13 @@ class Workbench:
     def corpus(self, name: str, visitor: Visitor = LOCAL) -> Corpus:
         return self.library.open(name, visitor)
 
-    def recorded(self, corpus: Corpus, query: str) -> Search | None:
+    def recorded(self, corpus: Corpus, query: str) -> Reranking | None:
         """The search of this query that was recorded with the models as they are now, if there is one."""
-        return read_record(corpus, query, EMBEDDERS | RERANKERS)
+        return read_record(corpus, query, FIRST_STAGES, RERANKERS)
 
     # What has to be loaded: each once, in its own thread, and held while somebody has a lease on it
 
-    def embedder(self, key: str = DEFAULT_EMBEDDER) -> Lease[Embedder]:
+    def embedder(self, key: str = EMBEDDER) -> Lease[Embedder]:
         def make(task: Task[Embedder]) -> Embedder:
             return load_embedder(key, self.settings, task.report)
 
@@ -112,19 +123,30 @@ class Workbench:
 
         return self._models.lease(("reranker", key), make, f"loading {key}")
 
-    def retriever(self, corpus: Corpus, embedder: str = DEFAULT_EMBEDDER) -> Lease[ChromaRetriever]:
+    def retriever(self, corpus: Corpus, embedder: str = EMBEDDER) -> Lease[Retriever]:
         """The index of all corpora with these ids and texts; for queries, qrels and metadata, look into your corpus."""
 
-        def make(task: Task[ChromaRetriever]) -> ChromaRetriever:
+        def make(task: Task[Retriever]) -> Retriever:
             opened = self._clients.lease("client", lambda _: connect(self.settings), "opening the index")
             client, model = task.hold(opened), task.hold(self.embedder(embedder))
-            retriever = ChromaRetriever(client.value(task.report), corpus, model.value(task.report))
+            retriever = DenseRetriever(client.value(task.report), corpus, model.value(task.report))
             retriever.index(task.report)
+            delete_unused(client.value(), date.today(), keep=retriever.name)
             return retriever
 
-        if self._warm_up and (corpus.name, embedder) != (self.default_corpus, DEFAULT_EMBEDDER):
+        if self._warm_up and (corpus.name, embedder) != (self.default_corpus, EMBEDDER):
             self._warm_up.stop()  # it gives way to whoever wants another index
         return self._indexes.lease((corpus.fingerprint, embedder), make, f"indexing {corpus.name}")
+
+    @contextmanager
+    def _renewing(self, corpus: Corpus, embedder: str) -> Iterator[None]:
+        """The next request opens index and engine anew where this one failed: after a panic the engine is past use."""
+        try:
+            yield
+        except RetrievalError:
+            self._indexes.forget((corpus.fingerprint, embedder))
+            self._clients.forget("client")
+            raise
 
     def warm_up(self) -> None:
         """Load, in the background, what the first screen needs."""
@@ -144,40 +166,30 @@ class Workbench:
 
     # What it is all for
 
-    def search(
-        self,
-        query: str,
-        corpus: str,
-        embedder: str = DEFAULT_EMBEDDER,
-        reranker: str | None = None,
-        top_k: int = 20,
-        top_n: int = 5,
-    ) -> Iterator[Stage | Search]:
+    def search(self, options: SearchOptions) -> Iterator[Stage | Reranking]:
         """Stages while something loads, then one query through both stages; the last thing yielded is the end.
 
-        Raises a RagInspectError: checked first is what was asked for, before anything slow is begun.
+        Raises a RagInspectError, for what was asked before anything slow is begun.
         """
-        pipeline.check_depths(top_k, top_n)
-        chosen, key = self.corpus(corpus), reranker or self.default_reranker
-        self._check_models(embedder, [key])
-        pipeline.make_query(query, chosen)
+        chosen, key = self.corpus(options.corpus), options.reranker or self.default_reranker
+        pipeline.make_query(options.query, chosen)
         began = time.perf_counter()
-        with self.retriever(chosen, embedder) as index, self.reranker(key) as model:
+        with (
+            self._renewing(chosen, options.embedder),
+            self.retriever(chosen, options.embedder) as index,
+            self.reranker(key) as model,
+        ):
             stage = None
             for stage in _prepare(index, model):
                 yield stage
             loaded = {"load": (time.perf_counter() - began) * 1000} if stage else {}
-            parts = index.value(), model.value(), self.score_cache
-            for moment in pipeline.search(query, *parts, top_k, top_n, chosen):
+            parts, depths = (index.value(), model.value(), self.score_cache), (options.top_k, options.kept)
+            for moment in pipeline.search(
+                options.query, *parts, corpus=chosen, top_k=depths[0], top_n=depths[1]
+            ):
                 trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
                 times = {**loaded, **moment.timings_ms}
                 yield replace(moment, timings_ms=times, notes=moment.notes + trouble)
-
-    def _check_models(self, embedder: str, rerankers: Sequence[str]) -> None:
-        asked = [(embedder, EMBEDDERS, "embedder"), *((key, RERANKERS, "reranker") for key in rerankers)]
-        for key, table, kind in asked:
-            if str(key) not in table:
-                raise ModelError(f'no {kind} "{str(key)[:80]}"; there are {", ".join(table)}')
 
     @property
     def runs_folder(self) -> Path:
@@ -198,14 +210,8 @@ class Workbench:
 
     def evaluate(
         self,
-        corpus: str,
-        rerankers: Sequence[str] = (),
-        embedder: str = DEFAULT_EMBEDDER,
-        top_k: int = 20,
-        top_n: int | None = None,
-        cutoffs: Sequence[int] = (1, 5, 10),
-        split: str = "test",
-        metrics: Sequence[str] = (),
+        options: EvalOptions,
+        *,
         stopped: Callable[[], bool] = lambda: False,
         visitor: Visitor = LOCAL,
     ) -> Iterator[Stage | EvalProgress | Evaluation]:
@@ -215,20 +221,15 @@ class Workbench:
         scored is in the cache. In public mode the run is listed to its `visitor` alone. Raises a
         RagInspectError, for what was asked before anything slow is begun.
         """
-        pipeline.check_depths(top_k, 1)
-        top_n = min(5, top_k) if top_n is None else top_n
-        pipeline.check_depths(top_k, top_n)
-        chosen, keys = self.corpus(corpus), tuple(dict.fromkeys(rerankers)) or (self.default_reranker,)
-        self._check_models(embedder, keys)
-        depths = parse_cutoffs(cutoffs)
-        metrics_at(depths, metrics)
-        eval_set(chosen, split)
+        chosen, keys = self.corpus(options.corpus), options.rerankers or (self.default_reranker,)
+        embedder = options.embedder
+        eval_set(chosen, options.split)
         turn = Turn(self.settings.home, f"{chosen.name} with {', '.join(keys)}")
         try:
             yield from turn.wait(stopped)
             if stopped():
                 return
-            with ExitStack() as held:
+            with ExitStack() as held, self._renewing(chosen, embedder):
                 index = held.enter_context(self.retriever(chosen, embedder))
                 models = [held.enter_context(self.reranker(key)) for key in keys]
                 for stage in _prepare(index, *models):
@@ -237,38 +238,34 @@ class Workbench:
                         return
                 for moment in evaluate(
                     chosen, index.value(), [model.value() for model in models], self.score_cache,
-                    split=split, top_k=top_k, top_n=top_n, cutoffs=depths, stopped=stopped,
+                    split=options.split, top_k=options.top_k, top_n=options.kept, cutoffs=options.depths, stopped=stopped,
                 ):  # fmt: skip
                     if isinstance(moment, EvalProgress):
                         yield moment
                     else:
                         trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
-                        yield self._kept(stamped(moment, chosen, trouble), metrics, visitor)
+                        yield self._kept(stamped(moment, chosen, trouble), options.metrics, visitor)
         finally:
             turn.free()
 
-    def start_evaluation(
-        self, corpus: str, rerankers: Sequence[str] = (), visitor: Visitor = LOCAL, **options: Any
-    ) -> Job:
+    def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL) -> Job:
         """The same as a job in its own thread, which its visitor finds again by its id with `job`.
 
         Raises InputError in public mode for a visitor who could neither watch nor stop it.
         """
         if not self.sessions.may_see(visitor, visitor.owner):
             raise InputError("this page has no visitor's id yet; wait a moment, or reload it, and try again")
-        top_k = options.get("top_k", 20)
         settings = JobSettings(
-            corpus=corpus,
-            split=options.get("split", "test"),
-            embedder=options.get("embedder", DEFAULT_EMBEDDER),
-            top_k=top_k,
-            top_n=options.get("top_n", min(5, top_k)),
-            rerankers=tuple(rerankers),
+            corpus=options.corpus,
+            split=options.split,
+            embedder=options.embedder,
+            top_k=options.top_k,
+            top_n=options.kept,
+            rerankers=tuple(options.rerankers),
+            cutoffs=options.depths,
         )
         job = self.jobs.start(
-            lambda stopped: self.evaluate(corpus, rerankers, **options, stopped=stopped, visitor=visitor),
-            corpus,
-            settings,
+            lambda stopped: self.evaluate(options, stopped=stopped, visitor=visitor), options.corpus, settings
         )
         self.sessions.give(job, visitor)
         return job

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,11 +10,15 @@ import numpy as np
 
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.outcome import Outcome
-from rag_inspect.types import Corpus, CorpusCard, ModelSpec, Passage, Query, Ranking, Reading
+from rag_inspect.retrieval import describe_dense
+from rag_inspect.types import Candidates, Corpus, CorpusCard, ModelSpec, Passage, Query, Ranking, Reading
 
 
 def spec(key, kind="reranker", languages=("en",), parameters=1_000_000):
-    return ModelSpec(key, kind, f"test/{key}", "r1", parameters, 512, languages, "MIT", "test")
+    return ModelSpec(
+        key=key, kind=kind, model=f"test/{key}", revision="r1", source="builtin", backend="test", parameters=parameters,
+        max_tokens=512, languages=languages, licence="MIT", score_name="cosine" if kind == "embedder" else "logit",
+    )  # fmt: skip
 
 
 class BagEmbedder:
@@ -36,24 +41,25 @@ class BagEmbedder:
 
 
 class ExactRetriever:
-    """What ChromaRetriever does, by brute force."""
+    """What DenseRetriever does, by brute force: a `Retriever` as any other."""
 
-    def __init__(self, corpus):
+    def __init__(self, corpus: Corpus) -> None:
         self.corpus, self.embedder = corpus, BagEmbedder()
+        self.first_stage = describe_dense(self.embedder.spec)
         self._vectors = self.embedder.embed_passages(corpus.passages)
 
-    def retrieve(self, vectors, top_k):
-        found = []
-        for cosines in vectors @ self._vectors.T:
-            order = np.argsort(-cosines, kind="stable")[:top_k]
-            passages = [self.corpus.passages[at] for at in order]
-            found.append(
-                (
-                    Ranking.of([(p.passage_id, cosines[at]) for p, at in zip(passages, order, strict=True)]),
-                    passages,
-                )
-            )
-        return found
+    def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
+        cosines = self.embedder.embed_queries([query.text for query in queries]) @ self._vectors.T
+        return [self._rank(query, row, top_k) for query, row in zip(queries, cosines, strict=True)]
+
+    def _rank(self, query: Query, cosines: np.ndarray, top_k: int) -> Candidates:
+        order = np.argsort(-cosines, kind="stable")[:top_k]
+        passages = [self.corpus.passages[at] for at in order]
+        return Candidates(
+            query=query, first_stage=self.first_stage, top_k=top_k,
+            ranking=Ranking.of([(p.passage_id, cosines[at]) for p, at in zip(passages, order, strict=True)]),
+            passages={passage.passage_id: passage for passage in passages},
+        )  # fmt: skip
 
 
 @dataclass
@@ -122,7 +128,7 @@ def make_corpus(queries=20, passages=60, splits=None, card=None, seed=0):
     )
     qrels = {qid: {f"p{at:03}": 1} for qid, at in asked}
     return Corpus(
-        card or CorpusCard("animals", language=("en",)), Path("animals"), tuple(body), questions,
+        card or CorpusCard(name="animals", language=("en",)), Path("animals"), tuple(body), questions,
         {"test": qrels} if splits is None else splits,
     )  # fmt: skip
 

@@ -31,6 +31,8 @@ class FixedReranker:
             languages=("en",),
             licence="Apache-2.0",
             backend="fixed",
+            source="builtin",
+            score_name="logit",
         )
 
     @property

@@ -3,7 +3,6 @@
 import pytest
 from huggingface_hub import constants
 
-from rag_inspect import hub as hub_module
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.settings import Settings
 from rag_inspect.workbench import Workbench
@@ -23,7 +22,6 @@ FRUIT = [
 def hub(tmp_path, monkeypatch):
     """A loopback hub that gives out `base`, a few kilobytes at a time, into a cache of this test's own."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    hub_module._probe.cache_clear()
     with loopback_hub() as serving:
         serving.serve(RERANKERS["base"].model, RERANKERS["base"].revision, write_reranker(tmp_path / "base"))
         yield serving
@@ -68,7 +66,7 @@ def test_a_failed_download_is_said_and_mini_takes_its_place(page, hub, failure, 
     choose_base(page)
     says(page, "Shown with mini instead")
     assert words in page.locator("#aside").inner_text()
-    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · mini')")
+    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('mini score · mini')")
     hub.failure = None
     page.get_by_role("button", name="Search").click()
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · base')")

@@ -57,7 +57,7 @@ def test_a_link_to_a_corpus_added_while_the_app_runs_opens_it(visit, add_corpus)
     add_corpus("waders")
     page = visit(f"?corpus=waders&q={WADER}")
     ranked(page)
-    assert "There is no corpus" not in page.locator("#aside").inner_text()
+    assert "Unknown corpus" not in page.locator("#aside").inner_text()
     assert page.get_by_label("Corpus", exact=True).locator("visible=true").input_value() == "waders"
     ask(page, "which bird sleeps flying")
     assert page.locator(".ri-after").get_by_text("A swift sleeps").count() >= 1

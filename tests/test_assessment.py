@@ -9,12 +9,12 @@ import pytest
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.advice import RULES, clear
 from rag_inspect.evaluation.assessment import assess
+from rag_inspect.evaluation.document import worst_first
 from rag_inspect.evaluation.eval_set import guess_language, languages
 from rag_inspect.evaluation.outcome import Latency, Outcome, System
-from rag_inspect.evaluation.rows import worst_first
 from rag_inspect.metrics import parse
 from rag_inspect.score_cache import ScoreCache
-from rag_inspect.types import CorpusCard, Passage, Query, Ranking
+from rag_inspect.types import VERDICTS, CorpusCard, Passage, Query, Ranking
 from rag_inspect.views.evaluation import ceiling_html
 from rag_inspect.views.report import report_html
 from tests.evaluating import (
@@ -95,15 +95,7 @@ def test_the_document_keeps_the_contract():
             system["versus_first_stage"]["mrr@5"]
         )
     assert next(iter(document["ceiling"])) == "recall@20"
-    assert list(document["verdicts"]) == [
-        "rescued",
-        "promoted",
-        "held",
-        "demoted",
-        "lost",
-        "near_miss",
-        "unreachable",
-    ]
+    assert tuple(document["verdicts"]) == VERDICTS
     assert sum(document["verdicts"].values()) == document["queries"] == len(document["per_query"])
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
@@ -356,14 +348,14 @@ def test_advice_says_noise_hurt_and_recall_first():
 
 
 def test_advice_says_that_the_model_does_not_read_the_language_by_card_or_by_its_words():
-    card = CorpusCard("tiere", language=("de",))
+    card = CorpusCard(name="tiere", language=("de",))
     found = advice(make_corpus(30, card=card))["other_language"]
     assert "fixed reads English, this corpus is in German (its card says); mrr@5 changes by" in found
     german = tuple(
         Passage(f"p{at:03}", "Der Fuchs und die Katze trafen sich am Abend im Wald und sprachen nicht.")
         for at in range(60)
     )
-    silent = dataclasses.replace(make_corpus(30, card=CorpusCard("tiere")), passages=german, queries=tuple(
+    silent = dataclasses.replace(make_corpus(30, card=CorpusCard(name="tiere")), passages=german, queries=tuple(
         Query(f"q{at:03}", "Wann trafen sich der Fuchs und die Katze im Wald?") for at in range(30)
     ))  # fmt: skip
     assert "another language (its words say)" in advice(silent)["other_language"]
@@ -397,13 +389,13 @@ def test_english_without_its_small_words_is_not_said_to_be_another_language():
 
 @pytest.mark.parametrize("written", ["English", "en_US", "eng", "EN-gb", " en "])
 def test_a_card_may_write_its_language_in_any_of_the_usual_ways(written):
-    card = CorpusCard("animals", language=(written,))
+    card = CorpusCard(name="animals", language=(written,))
     assert languages(make_corpus(3, card=card)) == (("en",), "card")
     assert "other_language" not in advice(make_corpus(30, card=card))
 
 
 def test_a_language_that_nobody_knows_is_left_to_the_words():
-    assert languages(make_corpus(30, card=CorpusCard("animals", language=("see readme",)))) == (
+    assert languages(make_corpus(30, card=CorpusCard(name="animals", language=("see readme",)))) == (
         ("en",),
         "text",
     )
@@ -426,10 +418,9 @@ def test_candidates_that_are_fewer_for_one_query_are_padded():
     corpus = make_corpus(3, passages=10)
 
     class Ragged(ExactRetriever):
-        def retrieve(self, vectors, top_k):
-            found = super().retrieve(vectors, top_k)
-            ranking, passages = found[0]
-            return [(Ranking(ranking.hits[:2]), passages[:2]), *found[1:]]
+        def search(self, queries, top_k):
+            first, *rest = super().search(queries, top_k)
+            return [dataclasses.replace(first, ranking=Ranking(first.ranking.hits[:2])), *rest]
 
     *_, outcome = evaluate(corpus, Ragged(corpus), [ScriptedReranker()], top_k=8)
     assert outcome.places[0].tolist()[2:] == [-1] * 6

@@ -81,12 +81,12 @@ def test_the_models(home, capsys):
     rows = document(capsys, "models")
     kinds = {
         "key": str, "kind": str, "model": str, "revision": str, "parameters": int, "max_tokens": int,
-        "languages": list, "licence": str, "available": bool, "source": str, "reason": str,
+        "languages": list, "licence": str, "available": bool, "on_disk": bool, "source": str, "score_name": str, "price_per_1000": float, "reason": str,
     }  # fmt: skip
     for row in rows:
         assert {name: type(value) for name, value in row.items()} == kinds
         assert row["kind"] in {"embedder", "reranker"}
-        assert row["source"] in {"builtin", "cache", "hub", "remote"}
+        assert row["source"] in {"builtin", "hub"} and row["price_per_1000"] == 0
         assert row["available"] or row["reason"]
     assert [row["key"] for row in rows] == [*EMBEDDERS, *RERANKERS]
     assert {row["key"] for row in rows if row["available"]} == {"minilm", "mini"}
@@ -97,7 +97,7 @@ def test_a_search(home, doubles, capsys):
         capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3"
     )
     assert list(found) == [
-        "query", "corpus", "embedder", "reranker", "top_k", "top_n", "candidates", "reranked", "gold", "verdict",
+        "query", "corpus", "first_stage", "reranker", "top_k", "top_n", "candidates", "reranked", "gold", "verdict",
         "summary", "timings_ms", "scored_pairs", "cached_pairs", "notes",
     ]  # fmt: skip
     assert (found["query"], found["corpus"], found["top_k"], found["top_n"]) == (
@@ -106,10 +106,12 @@ def test_a_search(home, doubles, capsys):
         10,
         3,
     )
-    assert found["embedder"] == {"key": "fixed", "revision": "1"}
-    assert found["reranker"] == {"key": "fixed", "revision": "0" * 40}
+    embedder = {"key": "fixed", "revision": "1"}
+    stage = {"key": "fixed", "kind": "dense", "score_name": "cosine", "embedder": embedder}
+    assert found["first_stage"] == stage
+    assert found["reranker"] == {"key": "fixed", "revision": "0" * 40, "score_name": "logit"}
     assert [hit["rank"] for hit in found["candidates"]] == list(range(1, 11))
-    assert all(list(hit) == ["passage_id", "score", "rank"] for hit in found["candidates"])
+    assert all(list(hit) == ["passage_id", "title", "rank", "score", "grade"] for hit in found["candidates"])
     before = {hit["passage_id"]: hit["rank"] for hit in found["candidates"]}
     for rank, hit in enumerate(found["reranked"], 1):
         assert list(hit) == [

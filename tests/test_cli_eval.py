@@ -13,6 +13,7 @@ from rag_inspect.__main__ import main
 from rag_inspect.errors import CorpusError, InputError, ModelError
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.turn import Turn
+from rag_inspect.options import EvalOptions
 from rag_inspect.sessions import Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.tasks import Stage
@@ -132,7 +133,7 @@ def test_eval_on_a_terminal_says_what_to_do(folder, capsys):
     assert main(["eval", "--corpus", str(folder), "--reranker", "mini", "--top-k", "6"]) == 0
     printed = capsys.readouterr().out
     assert "12 passages: under 200 a reranker seldom pays" in " ".join(printed.split())
-    assert "verdicts: rescued" in printed and "mini" in printed
+    assert "verdicts: lost" in printed and "mini" in printed
 
 
 def test_fail_under_fails_with_a_clear_line_and_still_prints(folder, capsys):
@@ -225,7 +226,7 @@ def test_a_second_evaluation_waits_its_turn(folder, home):
     bench = Workbench(Settings.from_env())
     turn = Turn(home, "something long")
     assert turn.take()
-    job = bench.start_evaluation(str(folder), ["mini"], top_k=6)
+    job = bench.start_evaluation(EvalOptions(corpus=str(folder), rerankers=["mini"], top_k=6))
     try:
         assert any("queued" in str(moment) for moment, _ in zip(job.watch(0.05), range(100), strict=False))
         assert isinstance(job.moment, Stage) and not job.over
@@ -257,8 +258,9 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_work(folder, tmp_pa
 
 def test_in_public_mode_everyone_sees_their_own_runs_only(folder):
     bench = Workbench(Settings.from_env())
+    options = EvalOptions(corpus=str(folder), rerankers=["mini"], top_k=6)
     ids = [
-        list(bench.evaluate(str(folder), ["mini"], top_k=6, visitor=Visitor(visitor)))[-1].run_id
+        list(bench.evaluate(options, visitor=Visitor(visitor)))[-1].run_id
         for visitor in ("ann", "ann", "bob", "")
     ]
     assert {run["run_id"] for run in bench.past_runs()} >= set(ids)
@@ -277,7 +279,7 @@ def test_in_public_mode_everyone_sees_their_own_runs_only(folder):
 def test_a_full_disk_costs_the_saving_and_not_the_result(folder, monkeypatch):
     bench = Workbench(Settings.from_env())
     monkeypatch.setattr("rag_inspect.evaluation.runs.write_text", _full)
-    *_, end = bench.evaluate(str(folder), ["mini"], top_k=6)
+    *_, end = bench.evaluate(EvalOptions(corpus=str(folder), rerankers=["mini"], top_k=6))
     assert isinstance(end, Evaluation) and end.run_id == ""
     assert any("was not kept: the disk is full" in note for note in end.document.notes)
 
@@ -289,11 +291,11 @@ def _full(path, text):
 def test_what_is_wrong_is_known_before_a_model_is_loaded(folder):
     bench = Workbench(Settings.from_env())
     with pytest.raises(ModelError, match='no embedder "none"'):
-        next(bench.evaluate(str(folder), ["mini"], "none"))
+        EvalOptions(corpus=str(folder), rerankers=["mini"], embedder="none")
     with pytest.raises(InputError, match="no metric"):
-        next(bench.evaluate(str(folder), ["mini"], metrics=["map@5"]))
+        EvalOptions(corpus=str(folder), rerankers=["mini"], metrics=["map@5"])
     with pytest.raises(InputError, match="cutoffs"):
-        next(bench.evaluate(str(folder), ["mini"], cutoffs=[0]))
+        EvalOptions(corpus=str(folder), rerankers=["mini"], cutoffs=[0])
     assert not len(bench._models) and not len(bench._indexes)
 
 
@@ -326,7 +328,7 @@ def test_an_evaluation_that_is_stopped_while_it_waits_neither_loads_nor_runs(fol
     turn = Turn(home, "something long")
     assert turn.take()
     try:
-        job = bench.start_evaluation(str(folder), ["mini"], top_k=6)
+        job = bench.start_evaluation(EvalOptions(corpus=str(folder), rerankers=["mini"], top_k=6))
         assert any("queued" in str(moment) for moment, _ in zip(job.watch(0.05), range(100), strict=False))
         job.stop()
         for _ in job.watch(0.05):

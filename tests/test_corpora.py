@@ -417,7 +417,7 @@ def test_examples_have_to_be_queries(corpus_folder, settings):
 @pytest.mark.parametrize("card", ["\n# nothing yet\n", "name:\ntitle:\nlanguage:\n"])
 def test_an_empty_card_is_a_card(corpus_folder, settings, card):
     corpus_folder(passages={"a": "one"}, card=card)
-    assert read_corpus("tiny", settings).card == CorpusCard("tiny")
+    assert read_corpus("tiny", settings).card == CorpusCard(name="tiny")
 
 
 # Packed files that are not what they seem

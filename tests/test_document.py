@@ -38,8 +38,10 @@ def made_outcome():
 
 
 def rounded(text):
-    """The same text for the same numbers, but for the last digits, which are the machine's; in the order of the keys."""
-    return json.dumps(json.loads(text, parse_float=lambda digits: round(float(digits), 9)), indent=1)
+    """Equal for equal keys and numbers, but for the last digits, which are the machine's, and the order of the keys."""
+    return json.dumps(
+        json.loads(text, parse_float=lambda digits: round(float(digits), 9)), indent=1, sort_keys=True
+    )
 
 
 def test_the_json_is_what_it_was_key_by_key_and_number_by_number(made_outcome):

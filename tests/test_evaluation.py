@@ -12,8 +12,8 @@ from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.eval_set import eval_set
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.passes import PAIRS_AT_ONCE, Pass
-from rag_inspect.pipeline import rerank
 from rag_inspect.score_cache import ScoreCache
+from rag_inspect.scoring import rank
 from rag_inspect.types import Query
 from tests.evaluating import ExactRetriever, ScriptedReranker, evaluated, make_corpus
 
@@ -37,7 +37,7 @@ def test_every_logit_is_the_one_the_reranker_gave_and_the_order_is_the_pipelines
             pid: reranker.score_of(query.text, corpus.passage_by_id[pid])
             for pid in before[query.query_id].passage_ids
         }
-        assert after[query.query_id].passage_ids == rerank(before[query.query_id], logits).passage_ids
+        assert after[query.query_id].passage_ids == rank(before[query.query_id], logits).passage_ids
         assert {hit.passage_id: hit.score for hit in after[query.query_id]} == logits
 
 
@@ -205,15 +205,15 @@ def test_a_model_that_fails_while_it_is_timed_costs_its_latency_and_nothing_else
 def test_a_first_stage_that_fails_says_where_and_that_nothing_is_lost(cache):
     corpus = make_corpus(60)
     retriever = ExactRetriever(corpus)
-    embed, asked = retriever.embedder.embed_queries, []
+    search, asked = retriever.search, []
 
-    def failing(texts):
-        asked.extend(texts)
+    def failing(queries, top_k):
+        asked.extend(queries)
         if len(asked) > 20:
             raise RuntimeError("out of memory")
-        return embed(texts)
+        return search(queries, top_k)
 
-    retriever.embedder.embed_queries = failing
+    retriever.search = failing
     with pytest.raises(
         RetrievalError,
         match=r"bag failed .RuntimeError: out of memory.; stopped after 12 of 60 .*next run goes on",

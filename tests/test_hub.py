@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from rag_inspect import hub as hub_module
 from rag_inspect.download import fetch, model_folder
 from rag_inspect.embedders import EMBEDDERS, load_embedder
 from rag_inspect.errors import ModelError
-from rag_inspect.hub import local_folder, locate
+from rag_inspect.hub import HubProbe, found_revision, local_folder, locate
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.settings import Settings
 from rag_inspect.types import Passage
+from rag_inspect.workbench import Workbench
 from tests.loopback_hub import LoopbackHub, loopback_hub
 from tests.tiny_models import write_bge_m3, write_reranker
 
@@ -44,7 +46,6 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hub(base_folder: Path) -> Iterator[LoopbackHub]:
-    hub_module._probe.cache_clear()
     with loopback_hub() as hub:
         hub.serve(BASE.model, BASE.revision, base_folder)
         yield hub
@@ -77,7 +78,7 @@ def test_a_folder_in_models_dir_is_found_before_anything_is_asked(
 ) -> None:
     folder = write_reranker(tmp_path / "models" / BASE.model)
     found = locate(BASE, replace(settings, models_dir=tmp_path / "models"))
-    assert found.available and found.source == "cache" and found.path == folder
+    assert found.available and found.on_disk and found.path == folder
     assert "revision not checked" in found.reason
 
 
@@ -97,14 +98,13 @@ def test_offline_says_so_and_asks_nobody(online: Settings, hub: LoopbackHub) -> 
 
 def test_a_reachable_hub_is_asked_once_for_all_models(online: Settings, hub: LoopbackHub) -> None:
     models = {spec.key: found for spec, found in list_models(online)}
-    assert models["mini"].source == models["minilm"].source == "builtin"
-    assert models["base"].available and models["base"].source == "hub" and models["base"].path is None
+    assert models["mini"].on_disk and models["minilm"].on_disk
+    assert models["base"].available and not models["base"].on_disk and models["base"].path is None
     assert models["base"].reason == "choosing it downloads 1.1 GB"
     assert hub.asked == ["HEAD /"]
 
 
 def test_a_hub_that_refuses_connections_is_known_at_once(settings: Settings, cache: Path) -> None:
-    hub_module._probe.cache_clear()
     nobody = replace(settings, hub_offline=False, hub_endpoint="http://127.0.0.1:9")
     start = time.monotonic()
     found = locate(BASE, nobody)
@@ -112,16 +112,46 @@ def test_a_hub_that_refuses_connections_is_known_at_once(settings: Settings, cac
     assert time.monotonic() - start < 3
 
 
+def test_what_a_hub_answered_is_remembered_for_a_while_by_whoever_keeps_a_probe(
+    online: Settings, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = HubProbe()
+    list_models(online, probe)
+    list_models(online, probe)
+    assert hub.asked == ["HEAD /"]
+    list_models(online, HubProbe())
+    assert hub.asked == ["HEAD /"] * 2, "one listing remembers nothing of another's"
+    monkeypatch.setattr(hub_module, "PROBE_LASTS_SECONDS", 0)
+    list_models(online, probe)
+    assert len(hub.asked) > 2
+
+
+def test_two_who_ask_at_once_share_one_answer(online: Settings, hub: LoopbackHub) -> None:
+    probe = HubProbe()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: probe.obstacle(online), range(8))) == [""] * 8
+    assert hub.asked == ["HEAD /"]
+
+
+def test_a_workbench_asks_the_hub_once_however_often_models_are_listed(
+    online: Settings, hub: LoopbackHub
+) -> None:
+    bench = Workbench(online)
+    assert bench.models() == bench.models()
+    assert hub.asked == ["HEAD /"]
+
+
 def test_a_hub_that_never_answers_is_known_within_three_seconds(settings: Settings, cache: Path) -> None:
     import socket
 
-    hub_module._probe.cache_clear()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent_hub = replace(
             settings, hub_offline=False, hub_endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}"
         )
         start = time.monotonic()
         assert not locate(BASE, silent_hub).available
+        assert time.monotonic() - start < 3
+        start = time.monotonic()
         with pytest.raises(ModelError, match="RAG_INSPECT_MODELS_DIR/BAAI/bge-reranker-base"):
             model_folder(BASE, silent_hub)
         assert time.monotonic() - start < 3
@@ -350,3 +380,12 @@ def test_a_folder_that_goes_while_it_is_counted_counts_as_nothing(
 
     monkeypatch.setattr(Path, "rglob", gone)
     assert download_module._arrived(tmp_path) == 0
+
+
+@pytest.mark.parametrize("changed", ["tokenizer.json", "config.json", "1_Pooling/config.json"])
+def test_a_folder_with_other_small_files_is_another_model(tmp_path: Path, changed: str) -> None:
+    folder = write_bge_m3(tmp_path / "model")
+    before = found_revision(BASE, folder)
+    assert found_revision(BASE, folder) == before
+    (folder / changed).write_text((folder / changed).read_text() + " ")
+    assert found_revision(BASE, folder) != before

@@ -10,11 +10,11 @@ import pytest
 
 from rag_inspect.embedders import load_embedder
 from rag_inspect.errors import ModelError
-from rag_inspect.rerankers import mini
+from rag_inspect.rerankers import RERANKERS, mini
 from rag_inspect.rerankers.mini.weights import expand, read_notes
 from rag_inspect.settings import Settings
 from rag_inspect.training.compress import compress
-from rag_inspect.types import Embedding, Passage
+from rag_inspect.types import Embedding, Passage, hash_text
 
 QUERY = "How long does a goldfish live?"
 PASSAGES = [
@@ -37,11 +37,11 @@ def embedder(settings):
 
 @pytest.fixture(scope="module")
 def reranker(settings, embedder):
-    return mini.load(settings, embedder)
+    return mini.load(RERANKERS["mini"], settings, embedder)
 
 
 def test_int8_is_a_choice_whose_scores_are_near_and_kept_apart(settings, embedder, reranker):
-    quick = mini.load(replace(settings, int8=True), embedder)
+    quick = mini.load(RERANKERS["mini"], replace(settings, int8=True), embedder)
     assert quick.precision == "int8" and quick.fingerprint != reranker.fingerprint
     assert quick.score(QUERY, PASSAGES) == pytest.approx(reranker.score(QUERY, PASSAGES), abs=2.0)
     assert not settings.int8 and Settings.from_env({"RAG_INSPECT_QUANTIZE": "on"}).int8
@@ -86,6 +86,27 @@ def test_a_missing_file_is_named(tmp_path, missing):
         mini.build(copy)
 
 
+def test_a_passage_whose_text_was_edited_has_no_vector(embedder, reranker):
+    """With its old vector it got another score, which went into the cache as that of a clean passage of that text."""
+    [vector] = embedder.embed_passages([PASSAGES[1]])
+    whole = replace(
+        PASSAGES[1], embedding=Embedding(hash_text(PASSAGES[1].full_text), embedder.fingerprint, vector)
+    )
+    edited = replace(whole, text="With clean water and room to swim.")
+    clean = Passage("clean", edited.text)
+    assert whole.vector(embedder.fingerprint) is vector and edited.vector(embedder.fingerprint) is None
+    assert replace(whole, title="Goldfish").vector(embedder.fingerprint) is None
+    assert reranker.score(QUERY, [edited]) == pytest.approx(reranker.score(QUERY, [clean]), abs=1e-3)
+
+
+def test_a_score_is_bound_to_the_embedder_of_the_prior_too(settings, embedder, reranker):
+    class Half:
+        spec, fingerprint = embedder.spec, f"{embedder.fingerprint}|fp16"
+        embed_queries, embed_passages = embedder.embed_queries, embedder.embed_passages
+
+    assert mini.load(RERANKERS["mini"], settings, Half()).fingerprint != reranker.fingerprint
+
+
 def test_a_stored_vector_spares_the_embedding_and_changes_no_score(settings, embedder, reranker):
     class Counting:
         def __init__(self):
@@ -101,14 +122,14 @@ def test_a_stored_vector_spares_the_embedding_and_changes_no_score(settings, emb
     counting = Counting()
     vectors = embedder.embed_passages(PASSAGES)
     stored = [
-        Passage(p.passage_id, p.text, embedding=Embedding(embedder.fingerprint, v))
+        Passage(p.passage_id, p.text, embedding=Embedding(hash_text(p.text), embedder.fingerprint, v))
         for p, v in zip(PASSAGES, vectors, strict=True)
     ]
     foreign = [
-        Passage(p.passage_id, p.text, embedding=Embedding("another", v[:8]))
+        Passage(p.passage_id, p.text, embedding=Embedding(hash_text(p.text), "another", v[:8]))
         for p, v in zip(PASSAGES, vectors, strict=True)
     ]
-    model = mini.load(settings, counting)
+    model = mini.load(RERANKERS["mini"], settings, counting)
     expected = reranker.score(QUERY, PASSAGES)
     assert model.score(QUERY, stored) == pytest.approx(expected, abs=1e-3)
     assert counting.embedded == 0

@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 
 from rag_inspect import pipeline
 from rag_inspect.errors import InputError, RerankError
-from rag_inspect.pipeline import check_depths, judge, make_query, rerank, search
-from rag_inspect.retrieval import ChromaRetriever, connect
+from rag_inspect.options import check_depths
+from rag_inspect.pipeline import judge, make_query
+from rag_inspect.retrieval import DenseRetriever, connect
 from rag_inspect.score_cache import ScoreCache
-from rag_inspect.types import Corpus, CorpusCard, Passage, Query, Ranking, Search
+from rag_inspect.scoring import rank
+from rag_inspect.types import Candidates, Corpus, CorpusCard, FirstStage, Passage, Query, Ranking, Reranking
 from tests.fixed_embedder import FixedEmbedder
 from tests.fixed_reranker import FixedReranker
 
-SPEC = FixedEmbedder.spec
+STAGE = FirstStage(key="fixed", kind="dense", score_name="cosine")
+SPEC = FixedReranker().spec
 TEXTS = [f"passage number {n}" for n in range(40)]
 
 
@@ -26,13 +29,13 @@ def corpus_of(texts=TEXTS, gold=("p3",), query="which number") -> Corpus:
     passages = tuple(Passage(f"p{n}", text) for n, text in enumerate(texts))
     queries = (Query("q", f" {query} "),)
     return Corpus(
-        CorpusCard("tiny"), Path("tiny"), passages, queries, {"test": {"q": dict.fromkeys(gold, 1)}}
+        CorpusCard(name="tiny"), Path("tiny"), passages, queries, {"test": {"q": dict.fromkeys(gold, 1)}}
     )
 
 
 @pytest.fixture
 def retriever(settings):
-    made = ChromaRetriever(connect(settings), corpus_of(), FixedEmbedder())
+    made = DenseRetriever(connect(settings), corpus_of(), FixedEmbedder())
     made.index()
     return made
 
@@ -42,7 +45,12 @@ def cache(settings):
     return ScoreCache(settings.home / "scores.sqlite")
 
 
-def last(moments) -> Search:
+def search(text, retriever, reranker, cache=None, top_k=20, top_n=5, corpus=None):
+    asked = corpus or corpus_of()
+    return pipeline.search(text, retriever, reranker, cache, corpus=asked, top_k=top_k, top_n=top_n)
+
+
+def last(moments) -> Reranking:
     *_, end = moments
     return end
 
@@ -60,21 +68,24 @@ def stage(logits: list[float]) -> tuple[Ranking, dict[str, float]]:
 
 def finished(
     candidates: Ranking, logits: dict[str, float], gold: tuple[str, ...] = (), top_n: int = 5
-) -> Search:
-    passages = {pid: Passage(pid, pid) for pid in candidates.passage_ids}
-    depth = len(candidates)
-    return pipeline.finish(
-        Search(
-            Query("", "q"), "tiny", SPEC, SPEC, depth, top_n, candidates, passages, frozenset(gold), logits
-        )
+) -> Reranking:
+    found = Candidates(
+        query=Query("", "q"),
+        first_stage=STAGE,
+        top_k=len(candidates),
+        ranking=candidates,
+        passages={pid: Passage(pid, pid) for pid in candidates.passage_ids},
+        grades=dict.fromkeys(gold, 1),
     )
+    ranked = rank(candidates, logits)
+    return pipeline.finish(Reranking(candidates=found, reranker=SPEC, top_n=top_n, ranking=ranked))
 
 
 @trying(deadline=None, max_examples=60)
 @given(LOGITS)
 def test_a_rerank_is_a_permutation_by_falling_logit(logits):
     candidates, by_id = stage(logits)
-    reranked = rerank(candidates, by_id)
+    reranked = rank(candidates, by_id)
     assert sorted(reranked.passage_ids) == sorted(candidates.passage_ids)
     assert [hit.score for hit in reranked] == sorted(logits, reverse=True)
     assert [hit.rank for hit in reranked] == list(range(1, len(logits) + 1))
@@ -92,7 +103,7 @@ def test_moves_add_up_to_nothing(logits):
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
 def test_equal_logits_keep_the_order_of_the_first_stage(logits):
     candidates, by_id = stage([float(logit) for logit in logits])
-    reranked = rerank(candidates, by_id)
+    reranked = rank(candidates, by_id)
     for logit in set(by_id.values()):
         tied = [hit.passage_id for hit in reranked if hit.score == logit]
         assert tied == [pid for pid in candidates.passage_ids if by_id[pid] == logit]
@@ -103,16 +114,24 @@ def test_equal_logits_keep_the_order_of_the_first_stage(logits):
 def test_only_the_order_of_logits_matters(logits):
     candidates, by_id = stage([float(logit) for logit in logits])
     cubed = {pid: logit**3 / 7 - 2 for pid, logit in by_id.items()}
-    assert rerank(candidates, cubed).passage_ids == rerank(candidates, by_id).passage_ids
+    assert rank(candidates, cubed).passage_ids == rank(candidates, by_id).passage_ids
 
 
-def test_a_rerank_needs_every_logit():
+def test_a_rank_needs_numbers():
     candidates, logits = stage([1.0, 2.0])
     for wrong in (math.nan, math.inf, -math.inf):
         with pytest.raises(RerankError, match='"p1"'):
-            rerank(candidates, {**logits, "p1": wrong})
-    with pytest.raises(RerankError, match='"p1" has the logit None'):
-        rerank(candidates, {"p0": 1.0})
+            rank(candidates, {**logits, "p1": wrong})
+    assert rank(candidates, {"p1": 1.0}).passage_ids == ("p1",)  # as far as it is scored
+
+
+def test_a_reranker_that_leaves_a_passage_out_is_named(retriever):
+    class Forgetful(FixedReranker):
+        def score_pairs(self, pairs):
+            return super().score_pairs(pairs[:-1])
+
+    with pytest.raises(RerankError, match=r'fixed gave no score for passage "p\d+".* the 19 of 20 it scored'):
+        last(search("which number", retriever, Forgetful()))
 
 
 # Verdicts and words
@@ -165,7 +184,7 @@ def test_the_sentence(case):
 
 def test_an_unfinished_search_has_no_sentence():
     candidates, logits = stage([1.0, 2.0])
-    assert pipeline.summarise(replace(finished(candidates, logits), reranked=None)) == ""
+    assert pipeline.summarise(replace(finished(candidates, logits), ranking=Ranking(()))) == ""
 
 
 # What is asked
@@ -190,7 +209,7 @@ def test_depths_that_make_sense(top_k, top_n):
         ("20", 5, "top_k is '20'"),
         (None, 5, "top_k is None"),
         (True, 1, "top_k is True"),
-        (10**30, 1, "top_k is 1000"),
+        (10**30, 1, "top_k is a huge number"),
     ],
 )
 def test_depths_that_make_none(top_k, top_n, said):
@@ -227,7 +246,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(text):
 )
 def test_any_other_text_is_searched_as_it_is(retriever, text):
     end = last(search(text, retriever, FixedReranker()))
-    assert end.query.text == text and len(end.reranked or ()) == 20
+    assert end.candidates.query.text == text and len(end.ranking) == 20 and end.complete
 
 
 # A search
@@ -236,15 +255,15 @@ def test_any_other_text_is_searched_as_it_is(retriever, text):
 def test_a_search_shows_its_candidates_first_and_ends_finished(retriever, cache):
     reranker = FixedReranker({"p3": 9.0}, batch=4)
     first, *partial, end = search("which number", retriever, reranker, cache, top_k=20, top_n=5)
-    assert len(first.candidates) == 20 and not first.logits and first.reranked is None
-    assert [len(moment.logits) for moment in partial] == [4, 8, 12, 16, 20]
-    assert all(moment.reranked is None for moment in partial)
+    assert len(first.candidates) == 20 and not len(first.ranking) and not first.complete
+    assert [len(moment.ranking) for moment in partial] == [4, 8, 12, 16]
+    assert not any(moment.complete or moment.moves for moment in partial)
     assert set(first.timings_ms) == {"embed", "retrieve"}
-    assert end.gold == {"p3"} and end.reranked.passage_ids[0] == "p3"
-    before = end.candidates.rank_by_id["p3"]
+    assert end.candidates.gold == {"p3"} and end.ranking.passage_ids[0] == "p3"
+    before = end.candidates.ranking.rank_by_id["p3"]
     assert end.verdict == judge(before, 1, 5)
     assert (end.scored_pairs, end.cached_pairs) == (20, 0)
-    assert set(end.readings) == set(end.candidates.passage_ids)
+    assert set(end.readings) == set(end.candidates.ranking.passage_ids)
     assert end.timings_ms["total"] == pytest.approx(
         sum(end.timings_ms[s] for s in ("embed", "retrieve", "rerank"))
     )
@@ -252,14 +271,14 @@ def test_a_search_shows_its_candidates_first_and_ends_finished(retriever, cache)
 
 def test_a_query_out_of_no_eval_set_has_no_gold_and_no_verdict(retriever):
     end = last(search("something else", retriever, FixedReranker()))
-    assert (end.gold, end.verdict, end.query.query_id) == (frozenset(), None, "")
+    assert (end.candidates.gold, end.verdict, end.candidates.query.query_id) == (frozenset(), None, "")
 
 
 def test_a_corpus_smaller_than_top_n(settings):
-    retriever = ChromaRetriever(connect(settings), corpus_of(TEXTS[:3]), FixedEmbedder())
+    retriever = DenseRetriever(connect(settings), corpus_of(TEXTS[:3]), FixedEmbedder())
     retriever.index()
-    end = last(search("which number", retriever, FixedReranker()))
-    assert len(end.candidates) == 3 and end.top_k == 20 and end.verdict is not None
+    end = last(search("which number", retriever, FixedReranker(), corpus=corpus_of(TEXTS[:3])))
+    assert len(end.candidates) == 3 and end.candidates.top_k == 20 and end.verdict is not None
 
 
 def test_ten_deeper_costs_ten_pairs_and_the_same_again_none(retriever, cache):
@@ -279,25 +298,25 @@ def test_another_query_or_another_model_is_scored_anew(retriever, cache):
 
 
 def test_equal_passages_are_read_once(settings, cache):
-    retriever = ChromaRetriever(connect(settings), corpus_of(["same text"] * 8 + TEXTS[:4]), FixedEmbedder())
+    corpus, embedder, reranker = corpus_of(["same text"] * 8 + TEXTS[:4]), FixedEmbedder(), FixedReranker()
+    retriever = DenseRetriever(connect(settings), corpus, embedder)
     retriever.index()
-    reranker = FixedReranker()
-    end = last(search("same", retriever, reranker, cache, top_k=12))
-    assert len(reranker.scored) == 5 and len(end.logits) == 12
-    assert last(search("same", retriever, reranker, cache, top_k=12)).cached_pairs == 12
+    end = last(search("same", retriever, reranker, cache, top_k=12, corpus=corpus))
+    assert len(reranker.scored) == len(embedder.embedded) == 5 and len(end.ranking) == 12
+    assert last(search("same", retriever, reranker, cache, top_k=12, corpus=corpus)).cached_pairs == 12
 
 
 def test_a_search_that_is_stopped_keeps_what_was_scored(retriever, cache):
     reranker = FixedReranker(batch=4)
     moments = search("which number", retriever, reranker, cache)
     for moment in moments:
-        if len(moment.logits) == 8:
+        if len(moment.ranking) == 8:
             moments.close()
             break
     assert len(reranker.scored) == 8
     end = last(search("which number", retriever, reranker, cache))
     assert (end.scored_pairs, end.cached_pairs) == (12, 8)
-    assert end.reranked == last(search("which number", retriever, FixedReranker())).reranked
+    assert end.ranking == last(search("which number", retriever, FixedReranker())).ranking
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
@@ -307,13 +326,13 @@ def test_a_score_that_is_no_number_names_model_and_passage(retriever, cache, wro
     ) as caught:
         last(search("passage number 7", retriever, FixedReranker({"p7": wrong}), cache))
     assert "try another reranker" in str(caught.value)
-    assert last(search("passage number 7", retriever, FixedReranker({"p7": 1.0}), cache)).reranked
+    assert last(search("passage number 7", retriever, FixedReranker({"p7": 1.0}), cache)).complete
 
 
 def test_a_cache_in_trouble_stops_nothing(retriever, cache):
     cache.close()
     end = last(search("which number", retriever, FixedReranker(), cache))
-    assert end.reranked and (end.scored_pairs, end.cached_pairs) == (20, 0) and cache.trouble
+    assert end.complete and (end.scored_pairs, end.cached_pairs) == (20, 0) and cache.trouble
 
 
 def test_without_a_cache(retriever):

@@ -9,14 +9,15 @@ from rag_inspect import pipeline
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError
-from rag_inspect.recorded import FILE, from_json, read_record, record
+from rag_inspect.recorded import FILE, read_record, record
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.retrieval import ChromaRetriever, connect
+from rag_inspect.retrieval import FIRST_STAGES, DenseRetriever, connect, describe_dense
 from rag_inspect.settings import BUILT_IN_CORPORA, Settings
+from rag_inspect.types import read_search, write_search
 from tests.fixed_embedder import FixedEmbedder
 from tests.fixed_reranker import FixedReranker
 
-MODELS = EMBEDDERS | RERANKERS
+MODELS = FIRST_STAGES, RERANKERS
 RECORDED = sorted(path.parent.name for path in BUILT_IN_CORPORA.glob(f"*/{FILE}"))
 
 
@@ -34,50 +35,67 @@ def search(tiny, settings):
     """A finished search of tiny, by doubles that wear the names of minilm and mini."""
     embedder, reranker = FixedEmbedder(), FixedReranker({"p3": 5.0})
     embedder.spec, reranker.spec = EMBEDDERS["minilm"], RERANKERS["mini"]
-    retriever = ChromaRetriever(connect(settings), tiny, embedder)
+    retriever = DenseRetriever(connect(settings), tiny, embedder)
     retriever.index()
-    *_, end = pipeline.search("which number", retriever, reranker, top_k=12, top_n=4)
+    *_, end = pipeline.search("which number", retriever, reranker, corpus=tiny, top_k=12, top_n=4)
     return end
 
 
 def test_there_and_back_again(search, tiny):
-    document = json.loads(json.dumps(search.to_json()))
-    back = from_json(document, tiny, MODELS)
-    assert back.to_json() == document
-    assert (back.moves, back.verdict, back.query) == (search.moves, search.verdict, search.query)
+    document = json.loads(json.dumps(write_search([search])))
+    [back] = read_search(document, tiny, *MODELS)
+    assert write_search([back]) == document
+    assert (back.moves, back.verdict) == (search.moves, search.verdict)
+    assert back.candidates.query == search.candidates.query
+
+
+def test_several_rerankings_of_the_same_candidates_are_one_document(search, tiny):
+    document = json.loads(json.dumps(write_search([search, search])))
+    assert len(read_search(document, tiny, *MODELS)) == len(document["rerankings"]) == 2
+    assert document["reranked"] == document["rerankings"][0]["reranked"]
+
+
+def test_a_reranker_that_does_not_tell_what_it_read(search, tiny):
+    document = write_search([replace(search, readings={})])
+    assert {(hit["read_tokens"], hit["truncated_tokens"]) for hit in document["reranked"]} == {(None, None)}
+    [back] = read_search(document, tiny, *MODELS)
+    assert back.readings == {}
 
 
 def test_what_was_recorded_is_found_by_its_text(search, tiny):
     record(tiny, [search])
-    found = read_record(tiny, "  which number\n", MODELS)
-    assert found is not None and found.reranked == search.reranked and found.gold == search.gold
+    found = read_record(tiny, "  which number\n", *MODELS)
+    assert found is not None and found.ranking == search.ranking
+    assert found.candidates.gold == search.candidates.gold
     assert (dict(found.timings_ms), found.scored_pairs, found.cached_pairs) == ({}, 0, 0)
-    assert read_record(tiny, "other", MODELS) is None
+    assert read_record(tiny, "other", *MODELS) is None
     assert [path.name for path in tiny.path.glob("recorded*")] == [FILE]
 
 
 def test_without_a_record_there_is_none(tiny):
-    assert read_record(tiny, "which number", MODELS) is None
+    assert read_record(tiny, "which number", *MODELS) is None
 
 
 @pytest.mark.parametrize("key", ["minilm", "mini"])
 def test_a_record_of_another_revision_is_not_shown(search, tiny, key):
     record(tiny, [search])
-    assert read_record(tiny, "which number", {**MODELS, key: replace(MODELS[key], revision="new")}) is None
-    assert (
-        read_record(tiny, "which number", {name: spec for name, spec in MODELS.items() if name != key})
-        is None
-    )
+    moved = dict(EMBEDDERS | RERANKERS)
+    moved[key] = replace(moved[key], revision="new")
+    stages = {name: describe_dense(moved[name]) for name in FIRST_STAGES}
+    assert read_record(tiny, "which number", stages, {name: moved[name] for name in RERANKERS}) is None
+    assert read_record(tiny, "which number", {}, {}) is None
 
 
 def test_a_record_of_other_texts_is_not_shown(search, tiny):
     record(tiny, [search])
     first, *rest = tiny.passages
     assert (
-        read_record(replace(tiny, passages=(replace(first, text="new words"), *rest)), "which number", MODELS)
+        read_record(
+            replace(tiny, passages=(replace(first, text="new words"), *rest)), "which number", *MODELS
+        )
         is None
     )
-    assert read_record(replace(tiny, queries=()), "which number", MODELS) is None
+    assert read_record(replace(tiny, queries=()), "which number", *MODELS) is None
 
 
 @pytest.mark.parametrize(
@@ -85,14 +103,14 @@ def test_a_record_of_other_texts_is_not_shown(search, tiny):
 )
 def test_a_record_that_is_broken_is_not_shown(tiny, raw):
     (tiny.path / FILE).write_bytes(raw)
-    assert read_record(tiny, "which number", MODELS) is None
+    assert read_record(tiny, "which number", *MODELS) is None
 
 
 def test_a_record_without_a_number_is_not_shown(search, tiny):
     record(tiny, [search])
     text = (tiny.path / FILE).read_text()
     (tiny.path / FILE).write_text(text.replace('"score": 5.0', '"score": NaN', 1))
-    assert read_record(tiny, "which number", MODELS) is None
+    assert read_record(tiny, "which number", *MODELS) is None
 
 
 # The records that ship
@@ -111,14 +129,16 @@ def index(tmp_path_factory):
 def test_a_record_is_what_a_live_search_finds(name, models, index, settings):
     corpus = CorpusLibrary(replace(settings, corpora_dir=BUILT_IN_CORPORA)).open(name)
     texts = [corpus.query_by_id[query_id].text for query_id in corpus.card.examples]
-    records = [read_record(corpus, text, MODELS) for text in texts]
+    records = [read_record(corpus, text, *MODELS) for text in texts]
     assert all(records), "a record is no longer true; run make record"
-    retriever = ChromaRetriever(index, _searched(corpus, records), models.minilm)
+    retriever = DenseRetriever(index, _searched(corpus, records), models.minilm)
     retriever.index()
     for text, kept in zip(texts, records, strict=True):
-        *_, live = pipeline.search(text, retriever, models.mini, top_k=kept.top_k, top_n=kept.top_n)
-        assert (kept.verdict, kept.summary, kept.gold) == (live.verdict, live.summary, live.gold)
-        for before, now in ((kept.candidates, live.candidates), (kept.reranked, live.reranked)):
+        depths = {"top_k": kept.candidates.top_k, "top_n": kept.top_n}
+        *_, live = pipeline.search(text, retriever, models.mini, corpus=corpus, **depths)
+        assert (kept.verdict, kept.summary) == (live.verdict, live.summary)
+        assert kept.candidates.gold == live.candidates.gold
+        for before, now in ((kept.candidates.ranking, live.candidates.ranking), (kept.ranking, live.ranking)):
             assert before.passage_ids == now.passage_ids
             assert [hit.score for hit in before] == pytest.approx([hit.score for hit in now], abs=1e-3)
         assert kept.readings == live.readings
@@ -128,12 +148,12 @@ def _searched(corpus, records):
     """The first corpus whole; of the others the candidates that were recorded, which spares a minute."""
     if corpus.name == "resources":
         return corpus
-    wanted = {pid for kept in records for pid in kept.candidates.passage_ids}
+    wanted = {pid for kept in records for pid in kept.candidates.ranking.passage_ids}
     return replace(corpus, passages=tuple(p for p in corpus.passages if p.passage_id in wanted))
 
 
 def test_a_corpus_that_is_in_no_folder_has_no_record_and_takes_none(tiny, search):
     nowhere = replace(tiny, path=None)
-    assert read_record(nowhere, "which number", MODELS) is None
+    assert read_record(nowhere, "which number", *MODELS) is None
     with pytest.raises(CorpusError, match="tiny is in no folder"):
         record(nowhere, [search])

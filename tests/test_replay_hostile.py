@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.evaluation import evaluate, replay, runs, stamped
 from rag_inspect.evaluation.assessment import Evaluation, assess
-from rag_inspect.evaluation.rows import worst_first
+from rag_inspect.evaluation.document import worst_first
 from rag_inspect.exports import as_json, export_files, read_replay, to_replay
 from rag_inspect.views import eval_figures, evaluation
 from rag_inspect.views.report import report_html

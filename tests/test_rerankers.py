@@ -2,7 +2,7 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rag_inspect.errors import ModelError
 from rag_inspect.rerankers import BACKENDS, RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
 from rag_inspect.settings import Settings
-from rag_inspect.types import Passage, Reranker
+from rag_inspect.types import Pair, Passage, Reranker
 from tests.conftest import Models
 from tests.fixed_reranker import FixedReranker
 from tests.tiny_models import sentence, write_all, write_reranker
@@ -109,7 +109,7 @@ def test_nothing_to_score(reranker: Reranker) -> None:
 def test_any_text_has_a_score_and_a_reading(reranker: Reranker) -> None:
     passages = [Passage(str(n), text) for n, text in enumerate(HOSTILE)]
     assert np.isfinite(reranker.score(QUERY, passages)).all()
-    for reading in reranker.readings(QUERY, passages):
+    for reading in reranker.readings(QUERY, passages) or []:
         assert 0 <= reading.read <= reading.total
     for query in HOSTILE:
         assert np.isfinite(reranker.score(query, PASSAGES[:2])).all()
@@ -173,6 +173,20 @@ def test_the_window_of_each(rerankers: Callable[[str], Reranker]) -> None:
     assert windows == {"mini": 512, "base": 512, "large": 512, "v2-m3": 1024}
 
 
+class Lengths:
+    """A prior: as many points as the passage has characters."""
+
+    fingerprint = "lengths"
+
+    def __call__(self, pairs: Sequence[Pair]) -> list[float]:
+        return [len(passage.text) for _, passage in pairs]
+
+
+class Failing(Lengths):
+    def __call__(self, pairs: Sequence[Pair]) -> list[float]:
+        raise ModelError("no prior today")
+
+
 def test_a_prior_is_added(rerankers: Callable[[str], Reranker]) -> None:
     plain = rerankers("base")
     assert isinstance(plain, CrossEncoderReranker)
@@ -181,13 +195,14 @@ def test_a_prior_is_added(rerankers: Callable[[str], Reranker]) -> None:
         plain._model,
         plain._tokenizer,
         plain.device,
-        prior=lambda pairs: [len(p.text) for _, p in pairs],
+        prior=Lengths(),
     )
     expected = [
         score + len(passage.text)
         for score, passage in zip(plain.score(QUERY, PASSAGES), PASSAGES, strict=True)
     ]
     assert with_prior.score(QUERY, PASSAGES) == pytest.approx(expected, abs=1e-3)
+    assert with_prior.fingerprint != plain.fingerprint  # a cached score is that of both together
 
 
 def test_nan_is_passed_on(models_dir: Path) -> None:
@@ -203,10 +218,7 @@ def test_a_failing_batch_is_heard_of(rerankers: Callable[[str], Reranker]) -> No
     plain = rerankers("base")
     assert isinstance(plain, CrossEncoderReranker)
 
-    def fail(pairs: object) -> list[float]:
-        raise ModelError("no prior today")
-
-    failing = CrossEncoderReranker(plain.spec, plain._model, plain._tokenizer, plain.device, prior=fail)
+    failing = CrossEncoderReranker(plain.spec, plain._model, plain._tokenizer, plain.device, prior=Failing())
     with pytest.raises(ModelError, match="no prior today"):
         failing.score(QUERY, PASSAGES)
 

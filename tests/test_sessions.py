@@ -6,6 +6,7 @@ import pytest
 
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation.turn import Turn
+from rag_inspect.options import EvalOptions
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.workbench import Workbench
 
@@ -25,13 +26,14 @@ def queued(corpus_folder, settings):
     assert turn.take()
 
     def start(bench: Workbench, visitor: Visitor):
-        jobs.append(bench.start_evaluation("tiny", ["mini"], visitor=visitor))
+        jobs.append(bench.start_evaluation(EvalOptions(corpus="tiny", rerankers=["mini"]), visitor))
         return jobs[-1]
 
     yield start
     for job in jobs:
         job.stop()
-        job.value()
+        for _ in job.watch():
+            pass
     turn.free()
 
 
@@ -86,7 +88,8 @@ def test_the_page_stops_and_polls_for_nobody_but_the_visitor(public, queued):
     for sent in ("eve", "", None, ["ann"]):
         assert "Nothing is running" in handlers["_stop"](job.job_id, sent) and not job.over
     assert "Stopping" in handlers["_stop"](job.job_id, "ann")
-    assert job.value() is None and job.stopped
+    list(job.watch())
+    assert job.stopped
 
 
 def test_on_a_laptop_any_job_is_yours(settings, queued):

@@ -12,9 +12,10 @@ import pytest
 from rag_inspect import workbench
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, InputError, ModelError, RagInspectError, RetrievalError
+from rag_inspect.options import EvalOptions, SearchOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.tasks import Stage
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking
 from rag_inspect.workbench import Workbench
 from tests.fixed_embedder import FixedEmbedder
 from tests.fixed_reranker import FixedReranker
@@ -54,14 +55,14 @@ def bench(settings, corpus_folder, doubles):
     return Workbench(settings)
 
 
-def end(moments) -> Search:
+def end(moments) -> Reranking:
     *_, last = moments
-    assert isinstance(last, Search)
+    assert isinstance(last, Reranking)
     return last
 
 
-def ask(bench, query="which number", corpus="tiny", **options) -> Search:
-    return end(bench.search(query, corpus, reranker="mini", **options))
+def ask(bench, query="which number", corpus="tiny", **options) -> Reranking:
+    return end(bench.search(SearchOptions(query=query, corpus=corpus, reranker="mini", **options)))
 
 
 # What was asked is checked before anything slow
@@ -71,21 +72,21 @@ def ask(bench, query="which number", corpus="tiny", **options) -> Search:
     ("asked", "error", "said"),
     [
         ({"corpus": "nope"}, CorpusError, 'no corpus "nope"; there are tiny'),
-        ({"corpus": ["tiny"]}, CorpusError, "there are tiny"),
+        ({"corpus": ["tiny"]}, InputError, "corpus is ['tiny']; expected a string"),
         ({"embedder": "nope"}, ModelError, f'no embedder "nope"; there are {", ".join(EMBEDDERS)}'),
         ({"embedder": ["minilm"]}, ModelError, "no embedder"),
         ({"embedder": ""}, ModelError, "no embedder"),
         ({"reranker": "nope"}, ModelError, f'no reranker "nope"; there are {", ".join(RERANKERS)}'),
         ({"reranker": "x" * 9000}, ModelError, "there are mini, base"),
         ({"query": "  "}, InputError, "blank"),
-        ({"query": None}, InputError, "blank"),
+        ({"query": None}, InputError, "query is None; expected a string"),
         ({"top_k": 0}, InputError, "top_k is 0"),
         ({"top_n": 30}, InputError, "top_n 30 is more than top_k 20"),
     ],
 )
 def test_a_request_that_makes_no_sense_loads_nothing(bench, doubles, asked, error, said):
     with pytest.raises(error) as caught:
-        end(bench.search(**{"query": "which number", "corpus": "tiny", **asked}))
+        end(bench.search(SearchOptions(**{"query": "which number", "corpus": "tiny", **asked})))
     assert said in str(caught.value) and len(str(caught.value)) < 300
     assert doubles.loaded == [] and not (bench.settings.home / "chroma").exists()
 
@@ -99,11 +100,11 @@ def test_making_a_workbench_makes_nothing_else(settings):
 
 
 def test_a_search_shows_stages_while_it_loads_and_none_later(bench, doubles):
-    first = list(bench.search("which number", "tiny", reranker="mini"))
-    assert first[-1].timings_ms.get("load", 1) > 0 and first[-1].reranked.passage_ids[0] == "p3"
-    assert all(isinstance(moment, Stage | Search) for moment in first)
-    again = list(bench.search("which number", "tiny", reranker="mini"))
-    assert all(isinstance(moment, Search) for moment in again) and "load" not in again[-1].timings_ms
+    first = list(bench.search(SearchOptions(query="which number", corpus="tiny", reranker="mini")))
+    assert first[-1].timings_ms.get("load", 1) > 0 and first[-1].ranking.passage_ids[0] == "p3"
+    assert all(isinstance(moment, Stage | Reranking) for moment in first)
+    again = list(bench.search(SearchOptions(query="which number", corpus="tiny", reranker="mini")))
+    assert all(isinstance(moment, Reranking) for moment in again) and "load" not in again[-1].timings_ms
     assert (again[-1].scored_pairs, again[-1].cached_pairs) == (0, 20)
     assert doubles.loaded == ["minilm", "mini"]
     assert len(doubles.embedder.embedded) == len(TEXTS)
@@ -119,7 +120,7 @@ def test_another_process_finds_the_index_and_the_scores(bench, settings, doubles
 def test_a_folder_serves_as_well_as_a_name(bench, settings, doubles):
     folder = str(settings.corpora_dir / "tiny")
     by_name, by_folder = ask(bench), ask(bench, corpus=folder)
-    assert by_folder.reranked == by_name.reranked and by_folder.gold == by_name.gold
+    assert by_folder.ranking == by_name.ranking and by_folder.candidates.gold == by_name.candidates.gold
     assert bench.corpus(folder) is bench.corpus(folder)
     assert len(doubles.embedder.embedded) == len(TEXTS)
 
@@ -128,14 +129,14 @@ def test_trouble_with_the_score_cache_is_a_note(bench, settings):
     settings.home.mkdir()
     (settings.home / "scores.sqlite").mkdir()
     done = ask(bench)
-    assert done.reranked and any("scores.sqlite" in note for note in done.notes)
+    assert done.complete and any("scores.sqlite" in note for note in done.notes)
 
 
 def test_searches_over_two_corpora_at_once_do_not_mix(bench, corpus_folder):
     corpus_folder(
         "other", {f"o{n}": f"passage number {n}" for n in range(30)}, QUERIES, {"test": {"q": {"o4": 1}}}
     )
-    found: list[Search] = []
+    found: list[Reranking] = []
     start = threading.Barrier(6)
 
     def search(corpus):
@@ -150,9 +151,13 @@ def test_searches_over_two_corpora_at_once_do_not_mix(bench, corpus_folder):
         thread.join()
     assert len(found) == 36
     for done in found:
-        mark = "p" if done.corpus == "tiny" else "o"
-        assert all(pid.startswith(mark) for pid in done.reranked.passage_ids + tuple(done.gold))
-        assert set(done.logits) == set(done.candidates.passage_ids) == set(done.passages)
+        mark = "p" if done.candidates.corpus == "tiny" else "o"
+        assert all(pid.startswith(mark) for pid in done.ranking.passage_ids + tuple(done.candidates.gold))
+        assert (
+            set(done.ranking.passage_ids)
+            == set(done.candidates.ranking.passage_ids)
+            == set(done.candidates.passages)
+        )
 
 
 def test_many_first_searches_index_once(bench, doubles):
@@ -186,18 +191,18 @@ def test_a_corpus_is_read_again_when_a_file_of_it_changed(bench, corpus_folder):
     folder = corpus_folder("tiny", {"a": "one", "b": "two"}, QUERIES, {"test": {"q": {"b": 1}}})
     touch(folder / "corpus.jsonl")
     assert len(bench.corpus("tiny").passages) == 2
-    assert set(ask(bench).candidates.passage_ids) == {"a", "b"}
+    assert set(ask(bench).candidates.ranking.passage_ids) == {"a", "b"}
 
 
 def test_changed_judgements_are_seen_though_the_index_stays(bench, corpus_folder, doubles):
-    assert ask(bench).gold == {"p3"}
+    assert ask(bench).candidates.gold == {"p3"}
     folder = corpus_folder("tiny", TEXTS, QUERIES, {"test": {"q": {"p4": 1}}})
     touch(folder / "qrels" / "test.tsv")
-    assert ask(bench).gold == {"p4"}
+    assert ask(bench).candidates.gold == {"p4"}
     (folder / "corpus.jsonl").write_text(
         (folder / "corpus.jsonl").read_text().replace('"_id"', '"metadata": {"kind": "page"}, "_id"')
     )
-    assert ask(bench).passages["p3"].metadata == {"kind": "page"}
+    assert ask(bench).candidates.passages["p3"].metadata == {"kind": "page"}
     assert len(doubles.embedder.embedded) == len(TEXTS)
 
 
@@ -220,7 +225,7 @@ def test_a_corpus_that_breaks_says_so_and_comes_back(bench, corpus_folder, setti
         ask(bench)
     path.write_text(good)
     touch(path)
-    assert ask(bench).reranked
+    assert ask(bench).complete
 
 
 @pytest.mark.parametrize("place", ["first stage", "reranker"])
@@ -231,7 +236,7 @@ def test_a_load_that_failed_is_tried_again(bench, doubles, place):
     doubles.failures = [ModelError("the hub is away")]
     with pytest.raises(ModelError, match="the hub is away"):
         ask(bench)
-    assert ask(bench).reranked
+    assert ask(bench).complete
 
 
 def test_an_index_that_failed_is_opened_again(bench, settings):
@@ -240,7 +245,7 @@ def test_an_index_that_failed_is_opened_again(bench, settings):
     with pytest.raises(RetrievalError):
         ask(bench)
     (settings.home / "chroma").unlink()
-    assert ask(bench).reranked
+    assert ask(bench).complete
 
 
 def test_warming_up_is_told_and_what_goes_wrong_in_it_breaks_nothing(bench, doubles):
@@ -252,7 +257,7 @@ def test_warming_up_is_told_and_what_goes_wrong_in_it_breaks_nothing(bench, doub
         assert isinstance(bench.warming, Stage | None)
         time.sleep(0.02)
     assert bench.warming is None
-    assert ask(bench).reranked
+    assert ask(bench).complete
 
 
 # What is held, and let go
@@ -299,26 +304,32 @@ def sized(monkeypatch, settings, corpus_folder):
 def test_past_the_memory_the_model_used_longest_ago_is_let_go(sized):
     """Ten MB hold two models of four: the embedder, which every search uses, and one reranker."""
     for key in ("base", "large", "base", "v2-m3"):
-        assert end(sized.search("which number", "tiny", reranker=key)).reranked
+        assert end(sized.search(SearchOptions(query="which number", corpus="tiny", reranker=key))).complete
     closed = {key: [model.closed for model in models] for key, models in sized.loaded.items()}
     assert closed == {"minilm": [False], "base": [True, True], "large": [True], "v2-m3": [False]}
 
 
 def test_another_embedder_takes_the_place_of_the_one_that_only_idle_indexes_hold(sized):
     for embedder in ("minilm", "nomic"):
-        assert end(sized.search("which number", "tiny", embedder, "base")).reranked
+        assert end(
+            sized.search(
+                SearchOptions(query="which number", corpus="tiny", embedder=embedder, reranker="base")
+            )
+        ).complete
     closed = {key: [model.closed for model in models] for key, models in sized.loaded.items()}
     assert closed == {"minilm": [True], "nomic": [False], "base": [False]}
 
 
 def test_a_model_is_not_closed_under_a_search(sized):
     """Here its models alone are more than the memory, and others are loaded beside it."""
-    moments = sized.search("which number", "tiny", reranker="base", top_k=20)
-    while not isinstance(next(moments), Search):
+    moments = sized.search(SearchOptions(query="which number", corpus="tiny", reranker="base", top_k=20))
+    while not isinstance(next(moments), Reranking):
         pass
     for key in ("large", "v2-m3"):
-        assert end(sized.search("another question", "tiny", reranker=key)).reranked
-    assert end(moments).reranked and not any(model.closed for model in sized.loaded["minilm"])
+        assert end(
+            sized.search(SearchOptions(query="another question", corpus="tiny", reranker=key))
+        ).complete
+    assert end(moments).complete and not any(model.closed for model in sized.loaded["minilm"])
     assert sum(not model.closed for models in sized.loaded.values() for model in models) <= 2
 
 
@@ -336,20 +347,22 @@ def test_twenty_edits_of_the_judgements_leave_one_index(bench, corpus_folder, do
         folder = corpus_folder("tiny", TEXTS, QUERIES, {"test": {"q": {f"p{number}": 1}}})
         later = time.time_ns() + (number + 1) * 10**9
         os.utime(folder / "qrels" / "test.tsv", ns=(later, later))
-        assert ask(bench).gold == {f"p{number}"}
+        assert ask(bench).candidates.gold == {f"p{number}"}
     assert len(bench._indexes) == 1 and len(doubles.embedder.embedded) == len(TEXTS)
 
 
 def test_only_so_many_indexes_are_open(bench, corpus_folder, monkeypatch):
     for number in range(workbench.INDEXES_HELD + 3):
         corpus_folder(f"c{number}", {"a": f"text {number}"})
-        assert ask(bench, corpus=f"c{number}").reranked
+        assert ask(bench, corpus=f"c{number}").complete
     assert len(bench._indexes) == workbench.INDEXES_HELD
 
 
 def test_closing_lets_go_of_everything_and_stops_what_is_at_work(sized, slow):
-    end(sized.search("which number", "tiny", reranker="base"))
-    moments = sized.search("which number", slow.corpus("big"), embedder="nomic", reranker="base")
+    end(sized.search(SearchOptions(query="which number", corpus="tiny", reranker="base")))
+    moments = sized.search(
+        SearchOptions(query="which number", corpus=slow.corpus("big"), embedder="nomic", reranker="base")
+    )
     next(moments)
     sized.close()
     with pytest.raises(RagInspectError, match="was stopped"):
@@ -399,29 +412,31 @@ def test_the_last_of_several_choices_does_not_wait_for_those_before_it(bench, sl
     """A is chosen, then B, then C: what nobody waits for any more stops at its next batch, and stays embedded."""
     a, b, c = slow.corpus("a"), slow.corpus("b"), slow.corpus("c", 64)
     for name in (a, b):
-        moments = bench.search("which passage", name, reranker="mini")
+        moments = bench.search(SearchOptions(query="which passage", corpus=name, reranker="mini"))
         next(moments)
         wait_until(lambda name=name: name in slow.begun)
         moments.close()
-    assert ask(bench, "which passage", c).reranked
+    assert ask(bench, "which passage", c).complete
     time.sleep(0.2)
     settled = len(slow.begun)
     time.sleep(0.2)
     assert len(slow.begun) == settled and settled < 150  # 202 batches are all of them
     already = [pid for pid in doubles.embedder.embedded if pid.startswith("a-")]
     slow.pace = 0.0
-    assert ask(bench, "which passage", a).reranked
+    assert ask(bench, "which passage", a).complete
     again = [pid for pid in doubles.embedder.embedded if pid.startswith("a-")]
     assert len(already) >= 32 and len(again) == 3200  # none of them twice
 
 
 def test_an_index_that_another_waits_for_goes_on(bench, slow):
     name = slow.corpus("a", 640)
-    leaver, stayer = (bench.search("which passage", name, reranker="mini") for _ in range(2))
+    leaver, stayer = (
+        bench.search(SearchOptions(query="which passage", corpus=name, reranker="mini")) for _ in range(2)
+    )
     next(leaver)
     next(stayer)
     leaver.close()
-    assert end(stayer).reranked and slow.begun.count("a") == 20
+    assert end(stayer).complete and slow.begun.count("a") == 20
 
 
 def test_the_warm_up_gives_way(settings, corpus_folder, doubles, slow):
@@ -430,7 +445,7 @@ def test_the_warm_up_gives_way(settings, corpus_folder, doubles, slow):
     bench = Workbench(settings)
     bench.warm_up()
     wait_until(lambda: "resources" in slow.begun)
-    assert ask(bench, "which passage", "other").reranked
+    assert ask(bench, "which passage", "other").complete
     wait_until(lambda: bench.warming is None)
     assert slow.begun.count("resources") < 100 and slow.begun.count("other") == 2
 
@@ -445,13 +460,13 @@ def test_a_download_is_not_thrown_away_when_its_index_is_not_wanted_any_more(ben
         return doubles.load(key, doubles.embedder)
 
     monkeypatch.setattr(workbench, "load_embedder", download)
-    moments = bench.search("which number", "tiny", reranker="mini")
+    moments = bench.search(SearchOptions(query="which number", corpus="tiny", reranker="mini"))
     next(moments)
     moments.close()
     before = len(told)
     wait_until(lambda: len(told) > before + 20)
     go.set()
-    assert ask(bench).reranked and doubles.loaded == ["minilm", "mini"]
+    assert ask(bench).complete and doubles.loaded == ["minilm", "mini"]
 
 
 def test_an_evaluation_that_is_stopped_stops_its_indexing(bench, slow, corpus_folder):
@@ -459,7 +474,7 @@ def test_an_evaluation_that_is_stopped_stops_its_indexing(bench, slow, corpus_fo
     corpus_folder(
         "a", {f"a-{n}": f"passage {n} of a" for n in range(3200)}, QUERIES, {"test": {"q": {"a-3": 1}}}
     )
-    job = bench.start_evaluation(name, ["mini"])
+    job = bench.start_evaluation(EvalOptions(corpus=name, rerankers=["mini"]))
     wait_until(lambda: "a" in slow.begun)
     job.stop()
     for _ in job.watch(0.01):
@@ -508,3 +523,22 @@ def test_the_browsers_secret_outlives_a_restart_and_is_never_readable_by_others(
     path = settings.home / "browser.secret"
     assert moved == [0o600] and stat.S_IMODE(path.stat().st_mode) == 0o600
     assert Workbench(settings).sessions.browser_secret == secret == path.read_text()
+
+
+def test_an_index_that_failed_is_opened_anew_by_the_next_request(bench, monkeypatch):
+    assert ask(bench).complete
+    with bench.retriever(bench.corpus("tiny")) as index:
+        broken = index.value()
+
+    class PanicException(BaseException):
+        """As pyo3 raises it: every later call of the same client would hang or fail."""
+
+    def fail(**_):
+        raise PanicException("unwrap on a poisoned lock")
+
+    monkeypatch.setattr(broken._collection, "query", fail)
+    with pytest.raises(RetrievalError, match="poisoned"):
+        ask(bench, "another question")
+    assert ask(bench, "another question").complete
+    with bench.retriever(bench.corpus("tiny")) as index:
+        assert index.value() is not broken

@@ -72,7 +72,7 @@ def read_card(folder: Path) -> CorpusCard:
     """What corpus.yaml says; without one, a card that only has the folder's name."""
     path = folder / "corpus.yaml"
     if not path.exists():
-        return CorpusCard(folder.resolve().name)
+        return CorpusCard(name=folder.resolve().name)
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:  # ValueError: a 13th month

@@ -12,10 +12,9 @@ from rag_inspect import __version__
 from rag_inspect.evaluation.eval_set import cut_gold, eval_set, languages
 from rag_inspect.evaluation.outcome import Outcome, System
 from rag_inspect.evaluation.passes import EvalProgress, Pass
-from rag_inspect.pipeline import check_depths
-from rag_inspect.retrieval import ChromaRetriever
+from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths
 from rag_inspect.score_cache import ScoreCache
-from rag_inspect.types import Corpus, Reranker
+from rag_inspect.types import Corpus, Reranker, Retriever
 
 __all__ = ["EvalProgress", "evaluate", "stamped"]
 
@@ -24,14 +23,14 @@ _VERSIONS = ("chromadb", "numpy", "sentence-transformers", "torch", "transformer
 
 def evaluate(
     corpus: Corpus,
-    retriever: ChromaRetriever,
+    retriever: Retriever,
     rerankers: Sequence[Reranker],
     cache: ScoreCache | None = None,
     *,
-    split: str = "test",
-    top_k: int = 20,
-    top_n: int = 5,
-    cutoffs: tuple[int, ...] = (1, 5, 10),
+    split: str = SPLIT,
+    top_k: int = TOP_K,
+    top_n: int = TOP_N,
+    cutoffs: tuple[int, ...] = CUTOFFS,
     stopped: Callable[[], bool] = lambda: False,
     timed: bool = True,
 ) -> Iterator[EvalProgress | Outcome]:
@@ -43,6 +42,8 @@ def evaluate(
     """
     check_depths(top_k, top_n)
     chosen = eval_set(corpus, split)
+    embedder = retriever.first_stage.embedder
+    assert embedder is not None  # the only first stages there are so far
     work = Pass(corpus, chosen, retriever, rerankers, cache, min(top_k, len(corpus.passages)), top_n)
     for progress in work.go():
         yield progress
@@ -56,7 +57,7 @@ def evaluate(
         corpus.fingerprint,
         len(corpus.passages),
         split,
-        System.of(retriever.embedder.spec),
+        System.of(embedder),
         tuple(System.of(reranker.spec) for reranker in rerankers),
         top_k,
         top_n,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -17,16 +17,16 @@ from rag_inspect.evaluation.document import (
     EvaluationDocument,
     MetricValue,
     Numbers,
+    QueryResult,
     SystemResult,
 )
 from rag_inspect.evaluation.frontier import frontier, gold_flow, thresholds
 from rag_inspect.evaluation.notes import take_notes
 from rag_inspect.evaluation.outcome import Latency, Outcome
-from rag_inspect.evaluation.rows import QueryResult
 from rag_inspect.metrics import Metric, metrics_at, parse
 from rag_inspect.pipeline import judge
 from rag_inspect.significance import differences, holm, intervals
-from rag_inspect.types import Verdict
+from rag_inspect.types import VERDICTS, Verdict
 
 Values = Mapping[str, np.ndarray]
 """System -> its metrics, float of shape (queries, metrics)."""
@@ -194,4 +194,4 @@ def _per_query(outcome: Outcome, metrics: Sequence[Metric], values: Values) -> t
 def _verdicts(rows: Sequence[QueryResult]) -> dict[Verdict, int]:
     """How many queries have each verdict under the first reranker."""
     counts = Counter(row.verdict for row in rows)
-    return {verdict: counts[verdict] for verdict in get_args(Verdict)}
+    return {verdict: counts[verdict] for verdict in VERDICTS}

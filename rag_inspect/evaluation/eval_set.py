@@ -124,7 +124,7 @@ def guess_language(texts: Iterable[str]) -> str:
 
 
 def cut_gold(corpus: Corpus, chosen: EvalSet, reranker: Reranker) -> int:
-    """How many gold passages are longer than the model reads beside (one of) their queries."""
+    """How many gold passages are longer than the model reads beside (one of) their queries; 0 if it does not tell."""
     window = reranker.spec.max_tokens
     text = {query.query_id: query.text for query in chosen.queries}
     asked = {pid: qid for qid, grades in chosen.qrels.items() for pid, grade in grades.items() if grade > 0}
@@ -133,4 +133,5 @@ def cut_gold(corpus: Corpus, chosen: EvalSet, reranker: Reranker) -> int:
     long = [
         (query, p) for p, query in known if p and len(p.full_text.encode("utf-8", "replace")) > 2 * window
     ]
-    return sum(reranker.readings(query, [passage])[0].truncated > 0 for query, passage in long)
+    readings = (reranker.readings(query, [passage]) for query, passage in long)
+    return sum(bool(reading and reading[0].truncated) for reading in readings)

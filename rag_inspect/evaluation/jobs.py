@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation.assessment import Evaluation
-from rag_inspect.evaluation.document import RunSettings
-from rag_inspect.evaluation.rows import RankedQuery
+from rag_inspect.evaluation.document import RankedQuery, RunSettings
 from rag_inspect.tasks import Stage, Task
 
 KEPT = 20  # jobs that are over and can still be asked for
@@ -23,6 +22,7 @@ class JobSettings(RunSettings):
     """What a job was asked for; the Evaluation's document will have the same. No rerankers: the default one."""
 
     rerankers: tuple[str, ...] = ()
+    cutoffs: tuple[int, ...] = ()
 
 
 class Job(Task[Evaluation]):

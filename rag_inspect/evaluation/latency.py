@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rag_inspect.evaluation.outcome import Latency
-from rag_inspect.retrieval import ChromaRetriever
-from rag_inspect.types import Passage, Reranker
+from rag_inspect.types import Passage, Query, Reranker, Retriever
 
 SAMPLE_QUERIES, LEAST_QUERIES = 12, 4  # beside the first reading, which warms up and is not counted
 SAMPLE_SECONDS = 8.0  # after which no further query of a sample is begun, once the least are measured
@@ -18,20 +17,20 @@ FIRST_STAGE_QUERIES = 12
 
 
 def measure_first_stage(
-    retriever: ChromaRetriever, texts: Sequence[str], depth: int
+    retriever: Retriever, texts: Sequence[str], depth: int
 ) -> tuple[np.ndarray, list[list[Passage]]]:
-    """(ms of each, passages found): embed and retrieve one query at a time; the first is asked twice, to warm up."""
+    """(ms of each, passages found): one query at a time; the first is asked twice, to warm up."""
     times, found = [], []
     for text in [texts[0], *texts]:
         began = time.perf_counter()
-        # An ending the embedder has not seen: it remembers queries.
-        [(_, passages)] = retriever.retrieve(retriever.embedder.embed_queries([f"{text} {began}"]), depth)
+        # An ending that no first stage has seen: some remember queries.
+        [candidates] = retriever.search([Query("", f"{text} {began}")], depth)
         times.append((time.perf_counter() - began) * 1000)
-        found.append(passages)
+        found.append(candidates.in_order)
     return np.array(times[1:]), found[1:]
 
 
-def first_stage_latency(retriever: ChromaRetriever, texts: Sequence[str], depth: int) -> Latency:
+def first_stage_latency(retriever: Retriever, texts: Sequence[str], depth: int) -> Latency:
     """The first stage's latency on up to FIRST_STAGE_QUERIES of the texts; it does not grow with depth."""
     times, _ = measure_first_stage(retriever, spread(texts, FIRST_STAGE_QUERIES), depth)
     p50, p95 = map(float, np.percentile(times, [50, 95]))
@@ -49,7 +48,7 @@ def depths_timed(depth: int) -> list[int]:
 
 
 def measure_live(
-    retriever: ChromaRetriever,
+    retriever: Retriever,
     reranker: Reranker,
     texts: Sequence[str],
     depth: int,
@@ -63,7 +62,7 @@ def measure_live(
     chosen, depths = spread(texts, SAMPLE_QUERIES), depths_timed(depth)
     began, measured = time.perf_counter(), []  # ms at each depth, a row a query
     for number, text in enumerate([chosen[0], *chosen]):
-        [(_, passages)] = retriever.retrieve(retriever.embedder.embed_queries([text]), depth)
+        passages = retriever.search([Query("", text)], depth)[0].in_order
         row = []
         for some in depths if number else depths[:2]:  # the first warms up
             start = time.perf_counter()

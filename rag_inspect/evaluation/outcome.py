@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rag_inspect.metrics import MAX_CUTOFF, Judged, ideal_grades
+from rag_inspect.scoring import order_columns
 from rag_inspect.significance import same_text
 from rag_inspect.types import ModelSpec, Qrels, Query, Ranking
 
@@ -107,10 +108,7 @@ class Outcome:
         columns = np.arange(self.places.shape[1])
         if key == self.embedder.key:
             return np.broadcast_to(columns, self.places.shape)
-        falling = np.where(np.isnan(self.logits[key]), np.inf, -self.logits[key])
-        if depth is not None:
-            falling = np.where(columns < depth, falling, np.inf)
-        return np.argsort(falling, axis=1, kind="stable")
+        return order_columns(self.logits[key], depth)
 
     def judged_by(self, key: str, depth: int | None = None) -> Judged:
         """The grades in a system's order."""

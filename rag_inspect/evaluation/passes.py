@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -16,10 +16,10 @@ from rag_inspect.evaluation.eval_set import EvalSet
 from rag_inspect.evaluation.latency import depths_timed, first_stage_latency, measure_live
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
-from rag_inspect.pipeline import judge, make_query, score_pairs
-from rag_inspect.retrieval import ChromaRetriever
+from rag_inspect.pipeline import judge, make_query
 from rag_inspect.score_cache import ScoreCache
-from rag_inspect.types import Corpus, Passage, Reranker
+from rag_inspect.scoring import order_columns, score_pairs
+from rag_inspect.types import Corpus, Passage, Reranker, Retriever
 
 PAIRS_AT_ONCE = 512  # of as many queries as that makes: sorted by length and scored together
 PAIRS_AT_FIRST = 128  # until the models' pace is known
@@ -60,7 +60,7 @@ class Pass:
         self,
         corpus: Corpus,
         chosen: EvalSet,
-        retriever: ChromaRetriever,
+        retriever: Retriever,
         rerankers: Sequence[Reranker],
         cache: ScoreCache | None,
         depth: int,
@@ -74,7 +74,8 @@ class Pass:
             top_n,
         )
         shape = (len(chosen.queries), depth)
-        self.texts = [make_query(query.text, corpus)[0].text for query in chosen.queries]
+        self.asked = [replace(query, text=make_query(query.text, corpus)[0].text) for query in chosen.queries]
+        self.texts = [query.text for query in self.asked]
         self.ids: dict[str, int] = {}  # passage_id -> place, in the order they were first retrieved
         self.places = np.full(shape, -1, dtype=np.int32)
         self.grades = np.zeros(shape)
@@ -92,7 +93,7 @@ class Pass:
         while self.queries_done < n:
             step = max(1, self._pairs_at_once // depth)
             rows = range(self.queries_done, min(n, self.queries_done + step))
-            with self._explained(self.retriever.embedder.spec.key, RetrievalError):
+            with self._explained(self.retriever.first_stage.key, RetrievalError):
                 found = self.retrieve(rows)
             for reranker in self.rerankers:
                 self.at_work = reranker.spec.key
@@ -118,15 +119,14 @@ class Pass:
 
     def retrieve(self, rows: range) -> list[list[Passage]]:
         """Candidates of these queries into the arrays; the passages, with their vectors, handed back."""
-        vectors = self.retriever.embedder.embed_queries([self.texts[row] for row in rows])
-        found = self.retriever.retrieve(vectors, self.places.shape[1])
-        for row, (ranking, _) in zip(rows, found, strict=True):
+        found = self.retriever.search([self.asked[row] for row in rows], self.places.shape[1])
+        for row, candidates in zip(rows, found, strict=True):
             grades = self.chosen.qrels[self.chosen.queries[row].query_id]
-            for column, hit in enumerate(ranking):
+            for column, hit in enumerate(candidates.ranking):
                 self.places[row, column] = self.ids.setdefault(hit.passage_id, len(self.ids))
                 self.cosines[row, column] = hit.score
                 self.grades[row, column] = max(0, grades.get(hit.passage_id, 0))
-        return [passages for _, passages in found]
+        return [candidates.in_order for candidates in found]
 
     def score(
         self, reranker: Reranker, rows: range, found: Sequence[Sequence[Passage]]
@@ -141,13 +141,13 @@ class Pass:
             taken = time.perf_counter() - began
             if scored is None:
                 break
-            for at, logit in scored.logits.items():
-                logits[cells[at]] = logit
-            self.pairs_done += len(scored.logits)
+            for at, score in scored.scores.items():
+                logits[cells[at]] = score
+            self.pairs_done += len(scored.scores)
             if scored.cached:
-                self.cached += len(scored.logits)
+                self.cached += len(scored.scores)
             else:
-                self.count(len(scored.logits), taken)
+                self.count(len(scored.scores), taken)
             yield self.progress()
 
     def count(self, pairs: int, seconds: float) -> None:
@@ -204,14 +204,14 @@ class Pass:
         }
 
     def _order(self, key: str, rows: slice) -> np.ndarray:
-        return np.argsort(np.nan_to_num(-self.logits[key][rows], nan=np.inf), axis=1, kind="stable")
+        return order_columns(self.logits[key][rows])
 
     def _add_up(self, rows: range) -> None:
         """Count these queries into the means so far."""
         some = slice(rows.start, rows.stop)
         qrels = (self.chosen.qrels[query.query_id] for query in self.chosen.queries[some])
         first = Judged(self.grades[some], *ideal_grades(qrels, 10))
-        systems = {self.retriever.embedder.spec.key: first}
+        systems = {self.retriever.first_stage.key: first}
         systems |= {key: first.reordered(self._order(key, some)) for key in self.logits}
         for key, judged in systems.items():
             sums = self.sums.setdefault(key, dict.fromkeys(HEADLINE, 0.0))
@@ -223,7 +223,7 @@ class Pass:
 
         A model that fails here costs its latency, not the evaluation: the cause is put into `notes`.
         """
-        depth, first = self.places.shape[1], self.retriever.embedder.spec.key
+        depth, first = self.places.shape[1], self.retriever.first_stage.key
         known = {first: self._timed(first, lambda: first_stage_latency(self.retriever, self.texts, depth))}
         mean = known[first].depth_ms[0] if known[first].depth_ms else 0.0
         for reranker in self.rerankers if timed and known[first].depth_ms else ():

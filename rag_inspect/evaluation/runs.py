@@ -14,11 +14,15 @@ import numpy as np
 
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation.assessment import Evaluation, assess
-from rag_inspect.evaluation.comparison import ComparedRun, Comparison, VerdictChange
-from rag_inspect.evaluation.document import EvaluationDocument
+from rag_inspect.evaluation.document import (
+    ComparedRun,
+    Comparison,
+    EvaluationDocument,
+    QueryResult,
+    VerdictChange,
+)
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import MAX_BYTES, from_replay, to_replay
-from rag_inspect.evaluation.rows import QueryResult
 from rag_inspect.exports import as_json
 from rag_inspect.files import write_text
 from rag_inspect.pipeline import judge

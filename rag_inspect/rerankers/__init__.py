@@ -7,7 +7,8 @@ from collections.abc import Callable
 from rag_inspect.download import model_folder
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import ModelError
-from rag_inspect.hub import local_folder, locate
+from rag_inspect.hub import HubProbe, local_folder, locate
+from rag_inspect.rerankers.mini import CARD as MINI_CARD
 from rag_inspect.rerankers.mini import MAX_TOKENS as MINI_MAX_TOKENS
 from rag_inspect.rerankers.mini import revision as mini_revision
 from rag_inspect.settings import Settings
@@ -34,6 +35,10 @@ RERANKERS: dict[str, ModelSpec] = {
             languages=("en",),
             licence="Apache-2.0",
             backend="mini",
+            source="builtin",
+            score_name="mini score",
+            summary="cosine + word overlap + cross-encoder",
+            card=MINI_CARD,
         ),
         ModelSpec(
             key="base",
@@ -45,6 +50,9 @@ RERANKERS: dict[str, ModelSpec] = {
             languages=("en", "zh"),
             licence="MIT",
             backend="cross-encoder",
+            source="hub",
+            score_name="logit",
+            sigmoid=True,
             files=_BGE_FILES,
             download_bytes=1_129_000_000,
         ),
@@ -58,6 +66,9 @@ RERANKERS: dict[str, ModelSpec] = {
             languages=("en", "zh"),
             licence="MIT",
             backend="cross-encoder",
+            source="hub",
+            score_name="logit",
+            sigmoid=True,
             files=_BGE_FILES,
             download_bytes=2_257_000_000,
         ),
@@ -71,6 +82,9 @@ RERANKERS: dict[str, ModelSpec] = {
             languages=("multilingual",),
             licence="Apache-2.0",
             backend="cross-encoder",
+            source="hub",
+            score_name="logit",
+            sigmoid=True,
             files=_BGE_FILES,
             download_bytes=2_288_000_000,
         ),
@@ -85,7 +99,7 @@ def _load_mini(
 ) -> Reranker:
     from rag_inspect.rerankers import mini
 
-    return mini.load(settings, embedder)
+    return mini.load(spec, settings, embedder)
 
 
 def _load_cross_encoder(
@@ -117,6 +131,10 @@ def default_reranker(settings: Settings) -> str:
     return "base" if local_folder(RERANKERS["base"], settings) else "mini"
 
 
-def list_models(settings: Settings) -> list[tuple[ModelSpec, Availability]]:
-    """Every embedder and reranker, and whether it can be had; up to three seconds where no hub answers."""
-    return [(spec, locate(spec, settings)) for spec in (*EMBEDDERS.values(), *RERANKERS.values())]
+def list_models(settings: Settings, probe: HubProbe | None = None) -> list[tuple[ModelSpec, Availability]]:
+    """Every embedder and reranker, and whether it can be had; up to three seconds where no hub answers.
+
+    The hub is asked once for all of them, and not at all where the `probe` knows its answer.
+    """
+    probe = probe or HubProbe()
+    return [(spec, locate(spec, settings, probe)) for spec in (*EMBEDDERS.values(), *RERANKERS.values())]

@@ -7,11 +7,11 @@ the model in batches small enough for a CPU's cache, and each core works on a ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rag_inspect.hub import found_revision
 from rag_inspect.transformer import (
@@ -23,17 +23,25 @@ from rag_inspect.transformer import (
     weight_bytes,
     worker_pool,
 )
-from rag_inspect.types import ModelSpec, Passage, Reading
+from rag_inspect.types import ModelSpec, Pair, Passage, Reading
 
 if TYPE_CHECKING:
     import torch
     from tokenizers import Encoding
 
-Pair = tuple[str, Passage]
-Prior = Callable[[Sequence[Pair]], Sequence[float]]
-
 PAIRS_AT_ONCE = 512  # tokenised and sorted together
 STOPPABLE_SECONDS = 0.5
+
+
+class Prior(Protocol):
+    """What is added to the logit of each pair, in input order."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the numbers would."""
+        ...
+
+    def __call__(self, pairs: Sequence[Pair]) -> Sequence[float]: ...
 
 
 class CrossEncoderReranker:
@@ -53,7 +61,7 @@ class CrossEncoderReranker:
         revision: str | None = None,
         precision: str | None = None,
     ) -> None:
-        """`precision` names what the model's own is, where it is not what the device makes it."""
+        """`precision` overrides the device's default precision label."""
         self.spec = spec
         self.revision = revision or spec.revision
         self.prior = prior
@@ -77,7 +85,8 @@ class CrossEncoderReranker:
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.spec.model}|{self.revision}|{self.precision}|{self.window}"
+        own = f"{self.spec.model}|{self.revision}|{self.precision}|{self.window}"
+        return f"{own}|{self.prior.fingerprint}" if self.prior else own
 
     def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
         """Raw logits, one a passage, in input order."""

@@ -22,10 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from rag_inspect.errors import CorpusError, RagInspectError
-from rag_inspect.rerankers.cross_encoder import Pair
 from rag_inspect.rerankers.mini import WEIGHTS, build, build_prior
 from rag_inspect.training.examples import code_source, read_sources
-from rag_inspect.types import Corpus, CorpusCard, Embedder, Query
+from rag_inspect.types import Corpus, CorpusCard, Embedder, Pair, Query
 
 METRICS = ("recall@5", "mrr@5", "ndcg@10")
 GAINED = "mrr@5"
@@ -113,7 +112,7 @@ def read(name: str) -> Corpus:
         return read_beir(Path(name))
     queries = tuple(Query(str(at), query.text) for at, query in enumerate(asked))
     qrels = {str(at): dict.fromkeys(query.positives, 1) for at, query in enumerate(asked)}
-    return Corpus(CorpusCard(name), Path(name), tuple(passages), queries, {"test": qrels})
+    return Corpus(CorpusCard(name=name), Path(name), tuple(passages), queries, {"test": qrels})
 
 
 def candidates(corpus: Corpus, embedder: Embedder, queries: int, top_k: int) -> Candidates:

@@ -9,14 +9,14 @@ import gradio as gr
 from gradio.http_server import LOCALHOST_NAME  # GRADIO_SERVER_NAME, as a Space sets it
 
 from rag_inspect.errors import InputError
-from rag_inspect.ui import api, evaluate, explore
+from rag_inspect.ui import api, cards, evaluate, explore
 from rag_inspect.ui.theme import css, head, theme
 from rag_inspect.workbench import Workbench
 
 TABS = (explore, evaluate)
 
 _DAY = 24 * 3600  # seconds that a download, or a replay brought here, is kept
-_THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}
+_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 _MASTHEAD = """<div class="ri-masthead"><h1>rag-inspect</h1>
 <p>what a reranker does to an embedding search, why, and whether it pays</p></div>"""
 
@@ -72,5 +72,6 @@ def _launch(app: gr.Blocks, host: str | None, port: int | None, **launch: Any) -
         share=False,
         max_file_size="20mb",
         prevent_thread_lock=True,
+        app_kwargs={"routes": [cards.card_route()]},
         **launch,
     )

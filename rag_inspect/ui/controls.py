@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError
+from rag_inspect.options import EMBEDDER, TOP_K, TOP_N, SearchOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Availability, Corpus, ModelSpec
 from rag_inspect.views.sentences import aside_html
-from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+from rag_inspect.workbench import Workbench
 
 # One limit for all of an id, or the lowest holds. A search that waits for a download keeps its place; on the cores
 # searches take turns by themselves.
 SEARCHES: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
+PAGE_TOP_K, PAGE_TOP_N = (5, 50), (1, 20)  # the ends of the sliders
 LISTED_QUERIES = 500  # in the picker; a browser stalls on tens of thousands
 WRITE_LINK = """(query, corpus, embedder, reranker, k, n) => {
   const link = new URL(window.location.href);
@@ -64,22 +65,13 @@ def chosen(dropdown: gr.Dropdown) -> gr.State:
     return when
 
 
-@dataclass(frozen=True)
-class Choice:
-    """One view: what /search takes, in its order."""
-
-    query: str
-    corpus: str
-    embedder: str
-    reranker: str
-    top_k: int = 20
-    top_n: int = 5
-
-    def values(self) -> tuple[Any, ...]:
-        return self.query, self.corpus, self.embedder, self.reranker, self.top_k, self.top_n
+def control_values(options: SearchOptions) -> tuple[Any, ...]:
+    """What the six controls of Explore show, in their order."""
+    first = options.query, options.corpus, options.embedder, options.reranker
+    return *first, options.top_k, options.kept
 
 
-def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[Choice, str]:
+def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[SearchOptions, str]:
     """The view a link names, clamped to what there is; and a word on anything that had to be replaced."""
     trouble: list[str] = []
 
@@ -87,19 +79,21 @@ def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[Choice, str]
         value = params.get(kind) or default
         if value in table:
             return value
-        trouble.append(f'There is no {kind} "{value[:80]}" here; shown is {default}.')
+        trouble.append(f'Unknown {kind} "{value[:80]}"; showing {default}.')
         return default
 
     name = known("corpus", bench.corpora(), bench.default_corpus)
-    embedder = known("embedder", EMBEDDERS, DEFAULT_EMBEDDER)
+    embedder = known("embedder", EMBEDDERS, EMBEDDER)
     reranker = known("reranker", RERANKERS, bench.default_reranker)
-    top_k = _clamped(params.get("k"), 5, 50, 20)
+    top_k = _clamp(params.get("k"), *PAGE_TOP_K, TOP_K)
     if params.get("k", str(top_k)) != str(top_k):
-        trouble.append(f"The link's top_k {params['k'][:20]} is out of the page's range; shown is {top_k}.")
+        trouble.append(f"top_k {params['k'][:20]} is outside what the page offers; showing {top_k}.")
+    top_n = _clamp(params.get("n"), PAGE_TOP_N[0], min(PAGE_TOP_N[1], top_k), TOP_N)
     query = params.get("q", "").strip() or first_example(bench, name)
-    return Choice(
-        query, name, embedder, reranker, top_k, _clamped(params.get("n"), 1, min(20, top_k), 5)
-    ), " ".join(trouble)
+    options = SearchOptions(
+        query=query, corpus=name, embedder=embedder, reranker=reranker, top_k=top_k, top_n=top_n
+    )
+    return options, " ".join(trouble)
 
 
 def first_example(bench: Workbench, corpus: str) -> str:
@@ -159,13 +153,11 @@ def model_label(spec: ModelSpec, here: Availability | None) -> str:
 
     Why no hub answers is long, and the same for every model: `rag-inspect models` says it.
     """
-    if here is None or here.source == "builtin":
-        return (
-            f"{spec.key} · built in"
-            if not spec.download_bytes
-            else f"{spec.key} · {spec.model.split('/')[-1]}"
-        )
-    if here.source == "cache":
+    if spec.source == "builtin":
+        return f"{spec.key} · built in"
+    if here is None:
+        return f"{spec.key} · {spec.model.split('/')[-1]}"
+    if here.on_disk:
         return f"{spec.key} · on disk"
     size = f"download {spec.download_bytes / 1e9:.1f} GB"
     return f"{spec.key} · {size}" if here.available else f"{spec.key} · not on disk, no hub"
@@ -182,7 +174,7 @@ def relabelled(bench: Workbench, *tables: Mapping[str, ModelSpec]) -> list[Any]:
     return [gr.update(choices=model_choices(table.values(), here)) for table in tables]
 
 
-def _clamped(value: str | None, low: int, high: int, default: int) -> int:
+def _clamp(value: str | None, low: int, high: int, default: int) -> int:
     try:
         return max(low, min(high, int(value or default)))
     except ValueError:
@@ -192,6 +184,6 @@ def _clamped(value: str | None, low: int, high: int, default: int) -> int:
 def depth_sliders() -> tuple[gr.Slider, gr.Slider]:
     """top_k and top_n, each with the sentence that says what it costs."""
     return (
-        gr.Slider(5, 50, value=20, step=1, label="top_k candidates", min_width=150),
-        gr.Slider(1, 20, value=5, step=1, label="top_n kept", min_width=150),
+        gr.Slider(*PAGE_TOP_K, value=TOP_K, step=1, label="top_k candidates", min_width=150),
+        gr.Slider(*PAGE_TOP_N, value=TOP_N, step=1, label="top_n kept", min_width=150),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking
 from rag_inspect.ui.theme import script
 from rag_inspect.views.figures import scatter, slopegraph
 from rag_inspect.views.snippets import LIBRARIES, snippet
@@ -21,7 +21,10 @@ def figures(state: gr.State, searches: Sequence[Any]) -> None:
     """Slopegraph and scatter: drawn when the drawer is opened, and after each search while it is open."""
     with gr.Accordion("Slopegraph and score scatter", open=False) as drawer:
         with gr.Row():
-            plots = [gr.Plot(label=label, min_width=320) for label in ("Every move", "Cosine against logit")]
+            plots = [
+                gr.Plot(label=label, min_width=320)
+                for label in ("Every move", "Both scores of every passage")
+            ]
         with gr.Row():
             for kind in ("png", "svg"):
                 save = f"() => {{ {script('save_figures.js')}; save('{kind}'); }}"
@@ -30,10 +33,10 @@ def figures(state: gr.State, searches: Sequence[Any]) -> None:
                 )
     opened = gr.State(False)
 
-    def draw(search: Search | None, wanted: bool) -> list[Any]:
-        if not (wanted and search and search.reranked):
+    def draw(reranking: Reranking | None, wanted: bool) -> list[Any]:
+        if not (wanted and reranking and reranking.complete):
             return [gr.skip(), gr.skip()]
-        return [slopegraph(search), scatter(search)]
+        return [slopegraph(reranking), scatter(reranking)]
 
     drawer.expand(lambda: True, None, opened, **_QUIET).then(draw, [state, opened], plots, **_QUIET)
     drawer.collapse(lambda: False, None, opened, **_QUIET)
@@ -47,8 +50,8 @@ def code(state: gr.State, searches: Sequence[Any]) -> None:
         library = gr.Dropdown(list(LIBRARIES), label="Library", value=next(iter(LIBRARIES)))
         text = gr.Code(language="python", label="With the pinned revision and these settings")
 
-    def write(search: Search | None, chosen: str) -> str:
-        return snippet(search, chosen, _HUB_MODEL) if search else "# run a search first"
+    def write(reranking: Reranking | None, chosen: str) -> str:
+        return snippet(reranking, chosen, _HUB_MODEL) if reranking else "# run a search first"
 
     drawer.expand(write, [state, library], text, **_QUIET)
     library.input(write, [state, library], text, **_QUIET)

@@ -9,8 +9,10 @@ from typing import Any
 
 import gradio as gr
 
+from rag_inspect.embedders import EMBEDDERS
+from rag_inspect.options import CUTOFFS, EMBEDDER, SPLIT
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.ui.controls import model_choices
+from rag_inspect.ui.controls import depth_sliders, model_choices
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
@@ -19,14 +21,16 @@ ALL = "all verdicts"
 _html = partial(gr.HTML, apply_default_css=False)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Page:
     """The components of the tab, by what they are for; and, asked anew each time, the corpora whose queries Explore can open."""
 
     corpora: Callable[[], Collection[str]]
     corpus: gr.Dropdown
+    embedder: gr.Dropdown
     rerankers: gr.Dropdown
     top_k: gr.Slider
+    top_n: gr.Slider
     cutoffs: gr.Textbox
     split: gr.Dropdown
     run: gr.Button
@@ -57,6 +61,13 @@ class Page:
     timer: gr.Timer
 
     @property
+    def settings(self) -> list[Any]:
+        """What an evaluation is asked for, in the order of `evaluate`'s start."""
+        return [
+            self.corpus, self.embedder, self.rerankers, self.top_k, self.top_n, self.cutoffs, self.split,
+        ]  # fmt: skip
+
+    @property
     def results(self) -> list[Any]:
         """What `eval_results.drawn` fills, in its order."""
         return [
@@ -65,26 +76,33 @@ class Page:
         ]  # fmt: skip
 
 
-def laid_out(bench: Workbench) -> Page:
-    """The tab's components, in the order they are read."""
+def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
+    """What an evaluation is asked for, by the names `Page` has for it."""
     with gr.Row(elem_id="eval-settings"):
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
+        embedder = gr.Dropdown(
+            model_choices(EMBEDDERS.values(), {}),
+            value=EMBEDDER,
+            label="Embedder (first stage)",
+            min_width=140,
+        )
         rerankers = gr.Dropdown(
             model_choices(RERANKERS.values(), {}),
             value=[bench.default_reranker],
             multiselect=True,
             label="Rerankers",
         )
-        top_k = gr.Slider(5, 50, value=20, step=1, label="top_k candidates", min_width=150)
-        cutoffs = gr.Textbox("1,5,10", label="Cutoffs", min_width=90)
-        split = gr.Dropdown(["test"], value="test", label="Split", min_width=90)
-    with gr.Row():
-        run = gr.Button("Evaluate", variant="primary", size="sm", min_width=120, scale=0)
-        stop = gr.Button("Stop", size="sm", min_width=70, scale=0)
-    progress = _html(
-        aside_html("Every judged query of the split, through both stages. Not run yet."),
-        elem_id="eval-progress",
-    )
+        top_k, top_n = depth_sliders()
+        cutoffs = gr.Textbox(",".join(map(str, CUTOFFS)), label="Cutoffs", min_width=90)
+        split = gr.Dropdown([SPLIT], value=SPLIT, label="Split", min_width=90)
+    return {
+        "corpus": corpus, "embedder": embedder, "rerankers": rerankers, "top_k": top_k, "top_n": top_n,
+        "cutoffs": cutoffs, "split": split,
+    }  # fmt: skip
+
+
+def _lay_out_results() -> dict[str, Any]:
+    """What an evaluation found, the decision first."""
     advice, ceiling = _html(elem_id="eval-advice"), _html(elem_id="eval-ceiling")
     table = _html(elem_id="eval-table")
     frontier = gr.Plot(
@@ -101,32 +119,51 @@ def laid_out(bench: Workbench) -> Page:
         0, 40, value=0, step=1, visible=False, elem_id="eval-cutoff",
         label="Cutoff, in steps from the lowest logit to the highest (it holds for this model and this corpus only)",
     )  # fmt: skip
-    threshold = _html(elem_id="eval-threshold")
-    notes = _html(elem_id="eval-notes")
-    files = gr.Files(
-        label="Download: TREC runs and qrels, CSV, JSON, report and replay",
-        visible=False,
-        interactive=False,
-        elem_id="eval-files",
-    )
+    return {
+        "advice": advice, "ceiling": ceiling, "table": table, "frontier": frontier, "verdict": verdict,
+        "system": system, "queue": queue, "flow": flow, "histogram": histogram, "cutoff": cutoff,
+        "threshold": _html(elem_id="eval-threshold"), "notes": _html(elem_id="eval-notes"),
+    }  # fmt: skip
+
+
+def _lay_out_past() -> dict[str, Any]:
+    """Runs made before, and replays."""
     with gr.Accordion("Past runs, and replays", open=False):
         with gr.Row():
-            past = gr.Dropdown(
-                [],
-                multiselect=True,
-                max_choices=2,
-                label="Open one, or compare two",
-                scale=6,
-            )
+            past = gr.Dropdown([], multiselect=True, max_choices=2, label="Open one, or compare two", scale=6)
             open_past = gr.Button("Open", size="sm", scale=0, min_width=80)
             compare = gr.Button("Compare", size="sm", scale=0, min_width=100)
         comparison = _html(elem_id="eval-comparison")
         replay = gr.File(
             label="A replay.json: opens without any model", file_types=[".json"], type="filepath"
         )
+    return {
+        "past": past, "open_past": open_past, "compare": compare, "comparison": comparison, "replay": replay,
+    }  # fmt: skip
+
+
+def lay_out(bench: Workbench) -> Page:
+    """The tab's components, in the order they are read."""
+    settings = _lay_out_settings(bench)
+    with gr.Row():
+        run = gr.Button("Evaluate", variant="primary", size="sm", min_width=120, scale=0)
+        stop = gr.Button("Stop", size="sm", min_width=70, scale=0)
+    progress = _html(
+        aside_html("Every judged query of the split, through both stages. Not run yet."),
+        elem_id="eval-progress",
+    )
+    results = _lay_out_results()
+    files = gr.Files(
+        label="Download: TREC runs and qrels, CSV, JSON, report and replay",
+        visible=False,
+        interactive=False,
+        elem_id="eval-files",
+    )
     return Page(
-        bench.corpora, corpus, rerankers, top_k, cutoffs, split, run, stop, progress, advice, ceiling, table, frontier, verdict, system,
-        queue, flow, histogram, cutoff, threshold, notes, files, past, open_past, compare, comparison, replay,
+        corpora=bench.corpora,
+        **settings, run=run, stop=stop, progress=progress,
+        **results, files=files,
+        **_lay_out_past(),
         evaluation=gr.State(None), rows_seen=gr.State(0),
         visitor=gr.BrowserState("", storage_key="rag-inspect-visitor", secret=bench.sessions.browser_secret, render=False),
         job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", secret=bench.sessions.browser_secret, render=False),

@@ -16,9 +16,8 @@ from gradio.utils import get_upload_folder
 from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation import EvalProgress
 from rag_inspect.evaluation.assessment import Evaluation
-from rag_inspect.evaluation.document import EvaluationDocument
+from rag_inspect.evaluation.document import EvaluationDocument, worst_first
 from rag_inspect.evaluation.jobs import Job
-from rag_inspect.evaluation.rows import worst_first
 from rag_inspect.exports import write_all
 from rag_inspect.ui.eval_page import ALL, QUIET, Page
 from rag_inspect.views import eval_figures as figures

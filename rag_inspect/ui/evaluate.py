@@ -8,16 +8,17 @@ from typing import Any
 
 import gradio as gr
 
+from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, InputError, RagInspectError
 from rag_inspect.evaluation import EvalProgress
 from rag_inspect.evaluation.jobs import Job
-from rag_inspect.metrics import parse_cutoffs
+from rag_inspect.options import SPLIT, EvalOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results, past_runs
 from rag_inspect.ui.controls import chosen, corpora_update, relabelled
 from rag_inspect.ui.errors import shown
-from rag_inspect.ui.eval_page import QUIET, Page, laid_out
+from rag_inspect.ui.eval_page import QUIET, Page, lay_out
 from rag_inspect.views.evaluation import progress_html
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
@@ -28,7 +29,7 @@ MAX_WAITING = 8  # evaluations on this machine that are not over; each is a thre
 
 def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
     """Lay the tab out and wire it; returns what has to live while another tab is shown."""
-    page = laid_out(bench)
+    page = lay_out(bench)
     _wire_job(page, bench, app)
     eval_results.wire(page)
     past_runs.wire(page, bench, app)
@@ -37,26 +38,6 @@ def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
 
 def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     """A job is started, polled, stopped, and found again after a reload."""
-
-    def start(
-        job_id: str, name: object, corpus: str, keys: list[str], top_k: int, cutoffs: str, split: str
-    ) -> dict[Any, Any]:
-        if not keys:
-            raise InputError("no reranker is chosen; choose one or more to compare with the embedding order")
-        visitor = Visitor.from_browser(name)
-        before = bench.job(job_id or "", visitor)
-        if before and not before.over:  # its id would be forgotten, and nobody could stop it
-            raise InputError("your last evaluation has not ended yet; wait for it, or stop it first")
-        if len(bench.jobs.running) >= MAX_WAITING:
-            raise InputError(
-                f"{MAX_WAITING} evaluations are waiting on this machine already; try again later"
-            )
-        depths = parse_cutoffs(cutoffs)
-        job = bench.start_evaluation(
-            corpus, keys, top_k=int(top_k), cutoffs=depths, split=split, visitor=visitor
-        )
-        begun = {page.job_id: job.job_id, page.rows_seen: 0, page.timer: gr.Timer(active=True)}
-        return begun | {page.progress: aside_html("starting …")} | eval_results.cleared(page)
 
     def poll(job_id: str, rows_seen: int, visitor: object, shown_now: Any) -> dict[Any, Any]:
         job = bench.job(job_id or "", Visitor.from_browser(visitor))
@@ -74,20 +55,48 @@ def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         listed = {page.past: past_runs.choices(bench, visitor)}
         return ended | listed | eval_results.drawn(page, job.result)
 
-    settings = [page.job_id, page.visitor, page.corpus, page.rerankers, page.top_k, page.cutoffs, page.split]
+    settings = [page.job_id, page.visitor, *page.settings]
     started = [page.job_id, page.rows_seen, page.timer, page.progress, *page.results]
     polled = [page.job_id, page.progress, page.timer, page.rows_seen, page.past, *page.results]
-    page.run.click(shown(start), settings, started, **QUIET)
+    page.run.click(shown(partial(_start, page, bench)), settings, started, **QUIET)
     page.timer.tick(
         shown(poll), [page.job_id, page.rows_seen, page.visitor, page.evaluation], polled, **QUIET
     )
     page.stop.click(partial(_stop, bench), [page.job_id, page.visitor], page.progress, **QUIET)
     chosen(page.corpus).change(shown(partial(_splits, bench)), page.corpus, page.split, **QUIET)
-    returned = [
-        page.job_id, page.progress, page.timer, page.corpus, page.rerankers, page.top_k, page.split,
-    ]  # fmt: skip
+    returned = [page.job_id, page.progress, page.timer, *page.settings]
     app.load(shown(partial(_return, page, bench)), [page.job_id, page.visitor], returned, **QUIET)
-    app.load(lambda: relabelled(bench, RERANKERS)[0], None, page.rerankers, **QUIET)
+    labels = partial(relabelled, bench, EMBEDDERS, RERANKERS)
+    app.load(labels, None, [page.embedder, page.rerankers], **QUIET)
+
+
+def _start(page: Page, bench: Workbench, job_id: str, name: object, *settings: Any) -> dict[Any, Any]:
+    """Begin an evaluation, unless this visitor's last one still runs or too many wait."""
+    options, visitor = _read_settings(*settings), Visitor.from_browser(name)
+    before = bench.job(job_id or "", visitor)
+    if before and not before.over:  # its id would be forgotten, and nobody could stop it
+        raise InputError("your last evaluation has not ended yet; wait for it, or stop it first")
+    if len(bench.jobs.running) >= MAX_WAITING:
+        raise InputError(f"{MAX_WAITING} evaluations are waiting on this machine already; try again later")
+    job = bench.start_evaluation(options, visitor)
+    begun = {page.job_id: job.job_id, page.rows_seen: 0, page.timer: gr.Timer(active=True)}
+    return begun | {page.progress: aside_html("starting …")} | eval_results.cleared(page)
+
+
+def _read_settings(
+    corpus: str, embedder: str, keys: list[str], top_k: int, top_n: int, cutoffs: str, split: str
+) -> EvalOptions:
+    if not keys:
+        raise InputError("no reranker is chosen; choose one or more to compare with the first stage")
+    return EvalOptions(
+        corpus=corpus,
+        embedder=embedder,
+        rerankers=keys,
+        top_k=top_k,
+        top_n=top_n,
+        cutoffs=cutoffs,
+        split=split,
+    )
 
 
 def _going(page: Page, job: Job, rows_seen: int) -> dict[Any, Any]:
@@ -137,11 +146,17 @@ def _return(page: Page, bench: Workbench, job_id: str, visitor: object) -> dict[
         names = list(bench.corpus(corpus).splits)
     except CorpusError:  # said when it is evaluated; the lists are needed to choose another
         names = []
-    split = _split_update(names, job.settings.split if job else "test")
+    split = _split_update(names, job.settings.split if job else SPLIT)
     lists = {page.corpus: corpora_update(bench, corpus), page.split: split}
     if job is None:
         return lists | _forgotten(page, job_id)
-    chosen = {page.rerankers: list(job.settings.rerankers), page.top_k: job.settings.top_k}
+    chosen = {
+        page.embedder: job.settings.embedder,
+        page.rerankers: list(job.settings.rerankers),
+        page.top_k: job.settings.top_k,
+        page.top_n: job.settings.top_n,
+        page.cutoffs: ",".join(map(str, job.settings.cutoffs)),
+    }
     return lists | chosen | {page.timer: gr.Timer(active=True)}
 
 
@@ -157,7 +172,7 @@ def _splits(bench: Workbench, name: str) -> Any:
     names = list(bench.corpus(name).splits)
     if not names:
         raise CorpusError(f"{name} has no qrels, so there is nothing to evaluate; add qrels/test.tsv")
-    return _split_update(names, "test")
+    return _split_update(names, SPLIT)
 
 
 def _split_update(names: list[str], split: str) -> Any:

@@ -12,8 +12,9 @@ import gradio as gr
 
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError
+from rag_inspect.options import EMBEDDER
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking
 from rag_inspect.ui import drawers, moments
 from rag_inspect.ui.controls import (
     COPY_LINK,
@@ -33,14 +34,14 @@ from rag_inspect.ui.errors import shown
 from rag_inspect.ui.theme import script
 from rag_inspect.views.passage import passage_html
 from rag_inspect.views.sentences import aside_html
-from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+from rag_inspect.workbench import Workbench
 
 LABEL = "Explore"
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _html = partial(gr.HTML, apply_default_css=False)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Page:
     """The components of the tab, by what they are for."""
 
@@ -74,14 +75,15 @@ class _Page:
 
 def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
     """Lay the tab out and wire it; nothing of it has to live while another tab is shown."""
-    page = _laid_out(bench)
+    page = _lay_out(bench)
     searches = _wired(page, bench, app)
     drawers.figures(page.search, searches)
     drawers.code(page.search, searches)
     return []
 
 
-def _laid_out(bench: Workbench) -> _Page:
+def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
+    """What a search is asked for, by the names `_Page` has for it."""
     with gr.Row(equal_height=True, elem_id="ask"):
         query = gr.Textbox(
             first_example(bench, bench.default_corpus),
@@ -100,7 +102,7 @@ def _laid_out(bench: Workbench) -> _Page:
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
         embedder = gr.Dropdown(
             model_choices(EMBEDDERS.values(), {}),
-            value=DEFAULT_EMBEDDER,
+            value=EMBEDDER,
             label="Embedder (first stage)",
             min_width=160,
         )
@@ -111,20 +113,32 @@ def _laid_out(bench: Workbench) -> _Page:
             min_width=160,
         )
         top_k, top_n = depth_sliders()
+    return {
+        "query": query, "go": go, "stop": stop, "corpus": corpus, "embedder": embedder,
+        "reranker": reranker, "top_k": top_k, "top_n": top_n,
+    }  # fmt: skip
+
+
+def _lay_out(bench: Workbench) -> _Page:
+    settings = _lay_out_settings(bench)
     with gr.Row(elem_id="picker"):
         back = gr.Button("← Previous", size="sm", min_width=90, scale=0, elem_id="previous-query")
         picker = gr.Dropdown([], label="Eval queries of this corpus", scale=8, elem_id="eval-query")
         forth = gr.Button("Next →", size="sm", min_width=90, scale=0, elem_id="next-query")
         link = gr.Button("Copy link", size="sm", min_width=110, scale=0, elem_id="copy-link")
     return _Page(
-        query, go, stop, corpus, embedder, reranker, top_k, top_n, back, picker, forth, link,
+        **settings,
+        back=back,
+        picker=picker,
+        forth=forth,
+        link=link,
         story=_html(elem_id="story"),
         sentence=_html(elem_id="sentence"),
         aside=_html(elem_id="aside"),
         rankings=_html(elem_id="rankings", js_on_load=script("rankings.js")),
         passage=_html(aside_html(moments.HINT), elem_id="passage"),
         search=gr.State(None),
-    )  # fmt: skip
+    )
 
 
 def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
@@ -150,8 +164,8 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     ]
     running = moments.Running()
 
-    @shown
-    def search(request: gr.Request, *values: Any) -> Iterator[Any]:
+    @shown  # not named "search": gradio names an event after its function, and /search is the API's
+    def answer(request: gr.Request, *values: Any) -> Iterator[Any]:
         with running.search(request) as ended:
             yield from moments.run(bench, *values, ended=ended)
 
@@ -162,7 +176,7 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     # One listener for all: two would stream two searches into the same columns.
     run = gr.on(
         searching,
-        search,
+        answer,
         page.choice,
         page.results,
         trigger_mode="always_last",
@@ -220,8 +234,8 @@ def _step(bench: Workbench, by: int, name: str, query_id: str | None) -> list[An
     return [corpus.query_by_id[ids[place]].text, ids[place]]
 
 
-def _pick(search: Search | None, event: gr.EventData) -> str:
+def _pick(reranking: Reranking | None, event: gr.EventData) -> str:
     passage_id = event._data.get("passage_id") if isinstance(event._data, dict) else None
-    if search is None or not isinstance(passage_id, str):
+    if reranking is None or not isinstance(passage_id, str):
         return aside_html(moments.HINT)
-    return passage_html(search, passage_id)
+    return passage_html(reranking, passage_id)

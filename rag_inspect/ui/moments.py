@@ -13,11 +13,12 @@ from typing import Any
 import gradio as gr
 
 from rag_inspect.errors import InputError, ModelError, RagInspectError
-from rag_inspect.types import Search
-from rag_inspect.ui.controls import Choice, corpora_update, from_link, picker_update, story_html
+from rag_inspect.options import EMBEDDER, SearchOptions
+from rag_inspect.types import Reranking
+from rag_inspect.ui.controls import control_values, corpora_update, from_link, picker_update, story_html
 from rag_inspect.views.rankings import rankings_html
 from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
-from rag_inspect.workbench import DEFAULT_EMBEDDER, Workbench
+from rag_inspect.workbench import Workbench
 
 Outputs = list[Any]
 """[sentence, timings, rankings, passage panel, the Search itself]: the order of Explore's results."""
@@ -58,12 +59,12 @@ def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
     can be chosen where this one cannot be read.
     """
     choice, trouble = from_link(params, bench)
-    query, _, *rest = choice.values()
+    query, _, *rest = control_values(choice)
     yield [query, corpora_update(bench, choice.corpus), *rest, *[gr.skip()] * 7]
     corpus = bench.corpus(choice.corpus)
     controls = [*[gr.skip()] * 6, picker_update(corpus, choice.query), story_html(corpus)]
     recorded = bench.recorded(corpus, choice.query) if bench.warming else None
-    if recorded and _settings(recorded) != choice.values()[2:]:
+    if recorded and _settings(recorded) != control_values(choice)[2:]:
         recorded = None
     yield controls + (
         _outputs(recorded)
@@ -80,10 +81,10 @@ def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
         yield keep + _only_aside(f"{where}{stage} …")
         time.sleep(0.3)
     if choice.query:
-        for outputs in run(bench, *choice.values(), note=trouble):
+        for outputs in run(bench, *control_values(choice), note=trouble):
             found = outputs[-1]
             if not (
-                recorded and isinstance(found, Search) and not found.reranked
+                recorded and isinstance(found, Reranking) and not found.complete
             ):  # it is better than half a ranking
                 yield keep + outputs
 
@@ -93,7 +94,7 @@ def run(
 ) -> Iterator[Outputs]:
     """One search as it goes, until `ended`. What goes wrong is said beside the box; what is on the page stays."""
     try:
-        for outputs in _or_with_mini(bench, Choice(*values), (note,) if note else ()):
+        for outputs in _or_with_mini(bench, _read_controls(*values), (note,) if note else ()):
             if ended():
                 return
             yield outputs
@@ -102,17 +103,26 @@ def run(
         yield _only_aside(f"{'Not run' if isinstance(error, InputError) else 'Failed'}: {error}")
 
 
+def _read_controls(
+    query: str, corpus: str, embedder: str, reranker: str, top_k: int, top_n: int
+) -> SearchOptions:
+    """What the six controls of Explore ask for. Raises InputError or ModelError."""
+    return SearchOptions(
+        query=query, corpus=corpus, embedder=embedder, reranker=reranker, top_k=top_k, top_n=top_n
+    )
+
+
 def stopped() -> str:
     """The word on a search that was stopped."""
     return aside_html("Stopped. What had been scored is in the score cache; Search goes on from there.")
 
 
-def _or_with_mini(bench: Workbench, choice: Choice, notes: tuple[str, ...]) -> Iterator[Outputs]:
+def _or_with_mini(bench: Workbench, choice: SearchOptions, notes: tuple[str, ...]) -> Iterator[Outputs]:
     """A reranker that cannot be had gives way to mini, in so many words."""
     try:
         yield from _moments(bench, choice, notes)
     except ModelError as error:
-        if choice.reranker == "mini" or choice.embedder != DEFAULT_EMBEDDER:
+        if choice.reranker == "mini" or choice.embedder != EMBEDDER:
             raise
         gr.Warning(escape(f"{error}. Shown with mini instead."))
         yield from _moments(
@@ -120,17 +130,17 @@ def _or_with_mini(bench: Workbench, choice: Choice, notes: tuple[str, ...]) -> I
         )
 
 
-def _moments(bench: Workbench, choice: Choice, notes: tuple[str, ...]) -> Iterator[Outputs]:
-    for moment in bench.search(*choice.values()):
-        if isinstance(moment, Search):
+def _moments(bench: Workbench, choice: SearchOptions, notes: tuple[str, ...]) -> Iterator[Outputs]:
+    for moment in bench.search(choice):
+        if isinstance(moment, Reranking):
             yield _outputs(replace(moment, notes=moment.notes + notes))
         else:
             yield _only_aside(f"{moment} …")
 
 
-def _outputs(search: Search) -> Outputs:
+def _outputs(search: Reranking) -> Outputs:
     panel = (
-        gr.skip() if search.logits else aside_html(HINT)
+        gr.skip() if len(search.ranking) else aside_html(HINT)
     )  # closed by the next search, not by the end of this one
     return [sentence_html(search), timings_html(search), rankings_html(search), panel, search]
 
@@ -139,5 +149,6 @@ def _only_aside(words: str) -> Outputs:
     return [gr.skip(), aside_html(words), gr.skip(), gr.skip(), gr.skip()]
 
 
-def _settings(search: Search) -> tuple[Any, ...]:
-    return search.embedder.key, search.reranker.key, search.top_k, search.top_n
+def _settings(search: Reranking) -> tuple[Any, ...]:
+    first = search.candidates
+    return first.first_stage.key, search.reranker.key, first.top_k, search.top_n

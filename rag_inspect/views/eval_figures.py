@@ -1,7 +1,6 @@
 """Plotly figures of an evaluation's document: frontier, gold flow and thresholds.
 
-Every figure has its numbers in words beside it, in the document. No grey reads on both white and near-black at 4.5 to 1:
-this one does on white, for a saved picture, and on the page the stylesheet gives the words the theme's own colour.
+Every figure has its numbers in words beside it, in the document.
 """
 
 from __future__ import annotations
@@ -16,12 +15,9 @@ if TYPE_CHECKING:
 
 from rag_inspect.evaluation.document import EvaluationDocument, FrontierPoint
 from rag_inspect.views.evaluation import system_name
+from rag_inspect.views.palette import FALLEN, GOLD, GRID, INK, LINES, NEUTRAL, PARTS
 from rag_inspect.words import counted
 
-INK, GRID = "#6b7280", "rgba(128,136,148,.25)"
-PARTS = {"achieved": "#2f9e5f", "recoverable": "#d9a441", "unreachable": "#8a94a3"}
-LINES = ("#3b82c4", "#c9772b", "#5f9e5f", "#9277b8", "#8a94a3")
-GOLD, OTHER = "#c98a1b", "#8a94a3"
 FLOW_HEIGHT, FLOW_TOP, FLOW_FOOT, FLOW_SIDE = 380, 60, 16, 112  # pixels: the figure and its margins
 NODE_GAP = 22  # pixels between two bands, so that the words of two thin ones do not touch
 NOISE_WORDS = (  # a plotly line does not wrap; these fit a telephone
@@ -86,7 +82,7 @@ def gold_flow(document: EvaluationDocument, key: str) -> Figure:
     sides = ("was", sorted({i for i, _, _ in cells})), ("now", sorted({j for _, j, _ in cells}))
     nodes = [(side, band) for side, used in sides for band in used]  # plotly misplaces those without a ribbon
     # Bands run from the best down: a ribbon to a lower index is gold that rose.
-    colours = [PARTS["achieved"] if j < i else "#c0504d" if j > i else OTHER for i, j, _ in cells]
+    colours = [PARTS["achieved"] if j < i else FALLEN if j > i else NEUTRAL for i, j, _ in cells]
     totals, heights = _totals(flow.counts), _heights(flow.counts, nodes)
     figure = go.Figure(
         go.Sankey(
@@ -155,7 +151,7 @@ def thresholds(document: EvaluationDocument, key: str, cutoff: float | None = No
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     figure = go.Figure()
     for name, counts, total, colour in (
-        ("other candidates", lab.other, lab.junk_total, OTHER),
+        ("other candidates", lab.other, lab.junk_total, NEUTRAL),
         ("gold", lab.gold, lab.gold_total, GOLD),
     ):
         figure.add_bar(

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from urllib.parse import urlencode
 
-from rag_inspect.evaluation.comparison import ComparedRun, Comparison
 from rag_inspect.evaluation.document import (
     CeilingBar,
+    ComparedRun,
+    Comparison,
     EvaluationDocument,
     MetricValue,
+    RankedQuery,
     RunSettings,
     SystemResult,
 )
-from rag_inspect.evaluation.rows import RankedQuery
 from rag_inspect.types import Verdict
 from rag_inspect.words import counted
 
@@ -54,14 +55,18 @@ def ceiling_html(document: EvaluationDocument) -> str:
     return f'<div class="ri ri-eval"><h3>The ceiling <small>{words}</small></h3>{bars}</div>'
 
 
-def _bar(bar: CeilingBar, system: str) -> str:
+def ceiling_parts(bar: CeilingBar) -> list[tuple[str, float]]:
+    """The parts of a bar by the names a reader sees; "more gold than n" only where there is some."""
     parts = [
         ("achieved", bar.achieved),
         ("recoverable", bar.recoverable),
         ("unreachable", bar.unreachable),
     ]
-    if bar.does_not_fit > 0:
-        parts.append(("more gold than n", bar.does_not_fit))
+    return [*parts, ("more gold than n", bar.does_not_fit)] if bar.does_not_fit > 0 else parts
+
+
+def _bar(bar: CeilingBar, system: str) -> str:
+    parts = ceiling_parts(bar)
     spoken = ", ".join(f"{name} {share:.1%}" for name, share in parts)
     pieces = "".join(
         f'<span class="{_part(name)}" style="width:{100 * share:.2f}%"><i></i><i>{share:.0%}</i><i>{name}</i></span>'

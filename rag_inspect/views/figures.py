@@ -1,28 +1,27 @@
-"""Plotly figures of a search: the slopegraph of its moves, and cosine against logit."""
+"""Plotly figures of a search: the slopegraph of its moves, and the scores of both stages against each other."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
 
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking
+from rag_inspect.views.palette import GOLD, GRID, INK, NEUTRAL
 from rag_inspect.views.rankings import chip, heading
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Readable on white and on near-black alike; colour means quality, so only gold has one.
-GOLD, NEUTRAL, INK = "#c98a1b", "#8a94a3", "#7d8797"
 
-
-def slopegraph(search: Search) -> Figure:
+def slopegraph(reranking: Reranking) -> Figure:
     """Every passage as a line from its embedding rank to its reranked rank; gold in colour."""
     import plotly.graph_objects as go
 
-    figure = go.Figure()
-    for move in search.moves:
-        gold = move.passage_id in search.gold
-        name = escape(heading(search.passages[move.passage_id])[:70])
+    figure, candidates = go.Figure(), reranking.candidates
+    gold_ids = candidates.gold
+    for move in reranking.moves:
+        gold = move.passage_id in gold_ids
+        name = escape(heading(candidates.passages[move.passage_id])[:70])
         figure.add_scatter(
             x=["Embedding order", "Reranked order"],
             y=[move.before, move.after],
@@ -33,30 +32,28 @@ def slopegraph(search: Search) -> Figure:
             hoverinfo="text",
             showlegend=False,
         )
-    ranks = len(search.candidates)
+    ranks = len(candidates)
     figure.add_hline(
-        y=search.top_n + 0.5, line_dash="dot", line_color=INK, annotation_text=f"top {search.top_n}"
+        y=reranking.top_n + 0.5, line_dash="dot", line_color=INK, annotation_text=f"top {reranking.top_n}"
     )
     figure.update_yaxes(title="rank", range=[ranks + 0.5, 0.5], dtick=1 if ranks <= 20 else 5)
     return _dressed(figure, max(360, 22 * ranks))
 
 
-def scatter(search: Search) -> Figure:
-    """Each candidate by what the two stages gave it: cosine across, logit up; gold marked."""
+def scatter(reranking: Reranking) -> Figure:
+    """Each candidate by what the two stages gave it: the first stage's across, the reranker's up; gold marked."""
     import plotly.graph_objects as go
 
-    figure = go.Figure()
+    figure, candidates = go.Figure(), reranking.candidates
+    scores, gold_ids = reranking.ranking.score_by_id, candidates.gold
     for gold, name in ((False, "candidate"), (True, "gold")):
-        hits = [
-            h
-            for h in search.candidates
-            if (h.passage_id in search.gold) is gold and h.passage_id in search.logits
-        ]
+        found = [hit for hit in candidates.ranking if (hit.passage_id in gold_ids) is gold]
+        hits = [hit for hit in found if hit.passage_id in scores]
         if not hits:
             continue
         figure.add_scatter(
-            x=[h.score for h in hits],
-            y=[search.logits[h.passage_id] for h in hits],
+            x=[hit.score for hit in hits],
+            y=[scores[hit.passage_id] for hit in hits],
             mode="markers",
             name=name,
             marker={
@@ -64,11 +61,12 @@ def scatter(search: Search) -> Figure:
                 "size": 14 if gold else 9,
                 "symbol": "star" if gold else "circle",
             },
-            hovertext=[escape(heading(search.passages[h.passage_id])[:70]) for h in hits],
+            hovertext=[escape(heading(candidates.passages[hit.passage_id])[:70]) for hit in hits],
             hoverinfo="text+x+y",
         )
-    figure.update_xaxes(title=f"cosine ({search.embedder.key})")
-    figure.update_yaxes(title=f"logit ({search.reranker.key})")
+    stage, spec = candidates.first_stage, reranking.reranker
+    figure.update_xaxes(title=escape(f"{stage.score_name} ({stage.key})"))
+    figure.update_yaxes(title=escape(f"{spec.score_name} ({spec.key})"))
     return _dressed(figure, 420)
 
 
@@ -81,6 +79,6 @@ def _dressed(figure: Figure, height: int) -> Figure:
         plot_bgcolor="rgba(0,0,0,0)",
         legend={"orientation": "h", "y": 1.1},
     )
-    figure.update_xaxes(gridcolor="rgba(128,136,148,.25)", zeroline=False)
-    figure.update_yaxes(gridcolor="rgba(128,136,148,.25)", zeroline=False)
+    figure.update_xaxes(gridcolor=GRID, zeroline=False)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False)
     return figure

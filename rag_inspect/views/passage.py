@@ -3,54 +3,50 @@
 from __future__ import annotations
 
 import json
-from html import escape
 
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking
 from rag_inspect.views.rankings import heading, sigmoid, spoken
+from rag_inspect.views.templates import render
 
 MAX_CHARACTERS = 20_000  # shown; what is longer is cut in the page, and said so
 _MAX_FACT = 1_000  # characters of one metadata value
 
 
-def passage_html(search: Search, passage_id: str) -> str:
+def passage_html(reranking: Reranking, passage_id: str) -> str:
     """The panel of one passage; an id that is not among the candidates gives a line that says so."""
-    passage = search.passages.get(passage_id)
+    passage = reranking.candidates.passages.get(passage_id)
     if passage is None:
         return '<div class="ri ri-passage"><p>That passage is not among these candidates.</p></div>'
     text = passage.text[:MAX_CHARACTERS]
     cut = len(passage.text) - len(text)
-    more = f"\n… {cut:,} more characters" if cut else ""
-    facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in _facts(search, passage_id)
-    )
-    return (
-        f'<div class="ri ri-passage" data-passage="{escape(passage_id)}" role="region" aria-label="Passage">'
-        '<button type="button" class="ri-close" aria-label="Close the passage (Escape)">×</button>'
-        f"<h4>{escape(heading(passage))}</h4>"
-        f'<dl>{facts}</dl><div class="ri-whole" tabindex="0" role="group" aria-label="Its whole text">{escape(text + more)}</div></div>'
+    return render(
+        "passage.html",
+        passage_id=passage_id,
+        heading=heading(passage),
+        facts=_facts(reranking, passage_id),
+        text=text + (f"\n… {cut:,} more characters" if cut else ""),
     )
 
 
-def _facts(search: Search, passage_id: str) -> list[tuple[str, str]]:
-    cosine = next(hit.score for hit in search.candidates if hit.passage_id == passage_id)
-    facts = [
-        ("id", passage_id),
-        ("embedding rank", f"{search.candidates.rank_by_id[passage_id]} (cosine {cosine:.4f})"),
-    ]
-    if passage_id in search.logits:
-        logit = search.logits[passage_id]
-        rank = search.reranked.rank_by_id[passage_id] if search.reranked else "not yet known"
-        facts.append(("reranked", f"{rank} (logit {logit:+.4f}, sigmoid {sigmoid(logit):.4f})"))
-    facts += [("move", spoken(move)) for move in search.moves if move.passage_id == passage_id]
-    if passage_id in search.readings:
-        reading = search.readings[passage_id]
+def _facts(reranking: Reranking, passage_id: str) -> list[tuple[str, str]]:
+    candidates, spec = reranking.candidates, reranking.reranker
+    found, stage = candidates.ranking, candidates.first_stage
+    measure = f"{stage.score_name} {found.score_by_id[passage_id]:.4f}"
+    facts = [("id", passage_id), ("embedding rank", f"{found.rank_by_id[passage_id]} ({measure})")]
+    if passage_id in reranking.ranking.score_by_id:
+        score = reranking.ranking.score_by_id[passage_id]
+        rank = reranking.ranking.rank_by_id[passage_id] if reranking.complete else "not yet known"
+        squashed = f", sigmoid {sigmoid(score):.4f}" if spec.sigmoid else ""
+        facts.append(("reranked", f"{rank} ({spec.score_name} {score:+.4f}{squashed})"))
+    facts += [("move", spoken(move)) for move in reranking.moves if move.passage_id == passage_id]
+    if passage_id in reranking.readings:
+        reading = reranking.readings[passage_id]
         facts.append(("tokens read", f"{reading.read:,} of {reading.total:,}"))
-    if passage_id in search.gold:
+    if passage_id in candidates.gold:
         facts.append(("judged", "gold"))
     facts += [
         (_short(str(name)), _short(value if isinstance(value, str) else _as_json(value)))
-        for name, value in search.passages[passage_id].metadata.items()
+        for name, value in candidates.passages[passage_id].metadata.items()
     ]
     return facts
 

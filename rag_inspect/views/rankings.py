@@ -1,35 +1,38 @@
-"""The two mirrored columns: embedding order, reranked order, and the lines between them, as escaped HTML."""
+"""The two mirrored columns: embedding order, reranked order, and the lines between them, as HTML."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 
-from rag_inspect.types import Hit, Passage, Ranking, RankMove, Search
+from rag_inspect.types import Candidates, Hit, Passage, Ranking, RankMove, Reranking
+from rag_inspect.views.templates import render
 
 ROW_HEIGHT = 58  # px; static/rankings.css has the same
 _SNIPPET = 220  # characters; CSS cuts to the lines there are
 
 
-def rankings_html(search: Search) -> str:
-    """Both columns of a search at any moment of it; the right one fills in once every logit is there."""
-    moves = {move.passage_id: move for move in search.moves}
-    left = "".join(_row(search, hit, moves.get(hit.passage_id), "cosine") for hit in search.candidates)
-    head_left = _head("Embedding order", f"cosine · {search.embedder.key}", search.candidates)
-    if search.reranked:
-        right = "".join(_row(search, hit, moves[hit.passage_id], "logit") for hit in search.reranked)
-        head_right = _head("Reranked order", f"logit · {search.reranker.key}", search.reranked)
-    else:
-        right = _partial(search)
-        head_right = _head("Reranked order", f"{len(search.logits)} / {len(search.candidates)} scored", None)
-    height = ROW_HEIGHT * len(search.candidates)
-    return (
-        f'<div class="ri ri-rankings" data-query="{escape(search.query.text[:200])}">'
-        f'<div class="ri-column ri-before">{head_left}<ol>{left}</ol></div>'
-        f'<svg class="ri-gutter" viewBox="0 0 100 {height}" preserveAspectRatio="none" style="height:{height}px"'
-        f' aria-hidden="true">{"".join(_line(search, move) for move in search.moves)}</svg>'
-        f'<div class="ri-column ri-after">{head_right}<ol>{right}</ol></div></div>'
+def rankings_html(reranking: Reranking) -> str:
+    """Both columns of a search at any moment of it; the right one is in order once every score is there."""
+    candidates, scored = reranking.candidates, reranking.ranking
+    moves, gold = {move.passage_id: move for move in reranking.moves}, candidates.gold
+    before, after = _first_stage_scale(candidates), _reranker_scale(reranking)
+
+    def draw_row(hit: Hit, scale: _Scale) -> _Row:
+        passage, last_kept = candidates.passages[hit.passage_id], hit.rank == reranking.top_n
+        return _row(hit, passage, moves.get(hit.passage_id), scale, hit.passage_id in gold, last_kept)
+
+    return render(
+        "rankings.html",
+        query=candidates.query.text[:200],
+        height=ROW_HEIGHT * len(candidates),
+        before_head=_Head(f"{len(candidates)} passages · {before.name} · {candidates.first_stage.key}"),
+        after_head=_reranked_head(reranking),
+        before=[draw_row(hit, before) for hit in candidates.ranking],
+        after=[draw_row(hit, after) for hit in scored] if reranking.complete else [],
+        lines=[_line(move, move.passage_id in gold) for move in moves.values()],
+        partial=[] if reranking.complete else [_partial_row(candidates, hit) for hit in scored],
+        waiting=len(candidates) - len(scored),
     )
 
 
@@ -48,9 +51,9 @@ def spoken(move: RankMove) -> str:
     return f"moved {'up' if move.delta > 0 else 'down'} {abs(move.delta)}, from rank {move.before} to {move.after}"
 
 
-def sigmoid(logit: float) -> float:
-    """1 / (1 + e^-logit), without overflow at either end."""
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
+def sigmoid(score: float) -> float:
+    """1 / (1 + e^-score), without overflow at either end."""
+    return 1 / (1 + math.exp(-score)) if score >= 0 else math.exp(score) / (1 + math.exp(score))
 
 
 def heading(passage: Passage) -> str:
@@ -59,46 +62,110 @@ def heading(passage: Passage) -> str:
     return words[:120] or passage.passage_id
 
 
-def _head(title: str, measure: str, ranking: Ranking | None) -> str:
-    count = f"{len(ranking)} passages · " if ranking else ""
-    return f"<h3>{title} <small>{count}{escape(measure)}</small></h3>"
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What stands beside a column's title: what its numbers are, and whose model card tells more."""
+
+    words: str
+    card: str = ""
 
 
-def _row(search: Search, hit: Hit, move: RankMove | None, measure: str) -> str:
-    passage = search.passages[hit.passage_id]
-    gold = hit.passage_id in search.gold
-    classes = ["ri-row"] + ["ri-gold"] * gold + ["ri-last-kept"] * (hit.rank == search.top_n)
-    tone = _tone(move, gold)
-    label = f"Rank {hit.rank}: {heading(passage)}. {measure} {hit.score:.3f}."
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """How one column's scores are called and written, and the ends that its bars are drawn against."""
+
+    name: str
+    low: float
+    high: float
+    reranked: bool = False
+    sigmoid: bool = False
+
+    def width(self, score: float) -> float:
+        """The length of a bar, in percent."""
+        share = (score - self.low) / (self.high - self.low) if self.high > self.low else 1.0
+        return 100 * max(0.0, min(1.0, share))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    passage_id: str
+    title: str
+    text: str
+    rank: int
+    gold: bool
+    last_kept: bool
+    label: str
+    number: str
+    width: str
+    chip: str
+    tone: str
+    sigmoid: str
+    sigmoid_of: str
+
+
+@dataclass(frozen=True, slots=True)
+class _PartialRow:
+    """A passage that has a score, but no rank yet."""
+
+    passage_id: str
+    title: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    passage_id: str
+    classes: str
+    path: str
+
+
+def _reranked_head(reranking: Reranking) -> _Head:
+    spec, scored, all_of_them = reranking.reranker, len(reranking.ranking), len(reranking.candidates)
+    if not reranking.complete:
+        return _Head(f"{scored} / {all_of_them} scored")
+    made_of = f": {spec.summary}" if spec.summary else ""
+    return _Head(f"{spec.score_name} · {spec.key}{made_of}", card=spec.key if spec.card else "")
+
+
+def _first_stage_scale(candidates: Candidates) -> _Scale:
+    stage = candidates.first_stage
+    return _Scale(stage.score_name, *(stage.score_range or _ends(candidates.ranking)))
+
+
+def _reranker_scale(reranking: Reranking) -> _Scale:
+    spec = reranking.reranker
+    return _Scale(spec.score_name, *_ends(reranking.ranking), reranked=True, sigmoid=spec.sigmoid)
+
+
+def _ends(ranking: Ranking) -> tuple[float, float]:
+    scores = [hit.score for hit in ranking]
+    return min(scores, default=0.0), max(scores, default=0.0)
+
+
+def _row(
+    hit: Hit, passage: Passage, move: RankMove | None, scale: _Scale, gold: bool, last_kept: bool
+) -> _Row:
+    label = f"Rank {hit.rank}: {heading(passage)}. {scale.name} {hit.score:.3f}."
     label += " Gold." * gold + (f" Passage {spoken(move)}." if move else "")
-    badge = '<b class="ri-badge">gold</b>' if gold else ""
-    mark = f'<span class="ri-chip{tone}">{chip(move)}</span>' if move and measure == "logit" else ""
-    return (
-        f'<li class="{" ".join(classes)}"><button type="button" data-passage="{escape(hit.passage_id)}"'
-        f' aria-label="{escape(label)}"><span class="ri-rank">{hit.rank}</span>'
-        f'<span class="ri-words"><span class="ri-title">{badge}{escape(heading(passage))}</span>'
-        f'<span class="ri-text">{escape(_snippet(passage))}</span></span>'
-        f'<span class="ri-score">{mark}{_score(search, hit, measure)}</span></button></li>'
+    return _Row(
+        passage_id=hit.passage_id,
+        title=heading(passage),
+        text=_snippet(passage),
+        rank=hit.rank,
+        gold=gold,
+        last_kept=last_kept,
+        label=label,
+        number=f"{hit.score:+.2f}" if scale.reranked else f"{hit.score:.3f}",
+        width=f"{scale.width(hit.score):.1f}",
+        chip=chip(move) if move and scale.reranked else "",
+        tone=_tone(move, gold),
+        sigmoid=f"{sigmoid(hit.score):.3f}" if scale.sigmoid else "",
+        sigmoid_of=f"sigmoid of the {scale.name}",
     )
 
 
 def _snippet(passage: Passage) -> str:
     return " ".join(passage.text[: 2 * _SNIPPET].split())[:_SNIPPET] if passage.title else ""
-
-
-def _score(search: Search, hit: Hit, measure: str) -> str:
-    """The number and its bar: a cosine against 1, a logit against the range of this ranking."""
-    if measure == "cosine":
-        share, number, aside = max(0.0, min(1.0, hit.score)), f"{hit.score:.3f}", ""
-    else:
-        low, high = min(search.logits.values()), max(search.logits.values())
-        share = (hit.score - low) / (high - low) if high > low else 1.0
-        number, aside = (
-            f"{hit.score:+.2f}",
-            f'<small title="sigmoid of the logit">σ {sigmoid(hit.score):.3f}</small>',
-        )
-    bar = f'<i class="ri-bar"><i style="width:{100 * share:.1f}%"></i></i>'
-    return f'<span class="ri-number">{number}{aside}</span>{bar}'
 
 
 def _tone(move: RankMove | None, gold: bool) -> str:
@@ -108,22 +175,11 @@ def _tone(move: RankMove | None, gold: bool) -> str:
     return " ri-good" if move.delta > 0 else " ri-bad"
 
 
-def _line(search: Search, move: RankMove) -> str:
+def _line(move: RankMove, gold: bool) -> _Line:
     y1, y2 = ((rank - 0.5) * ROW_HEIGHT for rank in (move.before, move.after))
-    gold = move.passage_id in search.gold
     classes = f"ri-line{' ri-moved' * bool(move.delta)}{' ri-gold' * gold}{_tone(move, gold)}"
-    path = f"M0 {y1:g} C45 {y1:g} 55 {y2:g} 100 {y2:g}"
-    return f'<path class="{classes}" data-passage="{escape(move.passage_id)}" d="{path}"/>'
+    return _Line(move.passage_id, classes, f"M0 {y1:g} C45 {y1:g} 55 {y2:g} 100 {y2:g}")
 
 
-def _partial(search: Search) -> str:
-    """While scoring goes on: the passages that have a logit, in the order so far, without claims of rank."""
-    scored: Sequence[tuple[str, float]] = sorted(search.logits.items(), key=lambda pair: -pair[1])
-    rows = "".join(
-        f'<li class="ri-row ri-waiting"><button type="button" data-passage="{escape(pid)}"><span class="ri-rank">·</span>'
-        f'<span class="ri-words"><span class="ri-title">{escape(heading(search.passages[pid]))}</span></span>'
-        f'<span class="ri-score"><span class="ri-number">{logit:+.2f}</span></span></button></li>'
-        for pid, logit in scored
-    )
-    waiting = len(search.candidates) - len(scored)
-    return rows + '<li class="ri-row ri-waiting ri-empty"></li>' * waiting
+def _partial_row(candidates: Candidates, hit: Hit) -> _PartialRow:
+    return _PartialRow(hit.passage_id, heading(candidates.passages[hit.passage_id]), f"{hit.score:+.2f}")

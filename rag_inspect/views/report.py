@@ -6,18 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
 
-from rag_inspect.evaluation.document import CeilingBar, EvaluationDocument, FrontierPoint
-from rag_inspect.evaluation.rows import worst_first
+from rag_inspect.evaluation.document import CeilingBar, EvaluationDocument, FrontierPoint, worst_first
 from rag_inspect.types import VERDICTS
-from rag_inspect.views.evaluation import system_name
+from rag_inspect.views.evaluation import ceiling_parts, system_name
+from rag_inspect.views.palette import FAINT, LINES, PARTS
 from rag_inspect.words import counted
 
 HEADLINE = ("recall@5", "mrr@5", "ndcg@10", "hit@1")
 MAX_BYTES = 4_500_000  # of queries listed, worst first, so that the whole stays under 6 MB; per_query.csv has them all
 MAX_CHARACTERS = 400  # of one query's text
-_COLOURS = ("#2f6f9f", "#b5651d", "#4d7c4d", "#7d5ba6", "#555555")
-_PARTS = {"achieved": "#2f7d4f", "recoverable": "#d9a441", "unreachable": "#9aa3ad"}
-_QUIET = "#8883"  # of more gold than n
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8882; }
@@ -88,10 +85,7 @@ def _ceiling(document: EvaluationDocument) -> str:
 
 
 def _bar(bar: CeilingBar, system: str) -> str:
-    values = {"achieved": bar.achieved, "recoverable": bar.recoverable, "unreachable": bar.unreachable}
-    shares = [(name, value, _PARTS[name]) for name, value in values.items()]
-    if bar.does_not_fit > 0:
-        shares.append(("more gold than n", bar.does_not_fit, _QUIET))
+    shares = [(name, share, PARTS.get(name, FAINT)) for name, share in ceiling_parts(bar)]
     parts = "".join(
         f'<span style="width:{100 * share:.3f}%;background:{colour}"></span>' for _, share, colour in shares
     )
@@ -130,7 +124,7 @@ def _chart(document: EvaluationDocument, timed: bool) -> str:
     for number, system in enumerate(systems):
         own, colour = (
             [point for point in points if point.system == system],
-            _COLOURS[number % len(_COLOURS)],
+            LINES[number % len(LINES)],
         )
         places = [(x(across(point)), y(point.metrics[primary]), point) for point in own]
         line = " ".join(f"{px:.1f},{py:.1f}" for px, py, _ in places)

@@ -2,52 +2,64 @@
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rag_inspect.types import Search
+from rag_inspect.types import Reranking
+from rag_inspect.views.evaluation import counted
+from rag_inspect.views.templates import render
 
-_STEPS = {"embed": "embed the query", "retrieve": "retrieve", "rerank": "rerank"}
+_STEP_WORDS = {"embed": "embed the query"}  # a step that is not here goes by its own name
+_NO_STEPS = ("load", "total")  # what came before the steps, and their sum
 
 
-def sentence_html(search: Search) -> str:
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A part of the line of timings; the number stands out."""
+
+    words: str
+    number: str = ""
+
+
+def sentence_html(reranking: Reranking) -> str:
     """The one sentence first; while scoring goes on, how far it is."""
-    if search.reranked:
-        return f'<div class="ri ri-lines"><p class="ri-sentence">{escape(search.summary)}</p></div>'
-    words = f"{len(search.logits)} / {len(search.candidates)} scored by {search.reranker.key} …"
-    return f'<div class="ri ri-lines"><p class="ri-sentence">{escape(words)}</p></div>'
+    scored, every = len(reranking.ranking), len(reranking.candidates)
+    progress = f"{scored} / {every} scored by {reranking.reranker.key} …"
+    return _lines(sentence=reranking.summary if reranking.complete else progress)
 
 
-def timings_html(search: Search) -> str:
-    """Warm latency by step, cold start apart, what came from the cache, and the notes."""
+def timings_html(reranking: Reranking) -> str:
+    """Warm latency by step, the first use's loading apart, what came from the cache, and the notes."""
+    timings = reranking.timings_ms
     steps = [
-        f"{words} <b>{search.timings_ms[step]:,.0f} ms</b>"
-        for step, words in _STEPS.items()
-        if step in search.timings_ms
+        _Step(_STEP_WORDS.get(name, name), f"{ms:,.0f} ms")
+        for name, ms in timings.items()
+        if name not in _NO_STEPS
     ]
-    if search.cached_pairs or search.scored_pairs:
-        steps.append(f"{search.scored_pairs} pairs scored, {search.cached_pairs} from the score cache")
-    if "load" in search.timings_ms:
-        steps.append(f"before that, once: loading <b>{search.timings_ms['load'] / 1000:,.1f} s</b>")
-    notes = [*search.notes, *_cuts(search)]
-    lines = [" · ".join(steps), *(escape(note) for note in notes)]
-    return (
-        '<div class="ri ri-lines">'
-        + "".join(f'<p class="ri-aside">{line}</p>' for line in lines if line)
-        + "</div>"
-    )
+    scored, cached = reranking.scored_pairs, reranking.cached_pairs
+    if scored or cached:
+        steps.append(_Step(f"{counted(scored, 'pair', 'pairs')} scored, {cached:,} from the score cache"))
+    if "load" in timings:
+        steps.append(_Step("first use: loading took", f"{timings['load'] / 1000:,.1f} s"))
+    notes = [*reranking.candidates.notes, *reranking.notes, *_cuts(reranking)]
+    return _lines(steps=steps, notes=notes)
 
 
 def aside_html(words: str) -> str:
     """A quiet line: what is warming, what was stopped."""
-    return f'<div class="ri ri-lines"><p class="ri-aside">{escape(words)}</p></div>' if words else ""
+    return _lines(notes=[words]) if words else ""
 
 
-def _cuts(search: Search) -> list[str]:
-    cut = [reading for reading in search.readings.values() if reading.truncated]
+def _lines(sentence: str = "", steps: Sequence[_Step] = (), notes: Sequence[str] = ()) -> str:
+    return render("sentences.html", sentence=sentence, steps=steps, notes=[note for note in notes if note])
+
+
+def _cuts(reranking: Reranking) -> list[str]:
+    """What the reranker did not read, where it tells."""
+    cut = [reading.truncated for reading in reranking.readings.values() if reading.truncated]
     if not cut:
         return []
-    worst = max(reading.truncated for reading in cut)
-    passages = "1 passage is" if len(cut) == 1 else f"{len(cut)} passages are"
-    return [
-        f"{passages} longer than {search.reranker.key} reads beside this query: up to {worst:,} tokens were not read."
-    ]
+    passages = counted(len(cut), "passage", "passages")
+    tokens = counted(max(cut), "token was", "tokens were")
+    up_to = "up to " if len(cut) > 1 else ""
+    return [f"{reranking.reranker.key} read only the start of {passages}; {up_to}{tokens} not read."]

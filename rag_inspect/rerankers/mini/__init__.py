@@ -15,19 +15,19 @@ from rag_inspect.errors import ModelError
 if TYPE_CHECKING:
     from rag_inspect.rerankers.mini.prior import Prior
     from rag_inspect.settings import Settings
-    from rag_inspect.types import Embedder, Reranker
+    from rag_inspect.types import Embedder, ModelSpec, Reranker
 
 WEIGHTS = Path(__file__).with_name("mini.safetensors")
+CARD = Path(__file__).with_name("MODEL_CARD.md")
 MAX_TOKENS = 512
 
 
-def load(settings: Settings, embedder: Embedder | None = None) -> Reranker:
-    """mini, ready to score; `embedder` is the minilm embedder where one is loaded already.
+def load(spec: ModelSpec, settings: Settings, embedder: Embedder | None = None) -> Reranker:
+    """mini as its row describes it, ready to score; `embedder` is minilm where it is loaded already.
 
     Raises ModelError where the weights, or MiniLM's, are missing or not the ones they should be.
     """
     from rag_inspect.embedders import load_embedder
-    from rag_inspect.rerankers import RERANKERS
     from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
     from rag_inspect.transformer import choose_device
 
@@ -36,7 +36,6 @@ def load(settings: Settings, embedder: Embedder | None = None) -> Reranker:
     device, precision = choose_device(settings.device), None
     if settings.int8 and device.type == "cpu":
         model, precision = in_int8(model), "int8"
-    spec = RERANKERS["mini"]
     return CrossEncoderReranker(spec, model, tokenizer, device, prior=prior, precision=precision)
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rag_inspect.rerankers.cross_encoder import Pair
 from rag_inspect.transformer import readable
-from rag_inspect.types import Embedder, Passage
+from rag_inspect.types import Embedder, Pair, Passage
 
 REMEMBERED = 4096
 """Vectors kept of passages that come without one: 6 MB."""
@@ -34,6 +33,11 @@ class Prior:
         self.words = words
         self.cosine_weight = cosine_weight
         self.coverage_weight = coverage_weight
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the prior would: the embedder's own fingerprint, and the weights."""
+        return f"{self.cosine_weight:g} x cosine({self.vectors.embedder.fingerprint}) + {self.coverage_weight:g} x coverage"
 
     def __call__(self, pairs: Sequence[Pair]) -> list[float]:
         """The prior of each (query, passage), in input order."""
@@ -83,7 +87,7 @@ def plain_tokenizer(file: Path) -> Any:
 class Vectors:
     """The embedder's vectors of queries and passages, none computed twice in a row.
 
-    A passage that brings its vector along (out of an index made by the same embedder) is not embedded again;
+    A passage that brings its vector along (made by the same embedder from the text as it is) is not embedded again;
     of the others the last few thousand vectors are remembered.
     """
 
@@ -103,7 +107,7 @@ class Vectors:
 
     def _of_passages(self, passages: Sequence[Passage]) -> list[np.ndarray]:
         """Brought along, remembered, or embedded now, all in one go."""
-        stored = [self._stored(passage) for passage in passages]
+        stored = [passage.vector(self.embedder.fingerprint) for passage in passages]
         texts = [passage.full_text for passage in passages]
         with self._lock:
             known = {text: self._remembered[text] for text in texts if text in self._remembered}
@@ -116,11 +120,6 @@ class Vectors:
             known.update(zip(new, self.embedder.embed_passages(list(new.values())), strict=True))
         self._remember(known)
         return [known[text] if vector is None else vector for text, vector in zip(texts, stored, strict=True)]
-
-    def _stored(self, passage: Passage) -> np.ndarray | None:
-        """The vector the passage brings along, if this embedder made it."""
-        stored = passage.embedding
-        return stored.values if stored and stored.embedder == self.embedder.fingerprint else None
 
     def _remember(self, vectors: dict[str, np.ndarray]) -> None:
         with self._lock:

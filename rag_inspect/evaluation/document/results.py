@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from rag_inspect.evaluation.document.rows import QueryResult
 from rag_inspect.evaluation.outcome import Latency, System, document_of
-from rag_inspect.evaluation.rows import QueryResult
 from rag_inspect.significance import Difference
 from rag_inspect.types import Verdict
 

@@ -1,0 +1,133 @@
+"""What a search and an evaluation can be asked for: each default and each check stands here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rag_inspect.embedders import EMBEDDERS
+from rag_inspect.errors import InputError, ModelError
+from rag_inspect.metrics import metrics_at, parse_cutoffs
+from rag_inspect.rerankers import RERANKERS
+from rag_inspect.types import ModelSpec
+
+MAX_TOP_K = 200
+EMBEDDER = "minilm"
+TOP_K = 20
+TOP_N = 5
+CUTOFFS = (1, 5, 10)
+SPLIT = "test"
+
+
+def check_depths(top_k: object, top_n: object) -> None:
+    """Raises InputError unless 1 <= top_n <= top_k <= MAX_TOP_K, whole numbers."""
+    for name, value in (("top_k", top_k), ("top_n", top_n)):
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_TOP_K:
+            found = repr(value)[:60] if not isinstance(value, int) or abs(value) < 10**18 else "a huge number"
+            raise InputError(f"{name} is {found}; expected a whole number from 1 to {MAX_TOP_K}")
+    if isinstance(top_k, int) and isinstance(top_n, int) and top_n > top_k:
+        raise InputError(
+            f"top_n {top_n} is more than top_k {top_k}; only candidates can be kept, so lower top_n or raise top_k"
+        )
+
+
+def check_model(kind: str, key: object, table: Mapping[str, ModelSpec]) -> None:
+    """Raises ModelError, which lists the names there are, unless the table has this one."""
+    if not isinstance(key, str) or key not in table:
+        raise ModelError(f'no {kind} "{str(key)[:80]}"; there are {", ".join(table)}')
+
+
+def check_text(name: str, value: object) -> None:
+    """Raises InputError unless this is a string."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} is {str(value)[:60]}; expected a string")
+
+
+def split_names(text: object) -> tuple[str, ...]:
+    """The names of rerankers in a comma-separated list, each once, in order; () for None or "".
+
+    Raises InputError for what is no string, or names nothing (","): then a variable was unset.
+    """
+    if text is None or text == "":
+        return ()
+    check_text("reranker", text)
+    names = tuple(dict.fromkeys(name for part in str(text).split(",") if (name := part.strip())))
+    if not names:
+        raise InputError(f"{str(text)[:40]!r} names no reranker; give one or more, comma-separated")
+    return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """One query through both stages; without a reranker, with the default one.
+
+    Made, it is checked: raises InputError or ModelError. Whether the corpus is there is the library's to say.
+    """
+
+    query: str
+    corpus: str
+    embedder: str = EMBEDDER
+    reranker: str | None = None
+    top_k: int = TOP_K
+    top_n: int | None = None  # once made it is a number: TOP_N, or all of a smaller top_k
+
+    def __post_init__(self) -> None:
+        check_text("query", self.query)
+        check_text("corpus", self.corpus)
+        check_model("embedder", self.embedder, EMBEDDERS)
+        if self.reranker is not None:
+            check_model("reranker", self.reranker, RERANKERS)
+        object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))
+
+    @property
+    def kept(self) -> int:
+        """top_n as the number it is."""
+        return self.top_n or TOP_N
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """An eval set through both stages; without rerankers, with the default one.
+
+    Made, it is checked: raises InputError or ModelError. Whether corpus and split are there is theirs to say.
+    `metrics` are asked for beside those at the cutoffs.
+    """
+
+    corpus: str
+    rerankers: Sequence[str] = ()
+    embedder: str = EMBEDDER
+    top_k: int = TOP_K
+    top_n: int | None = None  # as in SearchOptions
+    cutoffs: str | Sequence[int] = CUTOFFS  # once made, a tuple
+    split: str = SPLIT
+    metrics: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        check_text("corpus", self.corpus)
+        check_text("split", self.split)
+        check_model("embedder", self.embedder, EMBEDDERS)
+        if isinstance(self.rerankers, str) or not isinstance(self.rerankers, Sequence):
+            raise InputError(f"rerankers are {str(self.rerankers)[:60]}; expected a list of names")
+        for key in self.rerankers:
+            check_model("reranker", key, RERANKERS)
+        object.__setattr__(self, "rerankers", tuple(dict.fromkeys(self.rerankers)))
+        object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))
+        object.__setattr__(self, "cutoffs", parse_cutoffs(self.cutoffs))
+        metrics_at(self.depths, self.metrics)
+
+    @property
+    def kept(self) -> int:
+        """top_n as the number it is."""
+        return self.top_n or TOP_N
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The cutoffs as the numbers they are."""
+        return parse_cutoffs(self.cutoffs)
+
+
+def _settle_top_n(top_k: int, top_n: int | None) -> int:
+    check_depths(top_k, 1)
+    settled = min(TOP_N, top_k) if top_n is None else top_n
+    check_depths(top_k, settled)
+    return settled

@@ -1,0 +1,153 @@
+"""Chroma itself: a client, its exceptions in our words, and the collections nobody opens any more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import date, timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+from rag_inspect.errors import RetrievalError
+from rag_inspect.settings import Settings
+
+if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
+
+PROBE_SECONDS = 5.0  # how long a Chroma server may take to say that it is there
+UNUSED_DAYS = 30  # a collection that nobody has opened for so long is deleted
+OPENED = "opened"  # the key in a collection's metadata: the day it was last opened, as 2026-11-26
+_OURS = re.compile(r"[0-9a-f]{24}\.[A-Za-z0-9_-]+\.[0-9a-f]{12}")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_REBUILD = "delete the folder chroma under RAG_INSPECT_HOME and index again"
+_REACH = "check that the server of RAG_INSPECT_CHROMA_URL runs, or unset it to use the embedded index"
+_DISK = f"check the disk and the folder's permissions, or {_REBUILD}"
+_AGAIN = "start again: what the index lacks is embedded first"
+
+
+def explain_failures(call: Callable[_P, _T]) -> Callable[_P, _T]:
+    """The engine's own exceptions, panics of its native part included, as a RetrievalError that says what to do.
+
+    Anything else, a mistake of ours above all, passes as it is.
+    """
+
+    @wraps(call)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return call(*args, **kwargs)
+        except BaseException as error:
+            advice = _advise(error)
+            if advice is None:
+                raise
+            cause = " ".join(str(error).split())[:300] or type(error).__name__
+            raise RetrievalError(f"the Chroma index failed: {cause}; {advice}") from error
+
+    return wrapped
+
+
+def _advise(error: BaseException) -> str | None:
+    """What to do about an exception of the engine; None for one that is not the engine's."""
+    import sqlite3
+
+    import chromadb.errors as chroma
+    import httpx
+
+    if isinstance(error, RetrievalError):
+        return None
+    if type(error).__name__ == "PanicException":  # pyo3's, a BaseException that cannot be imported
+        return _REBUILD
+    kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+        ((httpx.HTTPError, ConnectionError, TimeoutError), _REACH),
+        ((chroma.NotFoundError, chroma.InvalidArgumentError), _AGAIN),
+        ((chroma.InternalError, sqlite3.DatabaseError), _DISK),
+        ((chroma.ChromaError, OSError), _DISK),
+    )
+    found = next((advice for kind, advice in kinds if isinstance(error, kind)), None)
+    if found is None and isinstance(error, ValueError) and "Could not connect" in str(error):
+        return _REACH
+    return found
+
+
+@explain_failures
+def connect(settings: Settings) -> ClientAPI:
+    """A client of the embedded Chroma under `settings.home`, or of the server at `settings.chroma_url`."""
+    import chromadb
+    import httpx
+
+    quiet = chromadb.Settings(anonymized_telemetry=False)
+    if settings.chroma_url is None:
+        folder = settings.home / "chroma"
+        folder.mkdir(parents=True, exist_ok=True)
+        return _open_folder(str(folder), quiet)
+    host, port, ssl = _parse_address(settings.chroma_url)
+    # Chroma's own client waits for an answer without end.
+    heartbeat = f"{'https' if ssl else 'http'}://{host}:{port}/api/v2/heartbeat"
+    httpx.get(heartbeat, timeout=PROBE_SECONDS).raise_for_status()
+    return chromadb.HttpClient(host=host, port=port, ssl=ssl, settings=quiet)
+
+
+def _parse_address(text: str) -> tuple[str, int, bool]:
+    """(host, port, whether by TLS). Raises RetrievalError for what is no address of a server."""
+    try:
+        url = urlsplit(text)
+        ssl = url.scheme == "https"
+        if url.scheme in {"http", "https"} and url.hostname:
+            return url.hostname, url.port or (443 if ssl else 8000), ssl
+    except ValueError:  # a port past 65535, half an IPv6 address
+        pass
+    raise RetrievalError(f"RAG_INSPECT_CHROMA_URL is {text[:200]!r}; expected http(s)://host:port")
+
+
+def _open_folder(folder: str, settings: Any) -> ClientAPI:
+    """The embedded client. One that fails to open leaves half a system in Chroma's cache, which the next would get."""
+    import chromadb
+    from chromadb.api.shared_system_client import SharedSystemClient
+
+    try:
+        return chromadb.PersistentClient(path=folder, settings=settings)
+    except BaseException:
+        SharedSystemClient.clear_system_cache()
+        raise
+
+
+@explain_failures
+def delete_unused(client: ClientAPI, today: date, keep: str) -> list[str]:
+    """Delete our collections that nobody has opened for UNUSED_DAYS, but for `keep`; returns their names.
+
+    A collection of an earlier version has no date: its days count from now. Collections of others stay untouched.
+    """
+    gone = []
+    for collection in _list_ours(client):
+        opened = (collection.metadata or {}).get(OPENED)
+        if collection.name == keep:
+            continue
+        if opened is None:
+            stamp(collection, today)
+        elif _parse_day(opened, today) < today - timedelta(days=UNUSED_DAYS):
+            client.delete_collection(collection.name)
+            gone.append(collection.name)
+    return gone
+
+
+def _list_ours(client: ClientAPI) -> Iterator[Any]:
+    for collection in client.list_collections():
+        metadata = collection.metadata or {}
+        if _OURS.fullmatch(collection.name) and metadata.keys() <= {"corpus", OPENED}:
+            yield collection
+
+
+def stamp(collection: Any, today: date) -> None:
+    """Write down that the collection was opened today."""
+    metadata = dict(collection.metadata or {})
+    if metadata.get(OPENED) != today.isoformat():
+        collection.modify(metadata=metadata | {OPENED: today.isoformat()})
+
+
+def _parse_day(text: object, otherwise: date) -> date:
+    with suppress(ValueError):
+        return date.fromisoformat(str(text))
+    return otherwise

@@ -1,0 +1,46 @@
+"""The nouns of the house: frozen values that the layers pass on, and the protocols that models fulfil."""
+
+from rag_inspect.types.corpus import Corpus, CorpusCard, Embedding, Passage, Qrels, Query, hash_text
+from rag_inspect.types.models import (
+    Availability,
+    Embedder,
+    FirstStage,
+    ModelSpec,
+    Pair,
+    Progress,
+    Reading,
+    Reranker,
+    Retriever,
+    Source,
+)
+from rag_inspect.types.ranking import VERDICTS, Hit, Ranking, RankMove, Verdict
+from rag_inspect.types.search import Candidates, Reranking, read_search, write_search
+
+__all__ = [
+    "VERDICTS",
+    "Availability",
+    "Candidates",
+    "Corpus",
+    "CorpusCard",
+    "Embedder",
+    "Embedding",
+    "FirstStage",
+    "Hit",
+    "ModelSpec",
+    "Pair",
+    "Passage",
+    "Progress",
+    "Qrels",
+    "Query",
+    "RankMove",
+    "Ranking",
+    "Reading",
+    "Reranker",
+    "Reranking",
+    "Retriever",
+    "Source",
+    "Verdict",
+    "hash_text",
+    "read_search",
+    "write_search",
+]

@@ -1,0 +1,130 @@
+"""What is searched: passages, queries, qrels and the corpus that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Qrels = Mapping[str, Mapping[str, int]]
+"""query_id -> passage_id -> grade; gold is a grade above 0."""
+
+
+def hash_text(text: str) -> str:
+    """The sha256 of a text, as 64 hexadecimal digits: what a vector or a score is bound to."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One unit-length vector, bound to the text and the embedder it was made from."""
+
+    text_sha256: str  # `hash_text` of the passage's full text
+    embedder: str  # the embedder's fingerprint
+    values: np.ndarray  # float32, shape (dimensions,)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The unit that is retrieved. `embedding` is there when it came out of an index that stores it."""
+
+    passage_id: str
+    text: str
+    title: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    embedding: Embedding | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def full_text(self) -> str:
+        """What every model reads: the title, where there is one, on a line above the text."""
+        return f"{self.title}\n{self.text}" if self.title else self.text
+
+    def vector(self, embedder: str) -> np.ndarray | None:
+        """The stored vector, if the embedder with this fingerprint made it from the text as it is now."""
+        stored = self.embedding
+        if stored is None or stored.embedder != embedder or stored.text_sha256 != hash_text(self.full_text):
+            return None
+        return stored.values
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question or keywords; `query_id` is "" for a query that is in no eval set."""
+
+    query_id: str
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusCard:
+    """What corpus.yaml says about a corpus; `examples` are query ids for the first screen."""
+
+    name: str
+    title: str = ""
+    description: str = ""
+    story: str = ""
+    language: tuple[str, ...] = ()
+    licence: str = ""
+    authorship: str = ""
+    date: str = ""
+    demonstrates: str = ""
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Passages and, usually, an eval set: queries, and qrels by split ("dev", "test").
+
+    `path` is where it was read from; None for a corpus that is in no file.
+    """
+
+    card: CorpusCard
+    path: Path | None
+    passages: tuple[Passage, ...]
+    queries: tuple[Query, ...] = ()
+    splits: Mapping[str, Qrels] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @cached_property
+    def passage_by_id(self) -> Mapping[str, Passage]:
+        return {passage.passage_id: passage for passage in self.passages}
+
+    @cached_property
+    def query_by_id(self) -> Mapping[str, Query]:
+        return {query.query_id: query for query in self.queries}
+
+    @cached_property
+    def qrels(self) -> Qrels:
+        """Every judgement there is, all splits together."""
+        together: dict[str, dict[str, int]] = {}
+        for split in self.splits.values():
+            for query_id, grades in split.items():
+                together.setdefault(query_id, {}).update(grades)
+        return together
+
+    @cached_property
+    def query_by_text(self) -> Mapping[str, Query]:
+        return {query.text.strip(): query for query in self.queries}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over ids, titles and texts in order: two corpora share an index only if this is equal."""
+        digest = hashlib.sha256()
+        for passage in self.passages:
+            for part in (passage.passage_id, passage.title, passage.text):
+                raw = part.encode()
+                digest.update(len(raw).to_bytes(8, "big") + raw)
+        return digest.hexdigest()
+
+    def gold(self, query_id: str) -> frozenset[str]:
+        """The ids judged relevant to the query (grade above 0)."""
+        return frozenset(pid for pid, grade in self.qrels.get(query_id, {}).items() if grade > 0)

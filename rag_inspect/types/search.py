@@ -1,0 +1,194 @@
+"""One query through both stages: its candidates, what a reranker made of them, and both as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rag_inspect.types.corpus import Corpus, Passage, Query
+from rag_inspect.types.models import FirstStage, ModelSpec, Reading
+from rag_inspect.types.ranking import Hit, Ranking, RankMove, Verdict
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Candidates:
+    """The first stage's ranking of one query, at most `top_k` deep, with the passages it names.
+
+    A retriever knows neither the corpus's name nor its judgements: `corpus`, `grades` (every judgement of this
+    query, by passage_id) and `notes` are added by the pipeline. `timings_ms` is empty where several queries were
+    searched together.
+    """
+
+    query: Query
+    first_stage: FirstStage
+    top_k: int
+    ranking: Ranking
+    passages: Mapping[str, Passage]
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    corpus: str = ""
+    grades: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def gold(self) -> frozenset[str]:
+        """The ids judged relevant to the query (grade above 0)."""
+        return frozenset(passage_id for passage_id, grade in self.grades.items() if grade > 0)
+
+    @property
+    def in_order(self) -> list[Passage]:
+        """The passages, best first."""
+        return [self.passages[hit.passage_id] for hit in self.ranking]
+
+    def __len__(self) -> int:
+        return len(self.ranking)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reranking:
+    """What one reranker makes of the candidates, at any moment of it.
+
+    `ranking` has the passages scored so far, best first. `readings` is empty where the reranker does not tell what
+    it read; `verdict` (None without gold) and `summary` come with the last score. `timings_ms` has the steps of both
+    stages, `total` at the end, and `load`, the time spent loading or indexing before them, when there was any.
+    """
+
+    candidates: Candidates
+    reranker: ModelSpec
+    top_n: int
+    ranking: Ranking = field(default_factory=lambda: Ranking(()))
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    summary: str = ""
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    scored_pairs: int = 0
+    cached_pairs: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every candidate has its score."""
+        return len(self.ranking) == len(self.candidates)
+
+    @property
+    def moves(self) -> tuple[RankMove, ...]:
+        """In reranked order; empty until the rerank is complete."""
+        before = self.candidates.ranking.rank_by_id
+        hits = self.ranking if self.complete else ()
+        return tuple(RankMove(hit.passage_id, before[hit.passage_id], hit.rank) for hit in hits)
+
+
+# JSON: the document of `search --json`, of the API's /search and of recorded searches
+
+
+def write_search(rerankings: Sequence[Reranking]) -> dict[str, Any]:
+    """One JSON document for complete rerankings of the same candidates; `rerankings` is there where there are several."""
+    first, candidates = rerankings[0], rerankings[0].candidates
+    parts = _reranking_document(first)
+    document = {
+        "query": candidates.query.text,
+        "corpus": candidates.corpus,
+        "first_stage": _first_stage_document(candidates.first_stage),
+        "reranker": parts.pop("reranker"),
+        "top_k": candidates.top_k,
+        "top_n": first.top_n,
+        "candidates": [_candidate_document(candidates, hit) for hit in candidates.ranking],
+        "reranked": parts.pop("reranked"),
+        "gold": sorted(candidates.gold),
+        **parts,
+    }
+    if len(rerankings) > 1:
+        document["rerankings"] = [_reranking_document(reranking) for reranking in rerankings]
+    return document
+
+
+def _first_stage_document(stage: FirstStage) -> dict[str, Any]:
+    embedder = stage.embedder and {"key": stage.embedder.key, "revision": stage.embedder.revision}
+    return {"key": stage.key, "kind": stage.kind, "score_name": stage.score_name, "embedder": embedder}
+
+
+def _candidate_document(candidates: Candidates, hit: Hit) -> dict[str, Any]:
+    title, grade = candidates.passages[hit.passage_id].title, candidates.grades.get(hit.passage_id)
+    return {
+        "passage_id": hit.passage_id,
+        "title": title,
+        "rank": hit.rank,
+        "score": hit.score,
+        "grade": grade,
+    }
+
+
+def _reranking_document(reranking: Reranking) -> dict[str, Any]:
+    spec = reranking.reranker
+    return {
+        "reranker": {"key": spec.key, "revision": spec.revision, "score_name": spec.score_name},
+        "reranked": [
+            asdict(hit) | {"from_rank": move.before, "delta": move.delta} | _reading_document(reranking, hit)
+            for hit, move in zip(reranking.ranking, reranking.moves, strict=True)
+        ],
+        "verdict": reranking.verdict,
+        "summary": reranking.summary,
+        "timings_ms": {name: round(ms, 3) for name, ms in reranking.timings_ms.items()},
+        "scored_pairs": reranking.scored_pairs,
+        "cached_pairs": reranking.cached_pairs,
+        "notes": [*reranking.candidates.notes, *reranking.notes],
+    }
+
+
+def _reading_document(reranking: Reranking, hit: Hit) -> dict[str, int | None]:
+    """Both null where the reranker does not tell what it read."""
+    reading = reranking.readings.get(hit.passage_id)
+    return {
+        "read_tokens": reading.read if reading else None,
+        "truncated_tokens": reading.truncated if reading else None,
+    }
+
+
+def read_search(
+    document: Mapping[str, Any],
+    corpus: Corpus,
+    first_stages: Mapping[str, FirstStage],
+    rerankers: Mapping[str, ModelSpec],
+) -> list[Reranking]:
+    """The rerankings that `write_search` wrote down, over the same corpus.
+
+    Raises KeyError, TypeError or ValueError where the document is of another version or names what is not there.
+    """
+    query = corpus.query_by_text[document["query"]]
+    ranking = Ranking.of([(hit["passage_id"], hit["score"]) for hit in document["candidates"]])
+    candidates = Candidates(
+        query=query,
+        first_stage=first_stages[document["first_stage"]["key"]],
+        top_k=int(document["top_k"]),
+        ranking=ranking,
+        passages={passage_id: corpus.passage_by_id[passage_id] for passage_id in ranking.passage_ids},
+        corpus=corpus.name,
+        grades=corpus.qrels.get(query.query_id, {}),
+    )
+    parts = document.get("rerankings", [document])
+    return [_read_reranking(part, candidates, rerankers, int(document["top_n"])) for part in parts]
+
+
+def _read_reranking(
+    part: Mapping[str, Any], candidates: Candidates, rerankers: Mapping[str, ModelSpec], top_n: int
+) -> Reranking:
+    hits = part["reranked"]
+    if {hit["passage_id"] for hit in hits} != set(candidates.ranking.passage_ids):
+        raise ValueError("the reranked passages are not the candidates")
+    if not all(math.isfinite(hit["score"]) for hit in hits):
+        raise ValueError("a score is no finite number")
+    read = {hit["passage_id"]: (hit["read_tokens"], hit["truncated_tokens"]) for hit in hits}
+    return Reranking(
+        candidates=candidates,
+        reranker=rerankers[part["reranker"]["key"]],
+        top_n=top_n,
+        ranking=Ranking.of([(hit["passage_id"], hit["score"]) for hit in hits]),
+        readings={pid: Reading(seen, seen + cut) for pid, (seen, cut) in read.items() if seen is not None},
+        verdict=part["verdict"],
+        summary=str(part["summary"]),
+        timings_ms={str(name): float(ms) for name, ms in part["timings_ms"].items()},
+        scored_pairs=int(part["scored_pairs"]),
+        cached_pairs=int(part["cached_pairs"]),
+        notes=tuple(part["notes"]),
+    )

@@ -1,0 +1,77 @@
+"""Each check of what is asked for, with its one message."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_inspect.errors import CorpusError, InputError, ModelError
+from rag_inspect.options import EvalOptions, SearchOptions, split_names
+from rag_inspect.ui.controls import from_link
+
+WRONG = [["mini"], 2.0, True, None, 10**5000, 0, -1, 201]
+
+
+@pytest.mark.parametrize("value", WRONG, ids=range(len(WRONG)))
+def test_a_wrong_depth_is_one_clear_line(value):
+    with pytest.raises(InputError, match=r"top_k is .*; expected a whole number from 1 to 200") as caught:
+        SearchOptions(query="q", corpus="c", top_k=value)
+    assert len(str(caught.value)) < 200
+
+
+def test_an_unknown_model_lists_those_there_are():
+    for key in ("none", ["mini"]):
+        with pytest.raises(ModelError, match=r"no reranker .*; there are .*mini"):
+            SearchOptions(query="q", corpus="c", reranker=key)
+        with pytest.raises(ModelError, match=r"no reranker .*; there are .*mini"):
+            EvalOptions(corpus="c", rerankers=[key])
+
+
+def test_top_n_follows_a_small_top_k():
+    assert EvalOptions(corpus="c", top_k=3).kept == SearchOptions(query="q", corpus="c", top_k=3).kept == 3
+    with pytest.raises(InputError, match="top_n 9 is more than top_k 3"):
+        EvalOptions(corpus="c", top_k=3, top_n=9)
+
+
+@given(st.text())
+def test_split_names_are_whole_and_once(text):
+    if text and not text.replace(",", " ").strip():
+        with pytest.raises(InputError, match="names no reranker"):
+            split_names(text)
+        return
+    names = split_names(text)
+    assert len(set(names)) == len(names)
+    assert split_names(", ".join(names)) == names
+    assert all(name == name.strip() and name and "," not in name for name in names)
+
+
+def test_a_list_is_no_list_of_names():
+    with pytest.raises(InputError, match="expected a string"):
+        split_names(["mini"])
+
+
+def test_what_is_made_is_whole():
+    options = EvalOptions(corpus="c", rerankers=["mini", "base", "mini"], cutoffs="10, 1,5")
+    assert (options.rerankers, options.depths, options.kept) == (("mini", "base"), (1, 5, 10), 5)
+    for wrong in ("mini", None, 3):
+        with pytest.raises(InputError, match="expected a list of names"):
+            EvalOptions(corpus="c", rerankers=wrong)
+    with pytest.raises(InputError, match="cutoffs are"):
+        EvalOptions(corpus="c", cutoffs=[0])
+
+
+@given(
+    st.dictionaries(st.sampled_from(["corpus", "embedder", "reranker", "k", "n", "q"]), st.text(max_size=8))
+)
+def test_any_link_opens_something(params):
+    class Bench:
+        default_corpus, default_reranker = "resources", "mini"
+
+        def corpora(self):
+            return {"resources": None}
+
+        def corpus(self, name):
+            raise CorpusError("broken")
+
+    options, _ = from_link(params, Bench())
+    assert options.corpus == "resources" and 5 <= options.top_k <= 50
+    assert 1 <= options.kept <= min(20, options.top_k)

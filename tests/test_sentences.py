@@ -1,0 +1,82 @@
+"""The lines of text around a search, and the panel of one passage: what they say."""
+
+from dataclasses import replace
+
+import pytest
+
+from rag_inspect.types import Reading
+from rag_inspect.views.passage import passage_html
+from rag_inspect.views.rankings import sigmoid
+from rag_inspect.views.sentences import sentence_html, timings_html
+from tests.parsing import Page
+from tests.searches import MINI, make_reranking
+
+
+def test_the_timings_say_what_was_cold_and_what_was_cut():
+    words = Page(timings_html(make_reranking())).words
+    assert (
+        "embed the query 1 ms · retrieve 2 ms · rerank 30 ms · 6 pairs scored, 0 from the score cache"
+        in words
+    )
+    assert "first use: loading took 2.5 s" in words and "33" not in words
+    assert "fixed-reranker read only the start of 5 passages; up to 5 tokens were not read." in words
+
+
+def test_the_timings_name_the_steps_there_were():
+    search = replace(
+        make_reranking(), timings_ms={"retrieve": 1234.4, "fuse": 5.0, "total": 1239.4}, readings={}
+    )
+    words = Page(timings_html(search)).words
+    assert "retrieve 1,234 ms · fuse 5 ms" in words
+    assert "embed" not in words and "rerank" not in words and "first use" not in words
+
+
+@pytest.mark.parametrize(
+    ("cuts", "words"),
+    [
+        ([0, 0], ""),
+        ([0, 1], "mini read only the start of 1 passage; 1 token was not read."),
+        ([0, 1200], "mini read only the start of 1 passage; 1,200 tokens were not read."),
+        ([1, 120], "mini read only the start of 2 passages; up to 120 tokens were not read."),
+    ],
+)
+def test_what_was_not_read_is_said_once(cuts, words):
+    readings = {f"plain{n}": Reading(100, 100 + cut) for n, cut in enumerate(cuts)}
+    search = replace(make_reranking(reranker=MINI), readings=readings)
+    said = Page(timings_html(search)).words
+    assert ("read only" in said) == bool(words) and words in said
+
+
+def test_notes_of_both_stages_are_shown():
+    search = make_reranking()
+    search = replace(
+        search, notes=("of the rerank",), candidates=replace(search.candidates, notes=("of the corpus",))
+    )
+    words = Page(timings_html(search)).words
+    assert words.index("of the corpus") < words.index("of the rerank")
+
+
+def test_a_reranker_that_does_not_tell_what_it_read_has_no_line_of_it():
+    search = replace(make_reranking(), readings={})
+    assert "tokens read" in passage_html(make_reranking(), "plain1")
+    assert "tokens read" not in passage_html(search, "plain1") and "read only" not in timings_html(search)
+
+
+def test_the_sentence_comes_from_the_search():
+    search = make_reranking()
+    assert Page(sentence_html(search)).words.strip() == search.summary != ""
+    assert Page(sentence_html(make_reranking(moment="candidates"))).words.strip() == (
+        "0 / 6 scored by fixed-reranker …"
+    )
+
+
+def test_the_panel_says_both_ranks_and_what_was_read():
+    search = make_reranking()
+    words = Page(passage_html(search, "plain1")).words
+    rank, score = search.ranking.rank_by_id["plain1"], search.ranking.score_by_id["plain1"]
+    assert f"{rank} (logit {score:+.4f}, sigmoid {sigmoid(score):.4f})" in words
+    assert "2 (cosine 0.8000)" in words
+    assert "100 of 101" in words and "gold" in words
+    unfinished = Page(passage_html(make_reranking("plain", "partial"), "plain1")).words
+    assert "not yet known" in unfinished
+    assert "not among these candidates" in passage_html(search, "<b>")
