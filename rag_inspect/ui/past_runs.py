@@ -19,6 +19,7 @@ from rag_inspect.ui.errors import shown
 from rag_inspect.ui.eval_page import QUIET, Page
 from rag_inspect.views.evaluation import comparison_html, run_date
 from rag_inspect.views.sentences import aside_html
+from rag_inspect.words import counted
 from rag_inspect.workbench import Workbench
 
 
@@ -27,7 +28,7 @@ def choices(bench: Workbench, visitor: object) -> Any:
     found = []
     for run in bench.past_runs(Visitor.from_browser(visitor)):
         keys = ", ".join(system["key"] for system in run["systems"][1:])
-        label = f"{run_date(run['created'])} · {run['corpus']} · {keys} · k {run['top_k']} · {run['queries']} queries"
+        label = f"{run_date(run['created'])} · {run['corpus']} · {keys} · k {run['top_k']} · {counted(run['queries'])}"
         found.append((label, run["run_id"]))
     return gr.update(choices=found)
 
