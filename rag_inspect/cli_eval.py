@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, RagInspectError
@@ -15,7 +15,11 @@ from rag_inspect.metrics import Metric, parse, parse_cutoffs
 from rag_inspect.options import CUTOFFS, EMBEDDER, MAX_TOP_K, SPLIT, TOP_K, TOP_N, EvalOptions, split_names
 from rag_inspect.tasks import Stage
 from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
+from rag_inspect.words import counted
 from rag_inspect.workbench import Workbench
+
+if TYPE_CHECKING:
+    from rag_inspect.evaluation.document import EvaluationDocument
 
 
 def add_commands(commands: Any) -> None:
@@ -141,34 +145,31 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
         print(f"rag-inspect: stopped; {kept}", file=sys.stderr)
         raise
     assert end is not None
-    document = end.to_json()
     if options.out:  # before anything is printed: the reader of a pipe may have gone
         from rag_inspect.exports import write_all
         from rag_inspect.views.report import report_html
 
-        written = write_all(options.out, end.outcome, document, report_html)
+        written = write_all(options.out, end, report_html)
         print(f"rag-inspect: {len(written)} files in {options.out}", file=sys.stderr)
     try:
         if options.json:
-            print_json(document)
+            print_json(end.to_json())
         else:
-            _print_evaluation(document)
+            _print_evaluation(end.document)
     finally:
-        _hold(document, options.fail_under)
+        _hold(end.document, options.fail_under)
 
 
-def _hold(document: Mapping[str, Any], limits: Sequence[tuple[Metric, float]]) -> None:
+def _hold(document: EvaluationDocument, limits: Sequence[tuple[Metric, float]]) -> None:
     """Raises where a reranker is below a limit, naming each."""
     below = [
-        f"{metric} of {system['key']} is {system['metrics'][str(metric)]['value']:.4f}, below {least:g}"
+        f"{metric} of {system.key} is {system.metrics[str(metric)].value:.4f}, below {least:g}"
         for metric, least in limits
-        for system in document["systems"][1:]
-        if system["metrics"][str(metric)]["value"] < least - 1e-9  # a mean that is the limit is not below it
+        for system in document.rerankers
+        if system.metrics[str(metric)].value < least - 1e-9  # a mean that is the limit is not below it
     ]
     if below:
-        raise RagInspectError(
-            f"{'; '.join(below)} (--fail-under, {document['corpus']}, n={document['queries']})"
-        )
+        raise RagInspectError(f"{'; '.join(below)} (--fail-under, {document.corpus}, n={document.queries})")
 
 
 def run_bench(bench: Workbench, options: argparse.Namespace) -> None:
@@ -214,33 +215,30 @@ def _timed(at: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _print_evaluation(document: Mapping[str, Any]) -> None:
+def _print_evaluation(document: EvaluationDocument) -> None:
     from rag_inspect.metrics import HEADLINE
 
-    title = f"{document['corpus']} ({document['split']}), {document['queries']:,} queries, top {document['top_k']}"
+    title = f"{document.corpus} ({document.split}), {counted(document.queries)}, top {document.top_k}"
     rows = []
-    for system in document["systems"]:
-        row = {"system": system["key"]}
+    for system in document.systems:
+        row = {"system": system.key}
         row |= {
-            name: _interval(system["metrics"][name]["value"], system["metrics"][name]["ci95"], "")
-            for name in HEADLINE
+            name: _interval(system.metrics[name].value, system.metrics[name].ci95, "") for name in HEADLINE
         }
-        change = system.get("versus_first_stage", {}).get(document["primary"])
-        row[f"Δ {document['primary']}"] = _interval(change["delta"], change["ci95"], "+") if change else ""
-        row["W/T/L"] = "/".join(str(change[name]) for name in ("wins", "ties", "losses")) if change else ""
-        times = [system["latency_ms"][name] for name in ("p50", "p95")]
+        change = system.versus_first_stage.get(document.primary)
+        row[f"Δ {document.primary}"] = _interval(change.delta, change.ci95, "+") if change else ""
+        row["W/T/L"] = f"{change.wins}/{change.ties}/{change.losses}" if change else ""
+        times = system.latency.p50, system.latency.p95
         row["p50/p95 ms"] = "unknown" if None in times else "/".join(f"{ms:,.0f}" for ms in times)
         rows.append(row)
     print_table(title, list(rows[0]), rows)
-    lines = [f"→ {advice['text']}" for advice in document["advice"]]
-    for bar in document["ceiling_bars"][1:]:
-        names = ("achieved", "recoverable", "unreachable", *(["does_not_fit"] if bar["does_not_fit"] else []))
-        parts = ", ".join(f"{name.replace('_', ' ')} {bar[name]:.3f}" for name in names)
-        lines.append(f"{bar['metric']} with {bar['system']}: {parts}")
-    lines.append(
-        "verdicts: " + ", ".join(f"{name} {count:,}" for name, count in document["verdicts"].items())
-    )
-    print_lines(*lines, *document["notes"])
+    lines = [f"→ {advice.text}" for advice in document.advice]
+    for bar in document.ceiling_bars[1:]:
+        parts = f"achieved {bar.achieved:.3f}, recoverable {bar.recoverable:.3f}, unreachable {bar.unreachable:.3f}"
+        more = f", does not fit {bar.does_not_fit:.3f}" if bar.does_not_fit else ""
+        lines.append(f"{bar.metric} with {bar.system}: {parts}{more}")
+    lines.append("verdicts: " + ", ".join(f"{name} {count:,}" for name, count in document.verdicts.items()))
+    print_lines(*lines, *document.notes)
 
 
 def _interval(value: float, bounds: Sequence[float], sign: str) -> str:

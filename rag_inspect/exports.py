@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rag_inspect.evaluation.assessment import Evaluation
+from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import read_replay, to_replay
 from rag_inspect.files import write_text
@@ -27,7 +29,7 @@ __all__ = [
     "write_all",
 ]
 
-Report = Callable[[Mapping[str, Any]], str]
+Report = Callable[[EvaluationDocument], str]
 _FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet would run
 _SPACE = re.compile(r"[\s%]")
 
@@ -57,26 +59,24 @@ def _token(text: str) -> str:
     return _SPACE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text) or "%00"
 
 
-def per_query_csv(document: Mapping[str, Any]) -> str:
+def per_query_csv(document: EvaluationDocument) -> str:
     """One row a query: its gold, the best gold's rank under each system, verdicts and metrics.
 
     A cell that a spreadsheet would take for a formula gets an apostrophe in front; line ends in a cell become \\n, which is quoted.
     """
-    rerankers = [system["key"] for system in document["systems"][1:]]
-    metrics = [(s["key"], name) for s in document["systems"] for name in s["metrics"]]
+    rerankers = [system.key for system in document.rerankers]
+    metrics = [(s.key, name) for s in document.systems for name in s.metrics]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     ranks = [f"{what} {key}" for key in rerankers for what in ("rank", "verdict")]
     writer.writerow(
         ["query_id", "query", "gold", "rank first stage", *ranks, *(f"{name} {key}" for key, name in metrics)]
     )
-    for row in document["per_query"]:
-        cells = [row["query_id"], row["query"], " ".join(row["gold"]), row["rank_before"] or ""]
+    for row in document.per_query:
+        cells = [row.query_id, row.query, " ".join(row.gold), row.rank_before or ""]
         for key in rerankers:
-            cells += [row["ranks"][key] or "", row["verdicts"][key]]
-        writer.writerow(
-            [_cell(cell) for cell in cells] + [row["metrics"][key][name] for key, name in metrics]
-        )
+            cells += [row.ranks[key] or "", row.verdicts[key]]
+        writer.writerow([_cell(cell) for cell in cells] + [row.metrics[key][name] for key, name in metrics])
     return out.getvalue()
 
 
@@ -87,9 +87,11 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if value.startswith(_FORMULA) else value
 
 
-def metrics_json(document: Mapping[str, Any]) -> str:
+def metrics_json(evaluation: Evaluation) -> str:
     """The document without the rows, for a dashboard or a diff."""
-    return as_json({name: part for name, part in document.items() if name != "per_query"}, indent=1)
+    return as_json(
+        {name: part for name, part in evaluation.to_json().items() if name != "per_query"}, indent=1
+    )
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
@@ -106,17 +108,18 @@ def as_json(value: Any, indent: int | None = None) -> str:
     )
 
 
-def export_files(outcome: Outcome, document: Mapping[str, Any], report: Report) -> Iterator[tuple[str, str]]:
+def export_files(evaluation: Evaluation, report: Report) -> Iterator[tuple[str, str]]:
     """(name, text) of every file, made one after the other; `report` renders the HTML (views.report.report_html)."""
+    outcome, document = evaluation.outcome, evaluation.document
     for system in outcome.systems:
         yield f"run.{system.key}.trec", "".join(trec_run(outcome, system.key))
     yield "qrels.trec", "".join(trec_qrels(outcome))
     yield "per_query.csv", per_query_csv(document)
-    yield "metrics.json", metrics_json(document)
+    yield "metrics.json", metrics_json(evaluation)
     yield "report.html", report(document)
     yield "replay.json", as_json(to_replay(outcome))
 
 
-def write_all(folder: Path, outcome: Outcome, document: Mapping[str, Any], report: Report) -> list[Path]:
+def write_all(folder: Path, evaluation: Evaluation, report: Report) -> list[Path]:
     """All files into the folder, made if need be; what an earlier run left there is replaced file by file."""
-    return [write_text(folder / name, text) for name, text in export_files(outcome, document, report)]
+    return [write_text(folder / name, text) for name, text in export_files(evaluation, report)]

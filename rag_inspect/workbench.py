@@ -18,7 +18,7 @@ from rag_inspect.errors import InputError, RagInspectError, RetrievalError
 from rag_inspect.evaluation import EvalProgress, evaluate, runs, stamped
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import eval_set
-from rag_inspect.evaluation.jobs import Job, Jobs
+from rag_inspect.evaluation.jobs import Job, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.hub import HubProbe
@@ -201,8 +201,8 @@ class Workbench:
         found = runs.list_runs(self.runs_folder)
         return [run for run in found if self.sessions.may_see(visitor, run["owner"])]
 
-    def past_run(self, run_id: str, visitor: Visitor = LOCAL) -> tuple[Outcome, dict[str, Any]]:
-        """A run's outcome and document. Raises InputError where there is none that this visitor may see."""
+    def past_run(self, run_id: str, visitor: Visitor = LOCAL) -> Evaluation:
+        """A saved run. Raises InputError where there is none that this visitor may see."""
         owners = {run["run_id"]: run["owner"] for run in runs.list_runs(self.runs_folder)}
         if not self.sessions.may_see(visitor, owners.get(run_id, "")):
             raise InputError(f"no saved run {run_id[:40]!r}; see the list of past runs")
@@ -255,15 +255,15 @@ class Workbench:
         """
         if not self.sessions.may_see(visitor, visitor.owner):
             raise InputError("this page has no visitor's id yet; wait a moment, or reload it, and try again")
-        settings = {
-            "corpus": options.corpus,
-            "embedder": {"key": options.embedder},
-            "top_k": options.top_k,
-            "top_n": options.kept,
-            "rerankers": list(options.rerankers),
-            "split": options.split,
-            "cutoffs": list(options.depths),
-        }
+        settings = JobSettings(
+            corpus=options.corpus,
+            split=options.split,
+            embedder=options.embedder,
+            top_k=options.top_k,
+            top_n=options.kept,
+            rerankers=tuple(options.rerankers),
+            cutoffs=options.depths,
+        )
         job = self.jobs.start(
             lambda stopped: self.evaluate(options, stopped=stopped, visitor=visitor), options.corpus, settings
         )
@@ -291,8 +291,8 @@ class Workbench:
         try:
             runs.save_run(self.runs_folder, run_id, outcome, document, visitor.owner)
         except RagInspectError as error:
-            document["notes"].append(f"This run was not kept: {error}.")
-            run_id = ""
+            note, run_id = f"This run was not kept: {error}.", ""
+            document = replace(document, notes=(*document.notes, note))
         return Evaluation(outcome, document, run_id)
 
 

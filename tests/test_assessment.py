@@ -8,7 +8,8 @@ import pytest
 
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.advice import RULES, clear
-from rag_inspect.evaluation.assessment import assess, worst_first
+from rag_inspect.evaluation.assessment import assess
+from rag_inspect.evaluation.document import worst_first
 from rag_inspect.evaluation.eval_set import guess_language, languages
 from rag_inspect.evaluation.outcome import Latency, Outcome, System
 from rag_inspect.metrics import parse
@@ -55,21 +56,21 @@ def ranked(before, *after, also=(), top_k=10, passages=1000, reads=(("en",), ("e
 
 def said(outcome):
     """rule -> text, in the order of the advice."""
-    return {line["rule"]: line["text"] for line in assess(outcome)["advice"]}
+    return {line.rule: line.text for line in assess(outcome).advice}
 
 
 def test_the_documents_metrics_are_those_of_its_rankings_one_by_one():
     corpus = make_corpus(25)
     outcome = evaluated(corpus, ScriptedReranker(), top_k=10)
     document = assess(outcome)
-    for system in document["systems"]:
-        rankings = dict(outcome.run(system["key"]))
-        for name, metric in system["metrics"].items():
+    for system in document.systems:
+        rankings = dict(outcome.run(system.key))
+        for name, metric in system.metrics.items():
             alone = [
                 parse(name).of(rankings[qid].passage_ids, grades) for qid, grades in outcome.qrels.items()
             ]
-            assert metric["value"] == pytest.approx(np.mean(alone))
-            assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
+            assert metric.value == pytest.approx(np.mean(alone))
+            assert metric.ci95[0] <= metric.value <= metric.ci95[1]
 
 
 def test_the_document_keeps_the_contract():
@@ -77,7 +78,7 @@ def test_the_document_keeps_the_contract():
         evaluated(
             make_corpus(25), ScriptedReranker(), ScriptedReranker(lambda q, p: 1.0, key="flat"), top_k=20
         )
-    )
+    ).to_json()
     assert {"corpus", "embedder", "top_k", "queries", "systems", "ceiling", "verdicts", "per_query"} <= set(
         document
     )
@@ -101,9 +102,9 @@ def test_the_document_keeps_the_contract():
 
 def test_a_reranker_that_ties_everything_changes_nothing():
     document = assess(evaluated(make_corpus(25), ScriptedReranker(lambda q, p: 1.0), top_k=10))
-    change = document["systems"][1]["versus_first_stage"]["mrr@5"]
-    assert change["delta"] == 0 and change["ties"] == 25 and change["p_value"] == 1
-    assert document["systems"][0]["metrics"] == document["systems"][1]["metrics"]
+    change = document.systems[1].versus_first_stage["mrr@5"]
+    assert change.delta == 0 and change.ties == 25 and change.p_value == 1
+    assert document.systems[0].metrics == document.systems[1].metrics
 
 
 def test_recall_is_achieved_and_recoverable_and_unreachable_and_no_reranker_passes_the_ceiling():
@@ -111,28 +112,28 @@ def test_recall_is_achieved_and_recoverable_and_unreachable_and_no_reranker_pass
     document = assess(
         evaluated(corpus, ScriptedReranker(knows(corpus)), ScriptedReranker(key="worse"), top_k=8)
     )
-    for bar in document["ceiling_bars"]:
-        assert bar["achieved"] + bar["recoverable"] + bar["unreachable"] == pytest.approx(1)
-        assert bar["does_not_fit"] == 0
+    for bar in document.ceiling_bars:
+        assert bar.achieved + bar.recoverable + bar.unreachable == pytest.approx(1)
+        assert bar.does_not_fit == 0
     assert "more gold than n" not in ceiling_html(document) + report_html(document)
-    perfect = document["ceiling_bars"][1]
-    assert perfect["recoverable"] == pytest.approx(0)
-    for system in document["systems"]:
-        for name, metric in system["metrics"].items():
-            assert metric["value"] <= document["ceiling"][name] + 1e-12
+    perfect = document.ceiling_bars[1]
+    assert perfect.recoverable == pytest.approx(0)
+    for system in document.systems:
+        for name, metric in system.metrics.items():
+            assert metric.value <= document.ceiling[name] + 1e-12
 
 
 def test_gold_that_no_top_n_can_hold_is_a_part_of_its_own_and_not_out_of_reach():
     all_found = ranked([1] * 30, [1] * 30, also=range(2, 16), top_k=20)  # 15 gold, all among the first 15
-    bar = assess(all_found)["ceiling_bars"][1]
-    assert bar["achieved"] == pytest.approx(1 / 3) and bar["does_not_fit"] == pytest.approx(2 / 3)
-    assert bar["recoverable"] == bar["unreachable"] == 0 and "recall_first" not in said(all_found)
+    bar = assess(all_found).ceiling_bars[1]
+    assert bar.achieved == pytest.approx(1 / 3) and bar.does_not_fit == pytest.approx(2 / 3)
+    assert bar.recoverable == bar.unreachable == 0 and "recall_first" not in said(all_found)
     half_away = ranked([0] * 30, [0] * 30, also=[1, 40, 41, 42, 43, 44, 45, 46, 47], top_k=20)  # 1 of 10 gold
     document = assess(half_away)
-    bar = document["ceiling_bars"][1]
-    assert bar["unreachable"] == pytest.approx(0.4) and bar["does_not_fit"] == pytest.approx(0.5)
+    bar = document.ceiling_bars[1]
+    assert bar.unreachable == pytest.approx(0.4) and bar.does_not_fit == pytest.approx(0.5)
     assert sum(
-        bar[name] for name in ("achieved", "recoverable", "unreachable", "does_not_fit")
+        getattr(bar, name) for name in ("achieved", "recoverable", "unreachable", "does_not_fit")
     ) == pytest.approx(1)
     assert "40% of recall@5 is out of reach" in said(half_away)["recall_first"]
     assert "more gold than n 50" in ceiling_html(document) and "more gold than n 50" in report_html(document)
@@ -144,9 +145,9 @@ def test_a_judged_query_without_gold_among_its_candidates_counts_as_nought():
     far = {query.query_id: {"not-in-the-corpus": 1} for query in corpus.queries[:5]}
     splits = {"test": {**corpus.splits["test"], **far}}
     document = assess(evaluated(dataclasses.replace(corpus, splits=splits), top_k=60))
-    assert document["queries"] == 10 and document["verdicts"]["unreachable"] == 5
-    assert document["systems"][0]["metrics"]["recall@5"]["value"] <= 0.5 == document["ceiling"]["recall@60"]
-    assert any("1 gold id is not in the corpus" in note for note in document["notes"])
+    assert document.queries == 10 and document.verdicts["unreachable"] == 5
+    assert document.systems[0].metrics["recall@5"].value <= 0.5 == document.ceiling["recall@60"]
+    assert any("1 gold id is not in the corpus" in note for note in document.notes)
 
 
 def test_queries_without_judgements_or_gold_are_left_out_and_counted():
@@ -155,7 +156,7 @@ def test_queries_without_judgements_or_gold_are_left_out_and_counted():
     del qrels["q000"], qrels["q001"]
     qrels["q002"] = {"p000": 0, "p001": -1}
     document = assess(evaluated(dataclasses.replace(corpus, splits={"test": qrels})))
-    assert document["queries"] == 7 and document["left_out"] == {"unjudged": 2, "without_gold": 1}
+    assert document.queries == 7 and document.left_out == {"unjudged": 2, "without_gold": 1}
 
 
 def test_gold_that_stands_twice_in_the_corpus_is_noted():
@@ -163,39 +164,39 @@ def test_gold_that_stands_twice_in_the_corpus_is_noted():
     gold = next(iter(corpus.gold(corpus.queries[0].query_id)))
     twin = Passage("twin", corpus.passage_by_id[gold].text, corpus.passage_by_id[gold].title)
     doubled = dataclasses.replace(corpus, passages=(*corpus.passages, twin))
-    notes = assess(evaluated(doubled, top_k=20))["notes"]
+    notes = assess(evaluated(doubled, top_k=20)).notes
     assert any(note.startswith("1 gold passage has a twin of the same text") for note in notes)
     both = {
         query: {pid: 1 for pid in (*grades, *(["twin"] if gold in grades else []))}
         for query, grades in corpus.splits["test"].items()
     }
     judged = dataclasses.replace(doubled, splits={"test": both})
-    assert not any("twin" in note for note in assess(evaluated(judged, top_k=20))["notes"])
+    assert not any("twin" in note for note in assess(evaluated(judged, top_k=20)).notes)
 
 
 def test_one_query_and_a_top_k_beyond_the_corpus():
     document = assess(evaluated(make_corpus(1, passages=6), top_k=50))
-    assert document["queries"] == 1 and document["systems"][1]["metrics"]["mrr@5"]["ci95"] == [0, 1]
-    assert "Only 1 judged query" in document["advice"][0]["text"]
-    assert any("One query tells nothing" in note for note in document["notes"])
+    assert document.queries == 1 and document.systems[1].metrics["mrr@5"].ci95 == (0, 1)
+    assert "Only 1 judged query" in document.advice[0].text
+    assert any("One query tells nothing" in note for note in document.notes)
 
 
 def test_the_frontier_begins_at_the_first_stage_ends_at_the_whole_and_marks_one():
     corpus = make_corpus(80)
     outcome = evaluated(corpus, ScriptedReranker(knows(corpus)), top_k=15)
     document = assess(outcome)
-    points = document["frontier"]
-    assert [point["depth"] for point in points] == list(range(16))
+    points = document.frontier
+    assert [point.depth for point in points] == list(range(16))
     first, whole = (
-        document["systems"][0]["metrics"]["mrr@5"]["value"],
-        document["systems"][1]["metrics"]["mrr@5"]["value"],
+        document.systems[0].metrics["mrr@5"].value,
+        document.systems[1].metrics["mrr@5"].value,
     )
-    assert points[0]["metrics"]["mrr@5"] == points[1]["metrics"]["mrr@5"] == pytest.approx(first)
-    assert points[-1]["metrics"]["mrr@5"] == pytest.approx(whole)
-    values = [point["metrics"]["mrr@5"] for point in points]
+    assert points[0].metrics["mrr@5"] == points[1].metrics["mrr@5"] == pytest.approx(first)
+    assert points[-1].metrics["mrr@5"] == pytest.approx(whole)
+    values = [point.metrics["mrr@5"] for point in points]
     assert values == sorted(values)  # this reranker knows the gold: deeper is never worse
-    [cheapest] = [point for point in points if point["cheapest"]]
-    assert cheapest["within_noise"] and points[-1]["within_noise"] and not points[0]["within_noise"]
+    [cheapest] = [point for point in points if point.cheapest]
+    assert cheapest.within_noise and points[-1].within_noise and not points[0].within_noise
     depth_3 = outcome.judged_by("fixed", 3)
     for row, (_, ranking) in enumerate(outcome.run("bag")):
         ids, logits = (
@@ -209,31 +210,25 @@ def test_the_frontier_begins_at_the_first_stage_ends_at_the_whole_and_marks_one(
 
 def test_the_flow_and_the_thresholds_add_up():
     document = assess(evaluated(make_corpus(50), ScriptedReranker(), top_k=20))
-    flow, lab = document["gold_flow"]["fixed"], document["thresholds"]["fixed"]
-    assert (
-        np.sum(flow["counts"]) == 50 and flow["bands"][0] == "1" and flow["bands"][-1].startswith("not among")
-    )
-    assert np.diag(flow["counts"])[-1] == document["verdicts"]["unreachable"]
-    assert sum(lab["gold"]) == lab["gold_total"] and sum(lab["other"]) == lab["junk_total"]
-    assert lab["gold_total"] + lab["junk_total"] == 50 * 20
-    assert lab["steps"][0] | {"cutoff": 0} == {
-        "cutoff": 0,
-        "gold_lost": 0,
-        "junk_dropped": 0,
-        "queries_empty": 0,
-    }
-    emptied = [step["queries_empty"] for step in lab["steps"]]
+    flow, lab = document.gold_flow["fixed"], document.thresholds["fixed"]
+    assert np.sum(flow.counts) == 50 and flow.bands[0] == "1" and flow.bands[-1].startswith("not among")
+    assert np.diag(flow.counts)[-1] == document.verdicts["unreachable"]
+    assert sum(lab.gold) == lab.gold_total and sum(lab.other) == lab.junk_total
+    assert lab.gold_total + lab.junk_total == 50 * 20
+    first = lab.steps[0]
+    assert (first.gold_lost, first.junk_dropped, first.queries_empty) == (0, 0, 0)
+    emptied = [step.queries_empty for step in lab.steps]
     assert emptied == sorted(emptied)
 
 
 def test_the_verdict_queue_is_worst_first():
     document = assess(evaluated(make_corpus(60), ScriptedReranker(), top_k=20))
-    verdicts = [row["verdict"] for row in worst_first(document["per_query"], "fixed")]
+    verdicts = [row.verdict for row in worst_first(document.per_query, "fixed")]
     assert verdicts[0] == "lost" and verdicts[-1] in {"rescued", "promoted"}
 
 
 def advice(corpus, *rerankers, **options):
-    return {line["rule"]: line["text"] for line in assess(evaluated(corpus, *rerankers, **options))["advice"]}
+    return {line.rule: line.text for line in assess(evaluated(corpus, *rerankers, **options)).advice}
 
 
 def test_advice_says_keep_small_corpus_and_shallower_with_their_numbers():
@@ -247,12 +242,12 @@ def test_advice_says_keep_small_corpus_and_shallower_with_their_numbers():
 def test_a_change_is_clear_only_where_interval_and_corrected_p_agree():
     six = ranked([2, 2, 2, 1, 1, 1], [1] * 6)
     document = assess(six)
-    change = document["systems"][1]["versus_first_stage"]["mrr@5"]
-    assert change["ci95"][0] > 0 and change["p_holm"] == 0.25 and not clear(change)
+    change = document.systems[1].versus_first_stage["mrr@5"]
+    assert change.ci95[0] > 0 and change.p_holm == 0.25 and not clear(change)
     found = said(six)
     assert "keep" not in found and "(95 % interval +0.083 to +0.417, p = 0.250)" in found["within_noise"]
     assert any(
-        "+0.250 (95 % interval +0.083 to +0.417, p = 0.250) is within noise" in n for n in document["notes"]
+        "+0.250 (95 % interval +0.083 to +0.417, p = 0.250) is within noise" in n for n in document.notes
     )
     before, after = [2] * 6 + [1] * 24, [1] * 30  # p = 0.03 alone, 0.06 as one of two
     alone, one_of_two = said(ranked(before, after)), said(ranked(before, after, after))
@@ -285,7 +280,7 @@ def test_with_too_few_queries_nothing_is_kept_or_made_shallower():
 
 def test_a_cut_never_goes_below_the_passages_that_are_kept():
     found = ranked([2] * 40, [1] * 40)
-    assert next(point for point in assess(found)["frontier"] if point["cheapest"])["depth"] == 2
+    assert next(point for point in assess(found).frontier if point.cheapest).depth == 2
     assert said(found)["shallower"].startswith("Rerank 5 of 10 with r0")
     deep = said(ranked([7] * 40, [1] * 40))
     assert deep["shallower"].startswith("Rerank 7 of 10 with r0")
@@ -322,11 +317,11 @@ def test_one_is_not_said_in_the_plural_and_a_corpus_within_top_k_is_reranked_who
     timed = {"r0": Latency((1.0,), 1, 1, 1, "sample")}
     one = ranked([1], [1], top_k=1, passages=1, counts=counts, latency=timed)
     document = assess(one)
-    words = [*said(one).values(), *document["notes"]]
+    words = [*said(one).values(), *document.notes]
     assert not [
         line for line in words for noun in ("queries", "passages", "ids", "candidates") if f"1 {noun}" in line
     ]
-    assert any("timed on 1 query." in note for note in document["notes"])
+    assert any("timed on 1 query." in note for note in document.notes)
     assert (
         "The corpus has 1 passage: under 200 a reranker seldom pays. All of it is reranked;"
         in said(one)["small_corpus"]
@@ -335,7 +330,7 @@ def test_one_is_not_said_in_the_plural_and_a_corpus_within_top_k_is_reranked_who
         "counts": dict.fromkeys(counts, 2),
         "latency": {"r0": Latency((1.0,) * 10, 1, 1, 2, "sample")},
     }
-    two = assess(ranked([2, 1], [1, 1], **many))["notes"]
+    two = assess(ranked([2, 1], [1, 1], **many)).notes
     assert (
         any("timed on 2 queries." in note for note in two) and sum(note.startswith("2 ") for note in two) == 6
     )
@@ -415,8 +410,8 @@ def test_every_rule_names_its_number_and_its_source_in_words():
         for rule in RULES
         if set("_()") & set(rule.looks_at + rule.source) or "ci95" in rule.looks_at
     ]
-    [keep] = [line for line in assess(ranked([3] * 40, [1] * 40))["advice"] if line["rule"] == "keep"]
-    assert keep["looks_at"] == "the change of MRR@5 with its 95 % interval and p; the latency"
+    [keep] = [line for line in assess(ranked([3] * 40, [1] * 40)).advice if line.rule == "keep"]
+    assert keep.looks_at == "the change of MRR@5 with its 95 % interval and p; the latency"
 
 
 def test_candidates_that_are_fewer_for_one_query_are_padded():
@@ -430,40 +425,40 @@ def test_candidates_that_are_fewer_for_one_query_are_padded():
     *_, outcome = evaluate(corpus, Ragged(corpus), [ScriptedReranker()], top_k=8)
     assert outcome.places[0].tolist()[2:] == [-1] * 6
     assert [len(ranking) for _, ranking in outcome.run("fixed")] == [2, 8, 8]
-    json.dumps(assess(outcome), allow_nan=False)
+    json.dumps(assess(outcome).to_json(), allow_nan=False)
     assert BagEmbedder.spec.key == outcome.embedder.key
 
 
 def test_a_metric_asked_for_beside_the_cutoffs_is_what_it_is_at_a_cutoff_and_alone():
     many = ranked([3] * 30, [1] * 30, also=range(11, 110))
-    asked = assess(many, ["ndcg@100", "recall@50"])["systems"][1]["metrics"]
-    as_cutoff = assess(dataclasses.replace(many, cutoffs=(50, 100)))["systems"][1]["metrics"]
+    asked = assess(many, ["ndcg@100", "recall@50"]).systems[1].metrics
+    as_cutoff = assess(dataclasses.replace(many, cutoffs=(50, 100))).systems[1].metrics
     [ranking] = {ranking.passage_ids for _, ranking in many.run("r0")}
     for name in ("ndcg@100", "recall@50"):
         alone = parse(name).of(ranking, many.qrels["q0"])
-        assert asked[name]["value"] == as_cutoff[name]["value"] == pytest.approx(alone)
+        assert asked[name].value == as_cutoff[name].value == pytest.approx(alone)
         assert alone < 0.4
 
 
 def test_a_query_asked_a_thousand_times_is_one_observation():
     copies = tuple(Query(f"q{row}", "the same question") for row in range(1000))
     document = assess(dataclasses.replace(ranked([8] * 1000, [1] * 1000), queries=copies))
-    change = document["systems"][1]["versus_first_stage"]["mrr@5"]
-    assert document["queries"] == 1000 and document["distinct_queries"] == 1
-    assert change["delta"] == 1 and change["ci95"] == [-1, 1] and change["p_value"] == 1
-    rules = {line["rule"]: line["text"] for line in document["advice"]}
+    change = document.systems[1].versus_first_stage["mrr@5"]
+    assert document.queries == 1000 and document.distinct_queries == 1
+    assert change.delta == 1 and change.ci95 == (-1, 1) and change.p_value == 1
+    rules = {line.rule: line.text for line in document.advice}
     assert "keep" not in rules and "Only 1 judged query (and 999 repetitions)" in rules["few_queries"]
-    assert any("One query tells nothing" in note for note in document["notes"])
-    assert not any("8 times in 10" in note for note in document["notes"])
+    assert any("One query tells nothing" in note for note in document.notes)
+    assert not any("8 times in 10" in note for note in document.notes)
 
 
 def test_a_cut_that_would_cost_recall_is_not_advised():
     before, after = [1] * 60 + [9] * 12, [1] * 72
     found = ranked(before, after, top_k=20)
     assert said(found)["shallower"].startswith("Rerank 9 of 20 with r0")
-    points = {point["depth"]: point for point in assess(found)["frontier"]}
-    assert not points[5]["keeps_recall"] and points[9]["keeps_recall"]
-    assert points[5]["metrics"]["recall@5"] == points[0]["metrics"]["recall@5"]
+    points = {point.depth: point for point in assess(found).frontier}
+    assert not points[5].keeps_recall and points[9].keeps_recall
+    assert points[5].metrics["recall@5"] == points[0].metrics["recall@5"]
 
 
 def test_of_rerankers_that_cannot_be_told_apart_the_cheapest_is_kept():
@@ -497,10 +492,10 @@ def test_the_ring_is_on_no_point_that_a_clearly_worse_one_stands_above():
     rng = np.random.default_rng(3)
     before = list(rng.integers(1, 21, 85))
     after = [int(max(1, rank - rng.integers(0, 19) * (rng.random() < 0.5))) for rank in before]
-    points = assess(ranked(before, after, top_k=20))["frontier"]
-    [ringed] = [point for point in points if point["cheapest"]]
-    outside = [point["metrics"]["mrr@5"] for point in points if not point["within_noise"]]
-    assert outside and ringed["metrics"]["mrr@5"] >= max(outside)
+    points = assess(ranked(before, after, top_k=20)).frontier
+    [ringed] = [point for point in points if point.cheapest]
+    outside = [point.metrics["mrr@5"] for point in points if not point.within_noise]
+    assert outside and ringed.metrics["mrr@5"] >= max(outside)
 
 
 def test_a_latency_that_nobody_measured_is_unknown_and_said_so(tmp_path):
@@ -508,7 +503,7 @@ def test_a_latency_that_nobody_measured_is_unknown_and_said_so(tmp_path):
     evaluated(corpus, cache=cache, top_k=10)
     document = assess(evaluated(corpus, cache=cache, top_k=10, timed=False))
     cache.close()
-    assert document["systems"][1]["latency_ms"] == {"p50": None, "p95": None}
-    assert all(point["latency_ms"] is None for point in document["frontier"] if point["depth"])
-    assert sum(point["cheapest"] for point in document["frontier"]) == 1
-    assert "The latency of fixed was not measured." in document["notes"]
+    assert document.systems[1].latency == Latency()
+    assert all(point.latency_ms is None for point in document.frontier if point.depth)
+    assert sum(point.cheapest for point in document.frontier) == 1
+    assert "The latency of fixed was not measured." in document.notes

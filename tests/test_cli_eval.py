@@ -264,12 +264,12 @@ def test_in_public_mode_everyone_sees_their_own_runs_only(folder):
         for visitor in ("ann", "ann", "bob", "")
     ]
     assert {run["run_id"] for run in bench.past_runs()} >= set(ids)
-    assert bench.past_run(ids[0])[1]["run_id"] == ids[0]
+    assert bench.past_run(ids[0]).run_id == ids[0]
     bench.settings = dataclasses.replace(bench.settings, public=True)
     assert {run["run_id"] for run in bench.past_runs(Visitor("ann"))} == set(ids[:2])
     assert [run["run_id"] for run in bench.past_runs(Visitor("bob"))] == ids[2:3]
     assert bench.past_runs() == [] == bench.past_runs(Visitor("eve"))
-    assert bench.past_run(ids[0], Visitor("ann"))[1]["run_id"] == ids[0]
+    assert bench.past_run(ids[0], Visitor("ann")).run_id == ids[0]
     for run_id, visitor in ((ids[0], "bob"), (ids[3], ""), (ids[3], "ann")):
         with pytest.raises(InputError, match="no saved run"):
             bench.past_run(run_id, Visitor(visitor))
@@ -281,7 +281,7 @@ def test_a_full_disk_costs_the_saving_and_not_the_result(folder, monkeypatch):
     monkeypatch.setattr("rag_inspect.evaluation.runs.write_text", _full)
     *_, end = bench.evaluate(EvalOptions(corpus=str(folder), rerankers=["mini"], top_k=6))
     assert isinstance(end, Evaluation) and end.run_id == ""
-    assert any("was not kept: the disk is full" in note for note in end.document["notes"])
+    assert any("was not kept: the disk is full" in note for note in end.document.notes)
 
 
 def _full(path, text):

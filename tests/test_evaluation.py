@@ -61,7 +61,7 @@ def test_a_query_repeated_a_thousand_times_is_read_once_and_said():
     assert len(outcome.queries) == 1000 and outcome.counts["repeated"] == 999
     chunks = -(-1000 * 10 // PAIRS_AT_ONCE)
     assert reranker.read <= 10 * (chunks + 2) + SAMPLE
-    assert any("999 queries repeat" in note for note in assess(outcome)["notes"])
+    assert any("999 queries repeat" in note for note in assess(outcome).notes)
 
 
 def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
@@ -78,9 +78,9 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
     assert str(steps[-2]).startswith(f"{steps[-2].queries_done} / 70 queries, ")
     document = assess(seen[-1])
     means = steps[-1].means["fixed"]
-    assert means == pytest.approx({name: document["systems"][1]["metrics"][name]["value"] for name in means})
+    assert means == pytest.approx({name: document.systems[1].metrics[name].value for name in means})
     rows = {row["query_id"]: row for step in steps for row in step.finished}
-    for row in document["per_query"]:
+    for row in document.to_json()["per_query"]:
         assert rows[row["query_id"]].items() <= row.items()  # ranks and verdicts, of every reranker
 
 
@@ -197,7 +197,7 @@ def test_a_model_that_fails_while_it_is_timed_costs_its_latency_and_nothing_else
     for failing in (ScriptedReranker(fail_after=200), ScriptedReranker(fail_after=215)):
         outcome = evaluated(corpus, failing, top_k=10)
         assert outcome.latency["fixed"].source == "unknown" and len(outcome.queries) == 20
-        notes = assess(outcome)["notes"]
+        notes = assess(outcome).notes
         assert "fixed could not be timed (RuntimeError: out of memory)." in notes
         assert "The latency of fixed was not measured." in notes
 
@@ -230,15 +230,15 @@ def test_what_is_not_kept_is_not_said_to_be(tmp_path):
 
 def test_a_metric_deeper_than_what_was_retrieved_is_named():
     corpus = make_corpus(20)
-    notes = assess(evaluated(corpus, ScriptedReranker(), top_k=5))["notes"]
+    notes = assess(evaluated(corpus, ScriptedReranker(), top_k=5)).notes
     [found] = [note for note in notes if note.startswith("Only 5 candidates were retrieved: ")]
     assert "ndcg@10" in found and "recall@10" in found and "mrr@5" not in found
     assert not any(
-        "were retrieved" in note for note in assess(evaluated(corpus, ScriptedReranker(), top_k=10))["notes"]
+        "were retrieved" in note for note in assess(evaluated(corpus, ScriptedReranker(), top_k=10)).notes
     )
     whole = make_corpus(20, passages=6)  # of which nothing is left to retrieve
     assert not any(
-        "were retrieved" in note for note in assess(evaluated(whole, ScriptedReranker(), top_k=6))["notes"]
+        "were retrieved" in note for note in assess(evaluated(whole, ScriptedReranker(), top_k=6)).notes
     )
 
 

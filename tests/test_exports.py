@@ -1,6 +1,5 @@
 """What leaves the house reads back the same, and what comes in from outside is checked."""
 
-import copy
 import csv
 import dataclasses
 import html
@@ -14,7 +13,7 @@ import pytrec_eval
 
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation import evaluate, runs, stamped
-from rag_inspect.evaluation.assessment import assess
+from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.exports import (
     export_files,
     per_query_csv,
@@ -52,16 +51,16 @@ def test_trec_eval_finds_our_numbers_in_our_run_ties_and_all(outcome):
     for line in trec_qrels(outcome):
         qid, _, pid, grade = line.split()
         qrels.setdefault(qid, {})[pid] = int(grade)
-    for system in document["systems"]:
+    for system in document.systems:
         run: dict[str, dict[str, float]] = {}
-        for line in trec_run(outcome, system["key"]):
+        for line in trec_run(outcome, system.key):
             qid, _, pid, _, score, tag = line.split()
             run.setdefault(qid, {})[pid] = float(np.float32(score))
-            assert tag == system["key"]
+            assert tag == system.key
         found = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "recall.5", "success.1"}).evaluate(run)
         for theirs, ours in (("ndcg_cut_10", "ndcg@10"), ("recall_5", "recall@5"), ("success_1", "hit@1")):
             assert np.mean([row[theirs] for row in found.values()]) == pytest.approx(
-                system["metrics"][ours]["value"]
+                system.metrics[ours].value
             )
 
 
@@ -75,19 +74,22 @@ def test_white_space_in_an_id_does_not_break_a_trec_line():
 
 
 def test_the_csv_has_every_query_and_no_formula(outcome):
-    document = copy.deepcopy(assess(outcome))
-    document["per_query"][0]["query"] = '=HYPERLINK("http://x","y")'
+    document = assess(outcome)
+    first, second, *others = document.per_query
+    hostile = dataclasses.replace(first, query='=HYPERLINK("http://x","y")')
+    broken = dataclasses.replace(second, query="one\rtwo\r\nthree")
+    document = dataclasses.replace(document, per_query=(hostile, broken, *others))
     rows = list(csv.DictReader(io.StringIO(per_query_csv(document))))
     assert len(rows) == 30 and rows[0]["query"].startswith("'=HYPERLINK")
-    document["per_query"][1]["query"] = "one\rtwo\r\nthree"
     rows = list(csv.DictReader(io.StringIO(per_query_csv(document), newline="")))
     assert len(rows) == 30 and rows[1]["query"] == "one\ntwo\nthree"
     mean = np.mean([float(row["mrr@5 fixed"]) for row in rows])
-    assert mean == pytest.approx(document["systems"][1]["metrics"]["mrr@5"]["value"], abs=1e-6)
+    assert mean == pytest.approx(document.systems[1].metrics["mrr@5"].value, abs=1e-6)
 
 
 def test_a_replay_brings_every_number_back(outcome, tmp_path):
-    files = {path.name: path for path in write_all(tmp_path / "out", outcome, assess(outcome), report_html)}
+    evaluation = Evaluation(outcome, assess(outcome), "20260101-000000-abcdef")
+    files = {path.name: path for path in write_all(tmp_path / "out", evaluation, report_html)}
     assert set(files) == {
         "run.bag.trec",
         "run.fixed.trec",
@@ -99,8 +101,7 @@ def test_a_replay_brings_every_number_back(outcome, tmp_path):
         "replay.json",
     }
     again = read_replay(files["replay.json"])
-    ours, theirs = assess(outcome), assess(again)
-    ours["latency"] = theirs["latency"] = None
+    ours, theirs = evaluation.document.to_json(), assess(again).to_json()
     for point, other in zip(ours.pop("frontier"), theirs.pop("frontier"), strict=True):
         assert point["latency_ms"] == pytest.approx(other["latency_ms"], abs=1e-3)
     assert {k: v for k, v in ours.items() if k != "advice"} == {
@@ -108,11 +109,12 @@ def test_a_replay_brings_every_number_back(outcome, tmp_path):
     }
     assert again.passages == outcome.passages and len(again.passages) > 5
     assert not list((tmp_path / "out").glob(".*"))
-    assert "per_query" not in json.loads(files["metrics.json"].read_text())
+    metrics = json.loads(files["metrics.json"].read_text())
+    assert "per_query" not in metrics and metrics["run_id"] == evaluation.run_id
 
 
 def test_files_are_the_same_bytes_each_time(outcome):
-    first, second = (dict(export_files(outcome, assess(outcome), report_html)) for _ in range(2))
+    first, second = (dict(export_files(Evaluation(outcome, assess(outcome)), report_html)) for _ in range(2))
     assert first == second
 
 
@@ -253,8 +255,8 @@ def test_the_report_opens_alone_and_runs_nothing_that_a_corpus_says():
 
 def test_the_report_of_many_queries_stays_small():
     document = assess(outcome_of(make_corpus(20)))
-    document["per_query"] = document["per_query"] * 2000
-    assert len(report_html(document).encode()) < 6_000_000
+    many = dataclasses.replace(document, per_query=document.per_query * 2000)
+    assert len(report_html(many).encode()) < 6_000_000
 
 
 def test_runs_are_saved_listed_loaded_and_compared(tmp_path, outcome):
@@ -274,19 +276,19 @@ def test_runs_are_saved_listed_loaded_and_compared(tmp_path, outcome):
     listed = runs.list_runs(tmp_path)
     assert [run["run_id"] for run in listed] == ids[::-1]
     assert listed[0]["corpus"] == "animals" and "mrr@5" in listed[0]["systems"][1]["metrics"]
-    (_, before), (again, after) = (runs.load_run(tmp_path, run_id) for run_id in ids)
-    assert np.array_equal(again.logits["fixed"], better.logits["fixed"])
+    old, again = (runs.load_run(tmp_path, run_id) for run_id in ids)
+    before, after = old.document, again.document
+    assert [old.run_id, again.run_id] == ids
+    assert np.array_equal(again.outcome.logits["fixed"], better.logits["fixed"])
     found = runs.compare_runs(before, after)
-    assert found["queries"] == 30 and found["only_in_one"] == 0
-    assert [run["corpus"] for run in found["runs"]] == [before["corpus"], after["corpus"]]
-    assert found["metrics"]["mrr@5"]["delta"] > 0 and found["metrics"]["mrr@5"]["ci95"][0] > 0
-    verdicts = [
-        {row["query_id"]: row["verdict"] for row in document["per_query"]} for document in (before, after)
-    ]
-    assert {row["query_id"] for row in found["changed"]} == {
+    assert found.queries == 30 and found.only_in_one == 0
+    assert [run.corpus for run in found.runs] == [before.corpus, after.corpus]
+    assert found.metrics["mrr@5"].delta > 0 and found.metrics["mrr@5"].ci95[0] > 0
+    verdicts = [{row.query_id: row.verdict for row in document.per_query} for document in (before, after)]
+    assert {row.query_id for row in found.changed} == {
         q for q in verdicts[0] if verdicts[0][q] != verdicts[1][q]
     }
-    assert runs.compare_runs(after, after)["changed"] == []
+    assert runs.compare_runs(after, after).changed == ()
     for wrong in ("none", "../20260101-000000-abcdef", "20260103-000000-abcdef"):
         with pytest.raises(InputError):
             runs.load_run(tmp_path, wrong)
@@ -301,17 +303,16 @@ def test_a_run_that_could_not_be_opened_again_is_not_saved(tmp_path, outcome):
 
 def test_runs_without_a_shared_query_are_not_compared(outcome):
     other = assess(outcome_of(make_corpus(5, seed=9)))
+    renamed = tuple(dataclasses.replace(row, query_id="x") for row in other.per_query)
     with pytest.raises(InputError, match="share no query"):
-        runs.compare_runs(
-            assess(outcome), other | {"per_query": [row | {"query_id": "x"} for row in other["per_query"]]}
-        )
+        runs.compare_runs(assess(outcome), dataclasses.replace(other, per_query=renamed))
 
 
 @pytest.mark.parametrize("letters", ["狐", '"<', "a"])
 def test_a_report_of_many_long_queries_stays_under_six_megabytes(outcome, letters):
     document = assess(outcome)
-    row = document["per_query"][0] | {"query": (letters * 400)[:400]}
-    html = report_html(document | {"per_query": [row] * 12_000})
+    row = dataclasses.replace(document.per_query[0], query=(letters * 400)[:400])
+    html = report_html(dataclasses.replace(document, per_query=(row,) * 12_000))
     assert len(html.encode()) < 6_000_000 and "more are in per_query.csv" in html
     assert html.count('<span class="words">') > 1_500
 
@@ -319,7 +320,7 @@ def test_a_report_of_many_long_queries_stays_under_six_megabytes(outcome, letter
 def test_figures_are_drawn_from_the_document_alone(outcome):
     from rag_inspect.views import eval_figures
 
-    document = json.loads(json.dumps(assess(outcome)))
+    document = assess(outcome)
     flow = eval_figures.gold_flow(document, "fixed")
     for figure in (flow, eval_figures.frontier(document), eval_figures.thresholds(document, "fixed", 1.0)):
         assert figure.to_json() and figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
@@ -332,9 +333,8 @@ def test_figures_are_drawn_from_the_document_alone(outcome):
     assert [line.name for line in drawn.data][:2] == ["bag (first stage)", "fixed"]
     assert drawn.layout.legend.y < 0 and "paired" in drawn.layout.annotations[0].text
     assert "of 30 queries left empty" in eval_figures.threshold_words(document, "fixed", 20)
-    untimed = copy.deepcopy(document)
-    for point in untimed["frontier"]:
-        point["latency_ms"] = None
+    points = tuple(dataclasses.replace(point, latency_ms=None) for point in document.frontier)
+    untimed = dataclasses.replace(document, frontier=points)
     assert "not measured" in eval_figures.frontier(untimed).layout.xaxis.title.text
     assert "not measured" in report_html(untimed)
 
@@ -346,11 +346,11 @@ def test_the_fold_has_every_metric_its_meaning_and_every_system(outcome):
     table, fold = table_html(document).split("<details>")
     assert "All metrics and what they mean" in fold and "recall@20" not in table
     names = re.findall(r"<tr><th>([a-z]+@\d+) <small>", fold)
-    assert names == list(document["tooltips"]) and {"recall@3", "ndcg@20"} <= set(names)
+    assert names == list(document.tooltips) and {"recall@3", "ndcg@20"} <= set(names)
     values = re.findall(r"<td>(\d\.\d{3}) <small>\d\.\d\d–\d\.\d\d</small>", fold)
-    expected = [f"{s['metrics'][name]['value']:.3f}" for name in names for s in document["systems"]]
+    expected = [f"{s.metrics[name].value:.3f}" for name in names for s in document.systems]
     assert values == expected
-    for sentence in document["tooltips"].values():
+    for sentence in document.tooltips.values():
         assert html.escape(sentence.partition(": ")[2]) in fold
     for meaning in re.findall(r'<abbr title="([^"]+)">', table):
         assert meaning.partition(": ")[2] in fold or meaning in fold
@@ -361,7 +361,7 @@ def test_a_queue_without_links_opens_nothing(outcome):
     from rag_inspect.views.evaluation import queue_html
 
     document = assess(outcome)
-    rows = document["per_query"]
+    rows = document.per_query
     assert queue_html(document, "fixed", "", rows).count("href=") == 30
     plain = queue_html(document, "fixed", "", rows, links=False)
     assert "href" not in plain and "click" not in plain and plain.count("<li>") == 30
@@ -373,7 +373,7 @@ def test_the_ceiling_says_every_part_below_its_bar(outcome):
 
     document = assess(outcome)
     page = ceiling_html(document)
-    for bar in document["ceiling_bars"]:
+    for bar in document.ceiling_bars:
         for name in ("achieved", "recoverable", "unreachable"):
-            assert f"</i>{name} {bar[name]:.1%}</span>" in page
+            assert f"</i>{name} {getattr(bar, name):.1%}</span>" in page
     assert "<b>bag (first stage)</b>" in page and "<b>bag (first stage)</b>" in report_html(document)

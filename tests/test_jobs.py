@@ -12,11 +12,13 @@ import pytest
 from rag_inspect.errors import RerankError
 from rag_inspect.evaluation import stamped
 from rag_inspect.evaluation.assessment import Evaluation, assess
-from rag_inspect.evaluation.jobs import KEPT, Jobs
+from rag_inspect.evaluation.jobs import KEPT, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.tasks import Stage
 from tests.evaluating import ExactRetriever, ScriptedReranker, evaluate, make_corpus
+
+SETTINGS = JobSettings(corpus="animals", split="test", embedder="bag", top_k=20, top_n=5)
 
 
 def the_evaluation_of(corpus, stopped):
@@ -30,13 +32,13 @@ def the_evaluation_of(corpus, stopped):
 
 def test_a_job_goes_on_without_a_watcher_and_is_found_again_by_its_id():
     corpus, jobs = make_corpus(60), Jobs()
-    job = jobs.start(lambda stopped: the_evaluation_of(corpus, stopped), "animals", {"top_k": 20})
+    job = jobs.start(lambda stopped: the_evaluation_of(corpus, stopped), "animals", SETTINGS)
     next(job.watch(0.001), None)
     again = jobs.get(job.job_id)
     assert again is job
     assert isinstance(again.value(), Evaluation) and again.over and len(again.rows) == 60
     assert again.result is again.value() and not again.stopped and not jobs.running
-    assert [row["query_id"] for row in again.rows] == [q.query_id for q in corpus.queries]
+    assert [row.query_id for row in again.rows] == [q.query_id for q in corpus.queries]
     assert jobs.get("none") is None
 
 
@@ -51,7 +53,7 @@ def test_a_job_stops_and_a_jobs_error_is_kept():
         raise RerankError("no")
 
     jobs = Jobs()
-    job = jobs.start(endless, "endless")
+    job = jobs.start(endless, "endless", SETTINGS)
     assert jobs.running == [job]
     began = time.perf_counter()
     job.stop()
@@ -59,7 +61,7 @@ def test_a_job_stops_and_a_jobs_error_is_kept():
         pass
     assert job.stopped and time.perf_counter() - began < 5
     assert job.result is None and job.error is None and job.moment == job.stage == Stage(0, 0, "at work")
-    broke = jobs.start(broken, "broken")
+    broke = jobs.start(broken, "broken", SETTINGS)
     with pytest.raises(RerankError, match="no"):
         broke.value()
     assert not broke.stopped
@@ -69,7 +71,7 @@ def test_the_oldest_jobs_that_are_over_are_forgotten():
     jobs = Jobs()
     ids = []
     for _ in range(KEPT + 3):
-        job = jobs.start(lambda stopped: iter(()), "nothing")
+        job = jobs.start(lambda stopped: iter(()), "nothing", SETTINGS)
         ids.append(job.job_id)
         assert list(job.watch(0.01)) == []
     assert [bool(jobs.get(job_id)) for job_id in ids] == [False] * 3 + [True] * KEPT

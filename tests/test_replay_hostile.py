@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.evaluation import evaluate, replay, runs, stamped
-from rag_inspect.evaluation.assessment import assess, worst_first
+from rag_inspect.evaluation.assessment import Evaluation, assess
+from rag_inspect.evaluation.document import worst_first
 from rag_inspect.exports import as_json, export_files, read_replay, to_replay
 from rag_inspect.views import eval_figures, evaluation
 from rag_inspect.views.report import report_html
@@ -160,19 +161,19 @@ def draw(outcome, document):
     for html in ("advice_html", "ceiling_html", "table_html", "notes_html"):
         check_html(getattr(evaluation, html)(document))
     figures = [eval_figures.frontier(document)]
-    for key in (system["key"] for system in document["systems"][1:]):
-        for verdict in ("", *document["verdicts"]):
-            check_html(evaluation.queue_html(document, key, verdict, worst_first(document["per_query"], key)))
+    for key in (system.key for system in document.rerankers):
+        for verdict in ("", *document.verdicts):
+            check_html(evaluation.queue_html(document, key, verdict, worst_first(document.per_query, key)))
         figures += [
             eval_figures.gold_flow(document, key),
-            eval_figures.thresholds(document, key, document["thresholds"][key]["steps"][-1]["cutoff"]),
+            eval_figures.thresholds(document, key, document.thresholds[key].steps[-1].cutoff),
         ]
         check_html(eval_figures.threshold_words(document, key, 20))
     check_html(evaluation.comparison_html(runs.compare_runs(document, document)))
     for figure in figures:
         for words in strings(json.loads(figure.to_json())):
             assert "<script" not in words and "<img" not in words
-    files = dict(export_files(outcome, document, report_html))
+    files = dict(export_files(Evaluation(outcome, document), report_html))
     check_html(files["report.html"])
     assert "default-src 'none'" in files["report.html"]
     assert all(
@@ -205,7 +206,7 @@ def read_or_refuse(content):
         assert len(refusal.splitlines()) == 1 and len(refusal) < 500 and refusal.startswith("the replay")
         return False
     document = assess(outcome)
-    check(document, json.loads(content))
+    check(document.to_json(), json.loads(content))
     draw(outcome, document)
     return True
 

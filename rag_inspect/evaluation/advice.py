@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from rag_inspect.evaluation.document import Advice, Change, Numbers, SystemResult
 from rag_inspect.evaluation.eval_set import NAMES
 from rag_inspect.evaluation.outcome import Outcome, System
 from rag_inspect.metrics import parse
+from rag_inspect.words import counted
 
 SMALL_CORPUS = 200
 FEW_QUERIES = 25
 CHANCE = 0.05  # p from which a change may be chance
 MUCH = 0.10  # of recall: enough to be worth someone's time
 MOST_OF_IT = 0.8  # of the depth: a cut that leaves more than this is not worth a word
-
-Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,112 +25,110 @@ class Rule:
     name: str
     looks_at: str
     source: str
-    says: Callable[[Document, Outcome], str | None]
+    says: Callable[[Numbers, Outcome], str | None]
 
 
-def advise(document: Document, outcome: Outcome) -> list[dict[str, str]]:
+def advise(numbers: Numbers, outcome: Outcome) -> tuple[Advice, ...]:
     """Every rule that applies, the most pressing first; the first is the line to show."""
-    found = [(rule, rule.says(document, outcome)) for rule in RULES]
-    named = {"metric": parse(document["primary"]).label, "recall": document["ceiling_bars"][0]["metric"]}
-    return [
-        {"rule": r.name, "text": text, "looks_at": r.looks_at.format(**named), "source": r.source}
+    found = [(rule, rule.says(numbers, outcome)) for rule in RULES]
+    named = {"metric": parse(numbers.primary).label, "recall": numbers.ceiling_bars[0].metric}
+    return tuple(
+        Advice(rule=r.name, text=text, looks_at=r.looks_at.format(**named), source=r.source)
         for r, text in found
         if text
-    ]
+    )
 
 
-def clear(change: Document) -> bool:
+def clear(change: Change) -> bool:
     """Whether a change is more than noise: its 95 % interval leaves 0 out, and its Holm-corrected p is below 0.05.
 
     Both, because on few queries the bootstrap's interval is too narrow; the randomisation test is exact there.
     """
-    low, high = change["ci95"]
-    return bool((low > 0 or high < 0) and change["p_holm"] < CHANCE)
+    low, high = change.ci95
+    return bool((low > 0 or high < 0) and change.p_holm < CHANCE)
 
 
-def shown(change: Document) -> str:
+def shown(change: Change) -> str:
     """A change with its interval and its p, Holm-corrected where several rerankers were compared."""
-    p = f"p = {change['p_holm']:.3f}" if change["p_holm"] >= 0.001 else "p < 0.001"
-    return f"{change['delta']:+.3f} (95 % interval {change['ci95'][0]:+.3f} to {change['ci95'][1]:+.3f}, {p})"
+    p = f"p = {change.p_holm:.3f}" if change.p_holm >= 0.001 else "p < 0.001"
+    return f"{change.delta:+.3f} (95 % interval {change.ci95[0]:+.3f} to {change.ci95[1]:+.3f}, {p})"
 
 
-def counted(n: int, one: str, many: str) -> str:
-    """`1 query`, `2,000 queries`."""
-    return f"{n:,} {one if n == 1 else many}"
-
-
-def best_reranker(document: Document) -> Document:
+def best_reranker(numbers: Numbers) -> SystemResult:
     """The reranker with the highest primary metric; the first asked for among equals."""
-    return max(document["systems"][1:], key=_value(document))
+    return max(numbers.rerankers, key=_value(numbers))
 
 
-def _value(document: Document) -> Callable[[Document], float]:
-    return lambda system: float(system["metrics"][document["primary"]]["value"])
+def _value(numbers: Numbers) -> Callable[[SystemResult], float]:
+    return lambda system: system.metrics[numbers.primary].value
 
 
-def chosen_reranker(document: Document) -> Document:
+def chosen_reranker(numbers: Numbers) -> SystemResult:
     """Of the rerankers with a clear lift that cannot be told from the best, the cheapest; the best where there is none."""
     near = [
         system
-        for system in document["systems"][1:]
-        if system["versus_best"] is None or system["versus_best"]["ci95"][1] >= 0
+        for system in numbers.rerankers
+        if system.versus_best is None or system.versus_best.ci95[1] >= 0
     ]
-    lifts = [system for system in near if _lifts(system["versus_first_stage"][document["primary"]])]
-    timed = all(system["latency_ms"]["p50"] is not None for system in lifts)
-    cost = (lambda s: s["latency_ms"]["p50"]) if timed else (lambda s: s["parameters"])
-    return min(lifts, key=cost) if lifts else best_reranker(document)
+    lifts = [system for system in near if _lifts(system.versus_first_stage[numbers.primary])]
+    timed = all(system.latency.p50 is not None for system in lifts)
+
+    def cost(system: SystemResult) -> float:
+        return (system.latency.p50 or 0.0) if timed else system.system.parameters
+
+    return min(lifts, key=cost) if lifts else best_reranker(numbers)
 
 
-def _lifts(change: Document) -> bool:
-    return clear(change) and change["delta"] > 0
+def _lifts(change: Change) -> bool:
+    return clear(change) and change.delta > 0
 
 
-def _change(document: Document) -> tuple[Document, Document]:
-    chosen = chosen_reranker(document)
-    return chosen, chosen["versus_first_stage"][document["primary"]]
+def _change(numbers: Numbers) -> tuple[SystemResult, Change]:
+    chosen = chosen_reranker(numbers)
+    return chosen, chosen.versus_first_stage[numbers.primary]
 
 
-def _decided(document: Document) -> bool:
+def _decided(numbers: Numbers) -> bool:
     """Whether this run says by itself what to do: a clear change, on enough queries."""
-    return clear(_change(document)[1]) and document["distinct_queries"] >= FEW_QUERIES
+    return clear(_change(numbers)[1]) and numbers.distinct_queries >= FEW_QUERIES
 
 
-def _pays(document: Document) -> bool:
-    return _decided(document) and _change(document)[1]["delta"] > 0
+def _pays(numbers: Numbers) -> bool:
+    return _decided(numbers) and _change(numbers)[1].delta > 0
 
 
-def _few_queries(document: Document, outcome: Outcome) -> str | None:
-    n = document["distinct_queries"]
+def _few_queries(numbers: Numbers, outcome: Outcome) -> str | None:
+    n = numbers.distinct_queries
     if n >= FEW_QUERIES:
         return None
     asked = counted(n, "judged query", "judged queries")
-    if n < document["queries"]:
-        asked = f"{asked} (and {counted(document['queries'] - n, 'repetition', 'repetitions')})"
+    if n < numbers.queries:
+        asked = f"{asked} (and {counted(numbers.queries - n, 'repetition', 'repetitions')})"
     return f"Only {asked}: whatever is seen here may be chance. Judge {FEW_QUERIES} or more."
 
 
-def _first_stage_language(document: Document, outcome: Outcome) -> str | None:
-    lost = min(bar["unreachable"] for bar in document["ceiling_bars"])
+def _first_stage_language(numbers: Numbers, outcome: Outcome) -> str | None:
+    lost = min(bar.unreachable for bar in numbers.ceiling_bars)
     if _reads(outcome.embedder, outcome) or lost < MUCH:
         return None
     metric = f"recall@{outcome.top_k}"
     return (
         f"{outcome.embedder.key}, the first stage, reads {_named(outcome.embedder.languages)}; {_corpus_is_in(outcome)}, and "
-        f"{metric} is {document['ceiling'][metric]:.3f}. Use a multilingual first stage (bge-m3) before a multilingual reranker."
+        f"{metric} is {numbers.ceiling[metric]:.3f}. Use a multilingual first stage (bge-m3) before a multilingual reranker."
     )
 
 
-def _other_language(document: Document, outcome: Outcome) -> str | None:
+def _other_language(numbers: Numbers, outcome: Outcome) -> str | None:
     """Where no reranker of the run lists all the corpus's languages: what the best of them did here."""
-    best = best_reranker(document)
-    system = next(system for system in outcome.rerankers if system.key == best["key"])
+    best = best_reranker(numbers)
+    system = next(system for system in outcome.rerankers if system.key == best.key)
     if any(_reads(system, outcome) for system in outcome.rerankers):
         return None
-    change = best["versus_first_stage"][document["primary"]]
+    change = best.versus_first_stage[numbers.primary]
     lifts = _lifts(change)
     effect = "a clear lift" if lifts else "a clear loss" if clear(change) else "within noise"
     return (
-        f"{system.key} reads {_named(system.languages)}, {_corpus_is_in(outcome)}; {document['primary']} changes by "
+        f"{system.key} reads {_named(system.languages)}, {_corpus_is_in(outcome)}; {numbers.primary} changes by "
         f"{shown(change)}, {effect}. Use a multilingual reranker (v2-m3)"
         + (" and see whether it lifts more." if lifts else ".")
     )
@@ -153,13 +150,13 @@ def _named(languages: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _small_corpus(document: Document, outcome: Outcome) -> str | None:
-    return None if _decided(document) else _small(outcome, ".")
+def _small_corpus(numbers: Numbers, outcome: Outcome) -> str | None:
+    return None if _decided(numbers) else _small(outcome, ".")
 
 
-def _small_corpus_measured(document: Document, outcome: Outcome) -> str | None:
-    here = "; here it does." if _pays(document) else ", and here it does not."
-    return _small(outcome, here) if _decided(document) else None
+def _small_corpus_measured(numbers: Numbers, outcome: Outcome) -> str | None:
+    here = "; here it does." if _pays(numbers) else ", and here it does not."
+    return _small(outcome, here) if _decided(numbers) else None
 
 
 def _small(outcome: Outcome, here: str) -> str | None:
@@ -177,80 +174,77 @@ def _small(outcome: Outcome, here: str) -> str | None:
     )
 
 
-def _recall_first(document: Document, outcome: Outcome) -> str | None:
-    bar = max(document["ceiling_bars"][1:], key=lambda bar: bar["achieved"])
-    if bar["unreachable"] < MUCH or bar["unreachable"] <= bar["recoverable"]:
+def _recall_first(numbers: Numbers, outcome: Outcome) -> str | None:
+    bar = max(numbers.ceiling_bars[1:], key=lambda bar: bar.achieved)
+    if bar.unreachable < MUCH or bar.unreachable <= bar.recoverable:
         return None
     candidates = counted(min(outcome.top_k, outcome.passage_count), "candidate", "candidates")
     return (
-        f"Fix recall first: {bar['unreachable']:.0%} of {bar['metric']} is out of reach because the gold is not among the "
-        f"{candidates}; a perfect reranker would add {bar['recoverable']:.0%}. "
+        f"Fix recall first: {bar.unreachable:.0%} of {bar.metric} is out of reach because the gold is not among the "
+        f"{candidates}; a perfect reranker would add {bar.recoverable:.0%}. "
         "Raise top_k, change the embedder, or split passages otherwise."
     )
 
 
-def _hurts(document: Document, outcome: Outcome) -> str | None:
-    best, change = _change(document)
-    if not clear(change) or change["delta"] > 0:
+def _hurts(numbers: Numbers, outcome: Outcome) -> str | None:
+    best, change = _change(numbers)
+    if not clear(change) or change.delta > 0:
         return None
-    return f"Leave the reranker out: {best['key']} lowers {document['primary']}: {shown(change)}."
+    return f"Leave the reranker out: {best.key} lowers {numbers.primary}: {shown(change)}."
 
 
-def _keep(document: Document, outcome: Outcome) -> str | None:
-    chosen, change = _change(document)
-    if not _pays(document):
+def _keep(numbers: Numbers, outcome: Outcome) -> str | None:
+    chosen, change = _change(numbers)
+    if not _pays(numbers):
         return None
-    spent = chosen["latency_ms"]["p50"], document["systems"][0]["latency_ms"]["p50"]
-    cost = "" if None in spent or spent[0] - spent[1] < 1 else f", for {spent[0] - spent[1]:,.0f} ms a query"
-    best = best_reranker(document)
+    spent, first = chosen.latency.p50, numbers.first_stage.latency.p50
+    more = 0 if spent is None or first is None else spent - first
+    cost = f", for {more:,.0f} ms a query" if more >= 1 else ""
+    best = best_reranker(numbers)
     rival = (
-        ""
-        if best is chosen
-        else f"; {best['key']}'s {_value(document)(best):.3f} cannot be told from it here"
+        "" if best is chosen else f"; {best.key}'s {_value(numbers)(best):.3f} cannot be told from it here"
     )
-    return (
-        f"Keep {chosen['key']}: {document['primary']} {shown(change)} against the first stage{cost}{rival}."
-    )
+    return f"Keep {chosen.key}: {numbers.primary} {shown(change)} against the first stage{cost}{rival}."
 
 
-def _within_noise(document: Document, outcome: Outcome) -> str | None:
-    best, change = _change(document)
+def _within_noise(numbers: Numbers, outcome: Outcome) -> str | None:
+    best, change = _change(numbers)
     if clear(change):
         return None
     return (
-        f"The change is within noise: {best['key']} changes {document['primary']} by {shown(change)} over "
-        f"{counted(document['queries'], 'query', 'queries')}; so many can show a change of {change['resolvable']:.3f} "
+        f"The change is within noise: {best.key} changes {numbers.primary} by {shown(change)} over "
+        f"{counted(numbers.queries, 'query', 'queries')}; so many can show a change of {change.resolvable:.3f} "
         "(8 times in 10). Judge more queries, or leave the reranker out."
     )
 
 
-def _shallower(document: Document, outcome: Outcome) -> str | None:
+def _shallower(numbers: Numbers, outcome: Outcome) -> str | None:
     """Never fewer than top_n: they could change the order of the top n, not what is in it."""
-    if not _pays(document):
+    if not _pays(numbers):
         return None
-    key, kept = chosen_reranker(document)["key"], f"recall@{outcome.top_n}"
-    *_, full = points = [p for p in document["frontier"] if p["system"] == key and p["depth"]]
-    enough = (p for p in points if p["depth"] >= outcome.top_n and p["within_noise"] and p["keeps_recall"])
+    key, kept = chosen_reranker(numbers).key, f"recall@{outcome.top_n}"
+    *_, full = points = [p for p in numbers.frontier if p.system == key and p.depth]
+    enough = (p for p in points if p.depth >= outcome.top_n and p.within_noise and p.keeps_recall)
     point = next(enough, full)
-    if point["depth"] > MOST_OF_IT * full["depth"]:
+    if point.depth > MOST_OF_IT * full.depth:
         return None
-    saved = 0 if full["latency_ms"] is None else full["latency_ms"] - point["latency_ms"]
+    saved = (full.latency_ms or 0) - (point.latency_ms or 0)
     gain = f" and save {saved:,.0f} ms a query" if saved >= 1 else ""
     return (
-        f"Rerank {point['depth']} of {full['depth']} with {key}{gain}: {document['queries']:,} queries can tell neither its "
-        f"{document['primary']} nor its {kept} from the best."
+        f"Rerank {point.depth} of {full.depth} with {key}{gain}: {numbers.queries:,} queries can tell neither its "
+        f"{numbers.primary} nor its {kept} from the best."
     )
 
 
-def _larger(document: Document, outcome: Outcome) -> str | None:
-    chosen, _ = _change(document)
-    bar = next(bar for bar in document["ceiling_bars"] if bar["system"] == chosen["key"])
-    most = max(system["parameters"] for system in document["systems"][1:])
-    if bar["recoverable"] < MUCH or most > 500_000_000 or most > chosen["parameters"]:
+def _larger(numbers: Numbers, outcome: Outcome) -> str | None:
+    chosen, _ = _change(numbers)
+    bar = next(bar for bar in numbers.ceiling_bars if bar.system == chosen.key)
+    most = max(system.system.parameters for system in numbers.rerankers)
+    if bar.recoverable < MUCH or most > 500_000_000 or most > chosen.system.parameters:
         return None
     return (
-        f"Try a larger reranker: a perfect one would still add {bar['recoverable']:.3f} to {bar['metric']}, and {chosen['key']} "
-        f"is the small end ({chosen['parameters'] / 1e6:,.0f}M parameters)."
+        f"Try a larger reranker: a perfect one would still add {bar.recoverable:.3f} to {bar.metric}, and {chosen.key} "
+        f"is the small end ({chosen.system.parameters / 1e6:,.0f}M parameters)."
     )
 
 

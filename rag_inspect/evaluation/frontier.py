@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from rag_inspect.evaluation.document import FrontierPoint, GoldFlow, Thresholds, ThresholdStep
 from rag_inspect.evaluation.outcome import Latency, Outcome
 from rag_inspect.metrics import HEADLINE, Metric, parse
 from rag_inspect.significance import intervals
@@ -14,7 +16,7 @@ CUTOFFS = 41  # steps of the threshold lab's slider
 BINS = 40
 
 
-def frontier(outcome: Outcome, primary: Metric) -> list[dict[str, Any]]:
+def frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ...]:
     """One point a system and depth; depth 0 is the first stage alone.
 
     At depth d a reranker orders the first d candidates and leaves the others behind them as they were. A point is
@@ -24,27 +26,27 @@ def frontier(outcome: Outcome, primary: Metric) -> list[dict[str, Any]]:
     """
     kept = Metric("recall", outcome.top_n)
     shown = tuple(dict.fromkeys([*map(parse, HEADLINE), primary, kept]))
-    points: list[dict[str, Any]] = []
-    columns: dict[Metric, list[np.ndarray]] = {primary: [], kept: []}
-    for system, depth in _grid(outcome):
-        judged = outcome.judged_by(system, depth) if depth else outcome.judged
-        for metric, column in columns.items():
-            column.append(metric.values(judged))
-        points.append(
-            {
-                "system": system,
-                "depth": depth,
-                "latency_ms": _at(outcome.latency.get(system, Latency()), depth),
-                "metrics": {str(metric): float(metric.values(judged).mean()) for metric in shown},
-            }
+    grid = [
+        (key, depth, outcome.judged_by(key, depth) if depth else outcome.judged)
+        for key, depth in _grid(outcome)
+    ]
+    columns = [np.stack([metric.values(judged) for *_, judged in grid], axis=1) for metric in (primary, kept)]
+    own = intervals(columns[0], groups=outcome.groups).tolist()
+    near, keeps = (_near_best(values, outcome.groups) for values in columns)
+    points = [
+        FrontierPoint(
+            system=key,
+            depth=depth,
+            latency_ms=_at(outcome.latency.get(key, Latency()), depth),
+            metrics={str(metric): float(metric.values(judged).mean()) for metric in shown},
+            ci95=(low, high),
+            within_noise=near[at],
+            keeps_recall=keeps[at],
         )
-    values = np.stack(columns[primary], axis=1)
-    own, near = intervals(values, groups=outcome.groups), _near_best(values, outcome.groups)
-    keeps = _near_best(np.stack(columns[kept], axis=1), outcome.groups)
-    for point, bounds, *flags in zip(points, own.tolist(), near, keeps, strict=True):
-        point |= {"ci95": bounds, "within_noise": flags[0], "keeps_recall": flags[1], "cheapest": False}
-    _cheapest(outcome, points, str(primary))["cheapest"] = True
-    return points
+        for at, ((key, depth, judged), (low, high)) in enumerate(zip(grid, own, strict=True))
+    ]
+    cheapest = _cheapest(outcome, points, str(primary))
+    return tuple(replace(point, cheapest=point is cheapest) for point in points)
 
 
 def _near_best(values: np.ndarray, groups: np.ndarray) -> list[bool]:
@@ -62,39 +64,39 @@ def _at(latency: Latency, depth: int) -> float | None:
     return latency.depth_ms[max(depth, 1) - 1] if latency.depth_ms else None
 
 
-def _cheapest(outcome: Outcome, points: list[dict[str, Any]], primary: str) -> dict[str, Any]:
+def _cheapest(outcome: Outcome, points: Sequence[FrontierPoint], primary: str) -> FrontierPoint:
     """The least latency within noise of the best; by parameters read where a latency is not known."""
     parameters = {system.key: system.parameters or 1 for system in outcome.rerankers}
-    known = all(point["latency_ms"] is not None for point in points)
-    behind = max((p["metrics"][primary] for p in points if not p["within_noise"]), default=0.0)
+    known = all(point.latency_ms is not None for point in points)
+    behind = max((point.metrics[primary] for point in points if not point.within_noise), default=0.0)
 
-    def cost(point: dict[str, Any]) -> tuple[float, int]:
-        work = point["depth"] * parameters.get(point["system"], 0)
-        return (point["latency_ms"] if known else work), point["depth"]
+    def cost(point: FrontierPoint) -> tuple[float, int]:
+        work = point.depth * parameters.get(point.system, 0)
+        return (point.latency_ms or 0.0) if known else work, point.depth
 
-    near = [point for point in points if point["within_noise"]]
-    return min((point for point in near if point["metrics"][primary] >= behind), key=cost)
+    near = [point for point in points if point.within_noise]
+    return min((point for point in near if point.metrics[primary] >= behind), key=cost)
 
 
-def gold_flow(outcome: Outcome, key: str) -> dict[str, Any]:
+def gold_flow(outcome: Outcome, key: str) -> GoldFlow:
     """Where each query's best gold stood, by rank band, before and after: a table of counts, rows before."""
     edges = sorted({1, outcome.top_n, min(10, outcome.top_k), outcome.top_k})
     names = [
         f"{low + 1}–{high}" if high > low + 1 else str(high)
         for low, high in zip([0, *edges], edges, strict=False)
     ]
-    bands = [*names, "not among the candidates"]
+    bands = (*names, "not among the candidates")
     counts = np.zeros((len(bands), len(bands)), dtype=int)
     before, after = (_band(judged.first_gold, edges) for judged in (outcome.judged, outcome.judged_by(key)))
     np.add.at(counts, (before, after), 1)
-    return {"bands": bands, "counts": counts.tolist()}
+    return GoldFlow(bands=bands, counts=tuple(map(tuple, counts.tolist())))
 
 
 def _band(ranks: np.ndarray, edges: list[int]) -> np.ndarray:
     return np.where(ranks > 0, np.searchsorted(edges, ranks), len(edges))
 
 
-def thresholds(outcome: Outcome, key: str) -> dict[str, Any]:
+def thresholds(outcome: Outcome, key: str) -> Thresholds:
     """Logits of gold and other candidates as histograms, and what keeping only logits >= cutoff would cost.
 
     A cutoff holds for this model and this corpus only: logits do not compare across either.
@@ -105,14 +107,20 @@ def thresholds(outcome: Outcome, key: str) -> dict[str, Any]:
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     histograms = [np.histogram(logits[there & which], edges)[0].tolist() for which in (gold, ~gold)]
     best = np.nanmax(np.where(there, logits, -np.inf), axis=1)
-    steps = [
-        {
-            "cutoff": float(cutoff),
-            "gold_lost": int((logits[there & gold] < cutoff).sum()),
-            "junk_dropped": int((logits[there & ~gold] < cutoff).sum()),
-            "queries_empty": int((best < cutoff).sum()),
-        }
+    steps = (
+        ThresholdStep(
+            cutoff=float(cutoff),
+            gold_lost=int((logits[there & gold] < cutoff).sum()),
+            junk_dropped=int((logits[there & ~gold] < cutoff).sum()),
+            queries_empty=int((best < cutoff).sum()),
+        )
         for cutoff in np.quantile(logits[there], np.linspace(0, 1, CUTOFFS))
-    ]
-    totals = {"gold_total": int((there & gold).sum()), "junk_total": int((there & ~gold).sum())}
-    return {"edges": edges.tolist(), "gold": histograms[0], "other": histograms[1], "steps": steps, **totals}
+    )
+    return Thresholds(
+        edges=tuple(edges.tolist()),
+        gold=tuple(histograms[0]),
+        other=tuple(histograms[1]),
+        steps=tuple(steps),
+        gold_total=int((there & gold).sum()),
+        junk_total=int((there & ~gold).sum()),
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation.assessment import Evaluation
+from rag_inspect.evaluation.document import RankedQuery, RunSettings
 from rag_inspect.tasks import Stage, Task
 
 KEPT = 20  # jobs that are over and can still be asked for
@@ -16,18 +17,23 @@ Make = Callable[[Callable[[], bool]], Iterator[object]]
 """make(stopped): moments of an evaluation, the last of them the Evaluation unless `stopped` said so."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class JobSettings(RunSettings):
+    """What a job was asked for; the Evaluation's document will have the same. No rerankers: the default one."""
+
+    rerankers: tuple[str, ...] = ()
+    cutoffs: tuple[int, ...] = ()
+
+
 class Job(Task[Evaluation]):
-    """One evaluation. Whoever watches may leave and come back: `moment` and `rows` stay.
+    """One evaluation. Whoever watches may leave and come back: `moment` and `rows` stay."""
 
-    `settings`: corpus, embedder, top_k and top_n as the document of the Evaluation will have them; rerankers, split.
-    """
-
-    def __init__(self, make: Make, what: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, make: Make, what: str, settings: JobSettings) -> None:
         super().__init__(lambda job: job.follow(make(lambda: job.stopping)), what)
         self.job_id = secrets.token_hex(8)
         self.settings = settings
         self.moment: object = Stage(0, 0, "starting")
-        self.rows: list[Mapping[str, Any]] = []  # of every query that is done, as EvalProgress.finished
+        self.rows: list[RankedQuery] = []  # of every query that is done
 
     def follow(self, moments: Iterator[object]) -> Evaluation:
         """The work: each moment is the latest until the next one comes."""
@@ -36,7 +42,7 @@ class Job(Task[Evaluation]):
                 return moment
             self.moment = moment
             self.stage = moment if isinstance(moment, Stage) else self.stage
-            self.rows.extend(getattr(moment, "finished", ()))
+            self.rows.extend(RankedQuery(**row) for row in getattr(moment, "finished", ()))
         self.check()
         raise RagInspectError(f"the evaluation of {self.what} ended without a result")
 
@@ -48,13 +54,13 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
-    def start(self, make: Make, what: str, settings: Mapping[str, Any] | None = None) -> Job:
+    def start(self, make: Make, what: str, settings: JobSettings) -> Job:
         """A new job, at work at once (or waiting for the machine's turn); the oldest that are over are forgotten."""
         with self._lock:
             over = [job_id for job_id, job in self._jobs.items() if job.over]
             for job_id in over[: max(0, len(over) - KEPT + 1)]:
                 del self._jobs[job_id]
-            job = Job(make, what, settings or {})
+            job = Job(make, what, settings)
             self._jobs[job.job_id] = job
         job.start()
         return job

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from rag_inspect.errors import InputError
-from rag_inspect.evaluation.assessment import assess
+from rag_inspect.evaluation.assessment import Evaluation, assess
+from rag_inspect.evaluation.document import (
+    ComparedRun,
+    Comparison,
+    EvaluationDocument,
+    QueryResult,
+    VerdictChange,
+)
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import MAX_BYTES, from_replay, to_replay
 from rag_inspect.exports import as_json
@@ -32,7 +39,7 @@ def new_run_id(created: str) -> str:
 
 
 def save_run(
-    folder: Path, run_id: str, outcome: Outcome, document: Mapping[str, Any], owner: str = ""
+    folder: Path, run_id: str, outcome: Outcome, document: EvaluationDocument, owner: str = ""
 ) -> Path:
     """The run as one JSON file: its summary on the first line, the replay below. `owner` is `Visitor.owner`.
 
@@ -42,12 +49,12 @@ def save_run(
     from_replay(json.loads(replay), "the run")
     summary = {
         "run_id": run_id, "owner": owner, "created": outcome.created, "corpus": outcome.corpus, "split": outcome.split,
-        "queries": document["queries"], "top_k": outcome.top_k, "top_n": outcome.top_n,
+        "queries": document.queries, "top_k": outcome.top_k, "top_n": outcome.top_n,
         "systems": [
-            {"key": s["key"], "revision": s["revision"], "metrics": {name: m["value"] for name, m in s["metrics"].items()}}
-            for s in document["systems"]
+            {"key": s.key, "revision": s.system.revision, "metrics": {name: m.value for name, m in s.metrics.items()}}
+            for s in document.systems
         ],
-        "advice": document["advice"][0]["text"] if document["advice"] else "",
+        "advice": document.advice[0].text if document.advice else "",
     }  # fmt: skip
     text = f'{{"summary": {as_json(summary).strip()},\n"replay": {replay}}}\n'
     path = write_text(folder / f"{run_id}.json", text)
@@ -82,82 +89,90 @@ def _kept(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("*.json") if _RUN_ID.fullmatch(path.stem)), reverse=True)
 
 
-def load_run(folder: Path, run_id: str) -> tuple[Outcome, dict[str, Any]]:
-    """The outcome of a saved run, and its document, computed anew. InputError where there is no such run."""
+def load_run(folder: Path, run_id: str) -> Evaluation:
+    """A saved run, its document computed anew. InputError where there is no such run."""
     path = folder / f"{run_id}.json"
     if not _RUN_ID.fullmatch(run_id) or not path.is_file():
         raise InputError(f"no saved run {run_id[:40]!r}; see the list of past runs")
     try:
         with path.open("rb") as file:
-            document = json.loads(file.read(MAX_BYTES))
-        replay = document["replay"]
+            replay = json.loads(file.read(MAX_BYTES))["replay"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path.name} is no saved run ({str(error)[:80]}); delete it from {folder.name}/ and evaluate again"
         ) from error
     outcome = from_replay(replay, path.name)
-    return outcome, assess(outcome) | {"run_id": run_id}
+    return Evaluation(outcome, assess(outcome), run_id)
 
 
 def compare_runs(
-    before: Mapping[str, Any], after: Mapping[str, Any], system_before: str = "", system_after: str = ""
-) -> dict[str, Any]:
+    before: EvaluationDocument, after: EvaluationDocument, system_before: str = "", system_after: str = ""
+) -> Comparison:
     """Two documents over the queries they share: which verdicts changed, and each metric's difference.
 
     Verdicts of both are by the later run's top_n, so that one changes only where a rank did. The systems default to each run's first reranker. Raises InputError where no query, text and gold alike, is shared.
     """
-    keys = tuple(
-        chosen or document["systems"][1]["key"]
-        for chosen, document in ((system_before, before), (system_after, after))
-    )
-    for key, document in zip(keys, (before, after), strict=True):
-        if key not in {system["key"] for system in document["systems"]}:
-            raise InputError(f"the run of {document['created']} has no system {key[:40]!r}")
-    known = {_identity(row): row for row in before["per_query"]}
-    pairs = [(known[_identity(row)], row) for row in after["per_query"] if _identity(row) in known]
+    keys = _system_key(before, system_before), _system_key(after, system_after)
+    known = {_identity(row): row for row in before.per_query}
+    pairs = [(known[_identity(row)], row) for row in after.per_query if _identity(row) in known]
     if not pairs:
         raise InputError(
-            f"the runs share no query ({before['corpus']} and {after['corpus']}); compare runs of one corpus and split"
+            f"the runs share no query ({before.corpus} and {after.corpus}); compare runs of one corpus and split"
         )
-    names = [name for name in after["systems"][0]["metrics"] if name in before["systems"][0]["metrics"]]
+    names = [name for name in after.first_stage.metrics if name in before.first_stage.metrics]
     first, second = (
-        np.array([[pair[side]["metrics"][keys[side]][name] for name in names] for pair in pairs])
+        np.array([[pair[side].metrics[keys[side]][name] for name in names] for pair in pairs])
         for side in (0, 1)
     )
-    groups = same_text([new["query"] for _, new in pairs])
-    rows = [_rank_change(old, new, keys, after["top_n"]) for old, new in pairs]
-    return {
-        "runs": [
-            {"system": key}
-            | {name: document[name] for name in ("corpus", "split", "top_k", "top_n", "created")}
-            for key, document in zip(keys, (before, after), strict=True)
-        ],
-        "queries": len(pairs),
-        "only_in_one": len(before["per_query"]) + len(after["per_query"]) - 2 * len(pairs),
-        "metrics": {
-            name: change.to_json()
-            for name, change in zip(names, differences(first, second, groups), strict=True)
-        },
-        "changed": [row for row in rows if row["verdict_before"] != row["verdict_after"]],
-    }
+    found = differences(first, second, same_text([new.query for _, new in pairs]))
+    rows = (_rank_change(old, new, keys, after.top_n) for old, new in pairs)
+    return Comparison(
+        runs=(_side(before, keys[0]), _side(after, keys[1])),
+        queries=len(pairs),
+        only_in_one=len(before.per_query) + len(after.per_query) - 2 * len(pairs),
+        metrics=dict(zip(names, found, strict=True)),
+        changed=tuple(row for row in rows if row.verdict_before != row.verdict_after),
+    )
 
 
-def shared_rerankers(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def shared_rerankers(before: EvaluationDocument, after: EvaluationDocument) -> list[str]:
     """The keys of the rerankers that both runs have, in the later one's order."""
-    known = {system["key"] for system in before["systems"][1:]}
-    return [system["key"] for system in after["systems"][1:] if system["key"] in known]
+    known = {system.key for system in before.rerankers}
+    return [system.key for system in after.rerankers if system.key in known]
 
 
-def _rank_change(
-    old: Mapping[str, Any], new: Mapping[str, Any], keys: Sequence[str], top_n: int
-) -> dict[str, Any]:
-    ranks = [row["ranks"].get(key, row["rank_before"]) for row, key in zip((old, new), keys, strict=True)]
-    verdicts = [judge(row["rank_before"], rank, top_n) for row, rank in zip((old, new), ranks, strict=True)]
-    return {
-        "query_id": new["query_id"], "query": new["query"], "verdict_before": verdicts[0], "verdict_after": verdicts[1],
-        "rank_before": ranks[0], "rank_after": ranks[1],
-    }  # fmt: skip
+def _system_key(document: EvaluationDocument, key: str) -> str:
+    """The key, or the first reranker's where it is "". Raises InputError where the run has no such system."""
+    if not key:
+        return document.rerankers[0].key
+    if key not in {system.key for system in document.systems}:
+        raise InputError(f"the run of {document.created} has no system {key[:40]!r}")
+    return key
 
 
-def _identity(row: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:
-    return row["query_id"], row["query"], tuple(row["gold"])
+def _side(document: EvaluationDocument, key: str) -> ComparedRun:
+    return ComparedRun(
+        system=key,
+        corpus=document.corpus,
+        split=document.split,
+        top_k=document.top_k,
+        top_n=document.top_n,
+        created=document.created,
+    )
+
+
+def _rank_change(old: QueryResult, new: QueryResult, keys: Sequence[str], top_n: int) -> VerdictChange:
+    ranks = [row.ranks.get(key, row.rank_before) for row, key in zip((old, new), keys, strict=True)]
+    verdicts = [judge(row.rank_before, rank, top_n) for row, rank in zip((old, new), ranks, strict=True)]
+    return VerdictChange(
+        query_id=new.query_id,
+        query=new.query,
+        verdict_before=verdicts[0],
+        verdict_after=verdicts[1],
+        rank_before=ranks[0],
+        rank_after=ranks[1],
+    )
+
+
+def _identity(row: QueryResult) -> tuple[str, str, tuple[str, ...]]:
+    return row.query_id, row.query, row.gold

@@ -15,7 +15,8 @@ from gradio.utils import get_upload_folder
 
 from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation import EvalProgress
-from rag_inspect.evaluation.assessment import Evaluation, worst_first
+from rag_inspect.evaluation.assessment import Evaluation
+from rag_inspect.evaluation.document import EvaluationDocument, worst_first
 from rag_inspect.evaluation.jobs import Job
 from rag_inspect.exports import write_all
 from rag_inspect.ui.eval_page import ALL, QUIET, Page
@@ -35,7 +36,7 @@ from rag_inspect.views.sentences import aside_html
 def drawn(page: Page, evaluation: Evaluation) -> dict[Any, Any]:
     """A finished evaluation, for `page.results`."""
     document = evaluation.document
-    keys = [system["key"] for system in document["systems"][1:]]
+    keys = [system.key for system in document.rerankers]
     return {
         page.advice: advice_html(document),
         page.ceiling: ceiling_html(document),
@@ -63,23 +64,23 @@ def so_far(job: Job, progress: EvalProgress) -> tuple[str, str]:
     rows = list(job.rows)
     if not rows:
         return table, ""
-    key = next(iter(rows[0]["ranks"]))
+    key = next(iter(rows[0].ranks))
     return table, queue_html(job.settings, key, "", worst_first(rows, key))
 
 
-def _verdict_choices(document: dict[str, Any], key: str) -> Any:
+def _verdict_choices(document: EvaluationDocument, key: str) -> Any:
     """The verdicts this reranker has, with their counts; all of them chosen."""
-    counts = Counter(row["verdicts"][key] for row in document["per_query"])
+    counts = Counter(row.verdicts[key] for row in document.per_query)
     choices = [
-        (f"{name.replace('_', ' ')} ({counts[name]})", name) for name in document["verdicts"] if counts[name]
+        (f"{name.replace('_', ' ')} ({counts[name]})", name) for name in document.verdicts if counts[name]
     ]
-    return gr.update(choices=[(f"{ALL} ({document['queries']})", ALL), *choices], value=ALL, visible=True)
+    return gr.update(choices=[(f"{ALL} ({document.queries})", ALL), *choices], value=ALL, visible=True)
 
 
 def _of_system(page: Page, evaluation: Evaluation, key: str) -> dict[Any, Any]:
     """What there is of one reranker: verdicts, queue, flow and the threshold lab."""
     document = evaluation.document
-    last = len(document["thresholds"][key]["steps"]) - 1
+    last = len(document.thresholds[key].steps) - 1
     return {
         page.verdict: _verdict_choices(document, key),
         page.queue: _queue(page, evaluation, key, ALL),
@@ -94,8 +95,8 @@ def _queue(page: Page, evaluation: Evaluation | None, key: str, verdict: str) ->
     if evaluation is None:
         return gr.skip()
     document = evaluation.document
-    rows = worst_first(document["per_query"], key)
-    links = document["corpus"] in page.corpora()
+    rows = worst_first(document.per_query, key)
+    links = document.corpus in page.corpora()
     return queue_html(document, key, "" if verdict == ALL else verdict, rows, links)
 
 
@@ -103,7 +104,7 @@ def _files(evaluation: Evaluation) -> Any:
     """The downloads, in gradio's cache: there a file's content is its name, so a reload adds none, and old ones go."""
     try:
         with tempfile.TemporaryDirectory(prefix="rag-inspect-") as folder:
-            made = write_all(Path(folder), evaluation.outcome, evaluation.to_json(), report_html)
+            made = write_all(Path(folder), evaluation, report_html)
             return gr.update(
                 value=[save_file_to_cache(path, get_upload_folder()) for path in made], visible=True
             )
@@ -119,7 +120,7 @@ def wire(page: Page) -> None:
         if evaluation is None:
             return {}
         document = evaluation.document
-        cutoff = document["thresholds"][key]["steps"][int(at)]["cutoff"]
+        cutoff = document.thresholds[key].steps[int(at)].cutoff
         return {
             page.histogram: figures.thresholds(document, key, cutoff),
             page.threshold: aside_html(figures.threshold_words(document, key, int(at))),

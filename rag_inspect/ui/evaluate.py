@@ -124,7 +124,9 @@ def _last_words(job: Job, trouble: str | None) -> str:
     if job.result is None:
         return f"{job.what}: stopped. {kept}"
     found = job.result.document
-    return f"{job.what}: done, {found['scored_pairs']:,} pairs scored, {found['cached_pairs']:,} from the score cache."
+    return (
+        f"{job.what}: done, {found.scored_pairs:,} pairs scored, {found.cached_pairs:,} from the score cache."
+    )
 
 
 def _forgotten(page: Page, job_id: str) -> dict[Any, Any]:
@@ -144,16 +146,16 @@ def _return(page: Page, bench: Workbench, job_id: str, visitor: object) -> dict[
         names = list(bench.corpus(corpus).splits)
     except CorpusError:  # said when it is evaluated; the lists are needed to choose another
         names = []
-    split = _split_update(names, job.settings["split"] if job else SPLIT)
+    split = _split_update(names, job.settings.split if job else SPLIT)
     lists = {page.corpus: corpora_update(bench, corpus), page.split: split}
     if job is None:
         return lists | _forgotten(page, job_id)
     chosen = {
-        page.embedder: job.settings["embedder"]["key"],
-        page.rerankers: job.settings["rerankers"],
-        page.top_k: job.settings["top_k"],
-        page.top_n: job.settings["top_n"],
-        page.cutoffs: ",".join(map(str, job.settings["cutoffs"])),
+        page.embedder: job.settings.embedder,
+        page.rerankers: list(job.settings.rerankers),
+        page.top_k: job.settings.top_k,
+        page.top_n: job.settings.top_n,
+        page.cutoffs: ",".join(map(str, job.settings.cutoffs)),
     }
     return lists | chosen | {page.timer: gr.Timer(active=True)}
 

@@ -19,6 +19,7 @@ from rag_inspect.ui.errors import shown
 from rag_inspect.ui.eval_page import QUIET, Page
 from rag_inspect.views.evaluation import comparison_html, run_date
 from rag_inspect.views.sentences import aside_html
+from rag_inspect.words import counted
 from rag_inspect.workbench import Workbench
 
 
@@ -27,7 +28,7 @@ def choices(bench: Workbench, visitor: object) -> Any:
     found = []
     for run in bench.past_runs(Visitor.from_browser(visitor)):
         keys = ", ".join(system["key"] for system in run["systems"][1:])
-        label = f"{run_date(run)} · {run['corpus']} · {keys} · k {run['top_k']} · {run['queries']} queries"
+        label = f"{run_date(run['created'])} · {run['corpus']} · {keys} · k {run['top_k']} · {counted(run['queries'])}"
         found.append((label, run["run_id"]))
     return gr.update(choices=found)
 
@@ -38,14 +39,13 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     def reopen(chosen: list[str] | None, visitor: object) -> dict[Any, Any]:
         if not chosen:
             raise InputError("no past run is chosen; choose one to open")
-        outcome, document = bench.past_run(chosen[0], Visitor.from_browser(visitor))
-        return opened(Evaluation(outcome, document, chosen[0]))
+        return opened(bench.past_run(chosen[0], Visitor.from_browser(visitor)))
 
     def compare(chosen: list[str] | None, visitor: object) -> str:
         if not chosen or len(chosen) != 2:
             raise InputError("two past runs are needed; choose two to compare")
         seer = Visitor.from_browser(visitor)
-        before, after = (bench.past_run(run_id, seer)[1] for run_id in sorted(chosen))
+        before, after = (bench.past_run(run_id, seer).document for run_id in sorted(chosen))
         shared = runs.shared_rerankers(before, after) or [""]  # none: each run's first
         return "".join(comparison_html(runs.compare_runs(before, after, key, key)) for key in shared)
 
@@ -57,7 +57,7 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
 
     def opened(evaluation: Evaluation) -> dict[Any, Any]:
         document = evaluation.document
-        words = f"Opened: {document['corpus']}, evaluated {run_date(document)}; no model was used."
+        words = f"Opened: {document.corpus}, evaluated {run_date(document.created)}; no model was used."
         return eval_results.drawn(page, evaluation) | {page.progress: aside_html(words)}
 
     named = app.load(lambda name: name or Visitor.new().visitor_id, page.visitor, page.visitor, **QUIET)

@@ -5,19 +5,18 @@ Every figure has its numbers in words beside it, in the document.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-from rag_inspect.views.evaluation import counted, system_name
-from rag_inspect.views.palette import GOLD, GRID, INK, LINES, PARTS
-from rag_inspect.views.palette import NEUTRAL as OTHER
-
-Document = Mapping[str, Any]
+from rag_inspect.evaluation.document import EvaluationDocument, FrontierPoint
+from rag_inspect.views.evaluation import system_name
+from rag_inspect.views.palette import FALLEN, GOLD, GRID, INK, LINES, NEUTRAL, PARTS
+from rag_inspect.words import counted
 
 FLOW_HEIGHT, FLOW_TOP, FLOW_FOOT, FLOW_SIDE = 380, 60, 16, 112  # pixels: the figure and its margins
 NODE_GAP = 22  # pixels between two bands, so that the words of two thin ones do not touch
@@ -30,30 +29,29 @@ NOISE_WORDS = (  # a plotly line does not wrap; these fit a telephone
 )
 
 
-def frontier(document: Document) -> Figure:
+def frontier(document: EvaluationDocument) -> Figure:
     """The primary metric at every depth against measured latency (against depth, where none was measured)."""
     import plotly.graph_objects as go
 
-    points, primary = document["frontier"], document["primary"]
-    timed = all(point["latency_ms"] is not None for point in points)
-    across = "latency_ms" if timed else "depth"
+    points, primary = document.frontier, document.primary
+    timed = all(point.latency_ms is not None for point in points)
     figure = go.Figure()
-    for number, key in enumerate(dict.fromkeys(point["system"] for point in points)):
-        own = [point for point in points if point["system"] == key]
-        values, colour = [point["metrics"][primary] for point in own], LINES[number % len(LINES)]
+    for number, key in enumerate(dict.fromkeys(point.system for point in points)):
+        own = [point for point in points if point.system == key]
+        values, colour = [point.metrics[primary] for point in own], LINES[number % len(LINES)]
         figure.add_scatter(
-            x=[point[across] for point in own], y=values, mode="lines+markers", name=escape(system_name(document, key)),
+            x=[point.latency_ms if timed else point.depth for point in own], y=values, mode="lines+markers", name=escape(system_name(document, key)),
             line={"color": colour, "width": 2}, marker={"size": 7},
             error_y={
                 "type": "data", "symmetric": False, "thickness": 1, "width": 0, "color": _faint(colour),
-                "array": [p["ci95"][1] - value for p, value in zip(own, values, strict=True)],
-                "arrayminus": [value - p["ci95"][0] for p, value in zip(own, values, strict=True)],
+                "array": [p.ci95[1] - value for p, value in zip(own, values, strict=True)],
+                "arrayminus": [value - p.ci95[0] for p, value in zip(own, values, strict=True)],
             },
             hovertext=[_point_words(point, primary) for point in own], hoverinfo="text",
         )  # fmt: skip
-    cheapest = next(point for point in points if point["cheapest"])
+    cheapest = next(point for point in points if point.cheapest)
     figure.add_scatter(
-        x=[cheapest[across]], y=[cheapest["metrics"][primary]], mode="markers", name="cheapest within noise of the best",
+        x=[cheapest.latency_ms if timed else cheapest.depth], y=[cheapest.metrics[primary]], mode="markers", name="cheapest within noise of the best",
         marker={"size": 17, "symbol": "circle-open", "color": GOLD, "line": {"width": 3}},
         hovertext=[_point_words(cheapest, primary)], hoverinfo="text",
     )  # fmt: skip
@@ -68,24 +66,24 @@ def frontier(document: Document) -> Figure:
     return _dressed(figure, 510, top=124)
 
 
-def _point_words(point: Mapping[str, Any], primary: str) -> str:
-    cost = "latency unknown" if point["latency_ms"] is None else f"{point['latency_ms']:,.0f} ms"
-    bounds = f"[{point['ci95'][0]:.3f}, {point['ci95'][1]:.3f}]"
-    return f"{escape(point['system'])}, depth {point['depth']}<br>{primary} {point['metrics'][primary]:.3f} {bounds}<br>{cost}"
+def _point_words(point: FrontierPoint, primary: str) -> str:
+    cost = "latency unknown" if point.latency_ms is None else f"{point.latency_ms:,.0f} ms"
+    bounds = f"[{point.ci95[0]:.3f}, {point.ci95[1]:.3f}]"
+    return f"{escape(point.system)}, depth {point.depth}<br>{primary} {point.metrics[primary]:.3f} {bounds}<br>{cost}"
 
 
-def gold_flow(document: Document, key: str) -> Figure:
+def gold_flow(document: EvaluationDocument, key: str) -> Figure:
     """Queries by the rank band of their best gold, before and after, as ribbons between two columns."""
     import plotly.graph_objects as go
 
-    flow = document["gold_flow"][key]
-    bands, names = flow["bands"], [*flow["bands"][:-1], "not found"]
-    cells = [(i, j, count) for i, row in enumerate(flow["counts"]) for j, count in enumerate(row) if count]
+    flow = document.gold_flow[key]
+    bands, names = flow.bands, [*flow.bands[:-1], "not found"]
+    cells = [(i, j, count) for i, row in enumerate(flow.counts) for j, count in enumerate(row) if count]
     sides = ("was", sorted({i for i, _, _ in cells})), ("now", sorted({j for _, j, _ in cells}))
     nodes = [(side, band) for side, used in sides for band in used]  # plotly misplaces those without a ribbon
     # Bands run from the best down: a ribbon to a lower index is gold that rose.
-    colours = [PARTS["achieved"] if j < i else "#c0504d" if j > i else OTHER for i, j, _ in cells]
-    totals, heights = _totals(flow["counts"]), _heights(flow["counts"], nodes)
+    colours = [PARTS["achieved"] if j < i else FALLEN if j > i else NEUTRAL for i, j, _ in cells]
+    totals, heights = _totals(flow.counts), _heights(flow.counts, nodes)
     figure = go.Figure(
         go.Sankey(
             arrangement="fixed",
@@ -120,13 +118,13 @@ def _beside(figure: Figure, side: str, y: float, words: str) -> None:
     )  # fmt: skip
 
 
-def _totals(counts: list[list[int]]) -> dict[tuple[str, int], int]:
+def _totals(counts: Sequence[Sequence[int]]) -> dict[tuple[str, int], int]:
     """Queries in each band, before and after."""
     was = {("was", i): sum(row) for i, row in enumerate(counts)}
     return was | {("now", j): sum(column) for j, column in enumerate(zip(*counts, strict=True))}
 
 
-def _heights(counts: list[list[int]], nodes: list[tuple[str, int]]) -> list[float]:
+def _heights(counts: Sequence[Sequence[int]], nodes: list[tuple[str, int]]) -> list[float]:
     """The middle of each node, from 0 at the top: the best band first, each as tall as plotly draws it."""
     totals, room = _totals(counts), FLOW_HEIGHT - FLOW_TOP - FLOW_FOOT
     gap = NODE_GAP / room
@@ -144,17 +142,17 @@ def _faint(colour: str) -> str:
     return f"rgba({red},{green},{blue},.5)"
 
 
-def thresholds(document: Document, key: str, cutoff: float | None = None) -> Figure:
+def thresholds(document: EvaluationDocument, key: str, cutoff: float | None = None) -> Figure:
     """Histograms of gold and other candidates' logits, each as a share of its own; a line at the cutoff."""
     import plotly.graph_objects as go
 
-    lab = document["thresholds"][key]
-    edges = lab["edges"]
+    lab = document.thresholds[key]
+    edges = lab.edges
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     figure = go.Figure()
     for name, counts, total, colour in (
-        ("other candidates", lab["other"], lab["junk_total"], OTHER),
-        ("gold", lab["gold"], lab["gold_total"], GOLD),
+        ("other candidates", lab.other, lab.junk_total, NEUTRAL),
+        ("gold", lab.gold, lab.gold_total, GOLD),
     ):
         figure.add_bar(
             x=middles, y=[count / max(total, 1) for count in counts], width=edges[1] - edges[0], name=f"{name} ({total:,})",
@@ -173,13 +171,13 @@ def thresholds(document: Document, key: str, cutoff: float | None = None) -> Fig
     return _dressed(figure, 380)
 
 
-def threshold_words(document: Document, key: str, step: int) -> str:
+def threshold_words(document: EvaluationDocument, key: str, step: int) -> str:
     """What the cutoff at this step of the slider does, in a sentence."""
-    lab = document["thresholds"][key]
-    at = lab["steps"][max(0, min(step, len(lab["steps"]) - 1))]
+    lab = document.thresholds[key]
+    at = lab.steps[max(0, min(step, len(lab.steps) - 1))]
     return (
-        f"Keeping logits from {at['cutoff']:.2f}: {at['gold_lost']:,} of {lab['gold_total']:,} gold lost, {at['junk_dropped']:,} of "
-        f"{lab['junk_total']:,} others dropped, {at['queries_empty']:,} of {counted(document['queries'])} left empty."
+        f"Keeping logits from {at.cutoff:.2f}: {at.gold_lost:,} of {lab.gold_total:,} gold lost, {at.junk_dropped:,} of "
+        f"{lab.junk_total:,} others dropped, {at.queries_empty:,} of {counted(document.queries)} left empty."
     )
 
 

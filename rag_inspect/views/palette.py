@@ -12,4 +12,5 @@ GOLD, NEUTRAL = "#c98a1b", "#8a94a3"
 INK, GRID = "#6b7280", "rgba(128,136,148,.25)"
 LINES = ("#3b82c4", "#c9772b", "#5f9e5f", "#9277b8", NEUTRAL)  # one a reranker, in their order
 PARTS: Mapping[str, str] = {"achieved": "#2f9e5f", "recoverable": "#d9a441", "unreachable": NEUTRAL}
+FALLEN = "#c0504d"  # of gold that a reranker moved down
 FAINT = "#8883"  # of what fits nowhere: see-through, on paper of either colour

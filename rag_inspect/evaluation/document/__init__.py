@@ -1,0 +1,41 @@
+"""The typed document of an evaluation, its rows, and two of them beside each other: values, and nothing that computes."""
+
+from rag_inspect.evaluation.document.comparison import ComparedRun, Comparison, VerdictChange
+from rag_inspect.evaluation.document.results import (
+    Advice,
+    BehindBest,
+    CeilingBar,
+    Change,
+    EvaluationDocument,
+    FrontierPoint,
+    GoldFlow,
+    MetricValue,
+    Numbers,
+    RunSettings,
+    SystemResult,
+    Thresholds,
+    ThresholdStep,
+)
+from rag_inspect.evaluation.document.rows import QueryResult, RankedQuery, worst_first
+
+__all__ = [
+    "Advice",
+    "BehindBest",
+    "CeilingBar",
+    "Change",
+    "ComparedRun",
+    "Comparison",
+    "EvaluationDocument",
+    "FrontierPoint",
+    "GoldFlow",
+    "MetricValue",
+    "Numbers",
+    "QueryResult",
+    "RankedQuery",
+    "RunSettings",
+    "SystemResult",
+    "ThresholdStep",
+    "Thresholds",
+    "VerdictChange",
+    "worst_first",
+]

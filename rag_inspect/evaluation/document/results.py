@@ -1,0 +1,244 @@
+"""The document of an evaluation: what `eval --json` prints, and what the page, the report and the exports draw.
+
+Nothing here computes or changes a number: `assessment.assess` makes the document, in one go, and `to_json` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from rag_inspect.evaluation.document.rows import QueryResult
+from rag_inspect.evaluation.outcome import Latency, System, document_of
+from rag_inspect.significance import Difference
+from rag_inspect.types import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricValue:
+    """The mean of a metric over the queries, and its 95 % bootstrap interval."""
+
+    value: float
+    ci95: tuple[float, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"value": self.value, "ci95": list(self.ci95)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change(Difference):
+    """A reranker's difference from the first stage; `p_holm` is Holm-corrected over the rerankers of the run."""
+
+    p_holm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehindBest(Difference):
+    """A reranker's difference from the best one, `system`, on the primary metric."""
+
+    system: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"system": self.system, **super().to_json()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemResult:
+    """What one system reached. The first stage has no `versus_first_stage`; nor has the best reranker a `versus_best`."""
+
+    system: System
+    metrics: Mapping[str, MetricValue]
+    latency: Latency
+    versus_first_stage: Mapping[str, Change] = field(default_factory=dict)
+    versus_best: BehindBest | None = None
+
+    @property
+    def key(self) -> str:
+        return self.system.key
+
+    def to_json(self) -> dict[str, Any]:
+        described = document_of(self.system) | {
+            "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
+            "latency_ms": {"p50": self.latency.p50, "p95": self.latency.p95},
+            "latency_measured": {"queries": self.latency.queries, "source": self.latency.source},
+        }
+        if self.versus_first_stage:
+            changes = {name: change.to_json() for name, change in self.versus_first_stage.items()}
+            best = self.versus_best.to_json() if self.versus_best else None
+            described |= {"versus_first_stage": changes, "versus_best": best}
+        return described
+
+
+@dataclass(frozen=True, kw_only=True)
+class CeilingBar:
+    """The parts of recall@top_n under a system; their sum is 1.
+
+    achieved; recoverable by a perfect reranker; unreachable, since not among the candidates; and, where a query has
+    more gold than top_n, what no order of the whole corpus could hold.
+    """
+
+    system: str
+    metric: str
+    achieved: float
+    recoverable: float
+    unreachable: float
+    does_not_fit: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontierPoint:
+    """A system at one depth, 0 being the first stage alone; `frontier.frontier` says what the flags mean."""
+
+    system: str
+    depth: int
+    latency_ms: float | None
+    metrics: Mapping[str, float]
+    ci95: tuple[float, float]
+    within_noise: bool
+    keeps_recall: bool
+    cheapest: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "ci95": list(self.ci95)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldFlow:
+    """Queries by the rank band of their best gold: `counts[i][j]` went from band i to band j."""
+
+    bands: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"bands": list(self.bands), "counts": [list(row) for row in self.counts]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdStep:
+    """What keeping only logits from `cutoff` would cost and save."""
+
+    cutoff: float
+    gold_lost: int
+    junk_dropped: int
+    queries_empty: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """A reranker's logits as two histograms over `edges`, of gold and of the other candidates; and cutoffs, rising."""
+
+    edges: tuple[float, ...]
+    gold: tuple[int, ...]
+    other: tuple[int, ...]
+    steps: tuple[ThresholdStep, ...]
+    gold_total: int
+    junk_total: int
+
+    def to_json(self) -> dict[str, Any]:
+        lists = {name: list(getattr(self, name)) for name in ("edges", "gold", "other")}
+        return {**asdict(self), **lists, "steps": [asdict(step) for step in self.steps]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """One line of advice, with the number it looks at and where the rule comes from."""
+
+    rule: str
+    text: str
+    looks_at: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What a run was asked for; with it Explore can open one of its queries."""
+
+    corpus: str
+    split: str
+    embedder: str  # its key
+    top_k: int
+    top_n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers(RunSettings):
+    """All that is computed of an evaluation: what the advice and the notes are drawn from.
+
+    systems[0] is the first stage; `verdicts` are those of the first reranker.
+    """
+
+    embedder_revision: str
+    cutoffs: tuple[int, ...]
+    queries: int
+    distinct_queries: int
+    left_out: Mapping[str, int]
+    passages: int
+    primary: str
+    systems: tuple[SystemResult, ...]
+    ceiling: Mapping[str, float]
+    ceiling_bars: tuple[CeilingBar, ...]
+    verdicts: Mapping[Verdict, int]
+    frontier: tuple[FrontierPoint, ...]
+    gold_flow: Mapping[str, GoldFlow]
+    thresholds: Mapping[str, Thresholds]
+    per_query: tuple[QueryResult, ...]
+    scored_pairs: int
+    cached_pairs: int
+    created: str
+    versions: Mapping[str, str]
+    tooltips: Mapping[str, str]
+
+    @property
+    def first_stage(self) -> SystemResult:
+        return self.systems[0]
+
+    @property
+    def rerankers(self) -> tuple[SystemResult, ...]:
+        return self.systems[1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationDocument(Numbers):
+    """The numbers, what to do about them, and what a reader should know of them."""
+
+    advice: tuple[Advice, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, numbers: Numbers, advice: tuple[Advice, ...], notes: tuple[str, ...]) -> EvaluationDocument:
+        return cls(**{f.name: getattr(numbers, f.name) for f in fields(numbers)}, advice=advice, notes=notes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable document of `eval --json`, but for the run's id."""
+        return {
+            "corpus": self.corpus,
+            "split": self.split,
+            "embedder": {"key": self.embedder, "revision": self.embedder_revision},
+            "top_k": self.top_k,
+            "top_n": self.top_n,
+            "cutoffs": list(self.cutoffs),
+            "queries": self.queries,
+            "distinct_queries": self.distinct_queries,
+            "left_out": dict(self.left_out),
+            "passages": self.passages,
+            "primary": self.primary,
+            "systems": [system.to_json() for system in self.systems],
+            "ceiling": dict(self.ceiling),
+            "ceiling_bars": [bar.to_json() for bar in self.ceiling_bars],
+            "verdicts": dict(self.verdicts),
+            "frontier": [point.to_json() for point in self.frontier],
+            "gold_flow": {key: flow.to_json() for key, flow in self.gold_flow.items()},
+            "thresholds": {key: lab.to_json() for key, lab in self.thresholds.items()},
+            "per_query": [row.to_json() for row in self.per_query],
+            "scored_pairs": self.scored_pairs,
+            "cached_pairs": self.cached_pairs,
+            "created": self.created,
+            "versions": dict(self.versions),
+            "tooltips": dict(self.tooltips),
+            "advice": [asdict(line) for line in self.advice],
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,8 @@
+"""Words that more than one part of the program puts into its sentences."""
+
+from __future__ import annotations
+
+
+def counted(count: int, one: str = "query", many: str = "queries") -> str:
+    """`1 query`, `2,000 queries`."""
+    return f"{count:,} {one if count == 1 else many}"

@@ -1,0 +1,75 @@
+"""The typed document: its JSON is what it has always been, and nobody changes it once it is made."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from rag_inspect.evaluation.assessment import Evaluation, assess
+from rag_inspect.evaluation.outcome import Latency
+from rag_inspect.exports import as_json
+from rag_inspect.types import Query
+from tests.evaluating import ScriptedReranker, evaluated, knows, make_corpus
+
+SAVED = Path(__file__).parent / "data" / "evaluation.json"
+"""Written by the untyped code of before, from `made_outcome`."""
+
+
+@pytest.fixture(scope="module")
+def made_outcome():
+    """Two rerankers, one of them not timed; a repeated query, two gold passages, one away, a query without gold."""
+    corpus = make_corpus(12)
+    queries = (*corpus.queries, Query("q100", corpus.queries[0].text))
+    qrels = {**corpus.splits["test"], "q100": {"p000": 2, "away": 1}, "q001": {"p001": 0}}
+    corpus = dataclasses.replace(corpus, queries=queries, splits={"test": qrels})
+    rerankers = ScriptedReranker(knows(corpus)), ScriptedReranker(key="untimed")
+    latency = {
+        "bag": Latency((2.0,), 2.0, 3.0, 9, "sample"),
+        "fixed": Latency(tuple(2.0 + 5 * n for n in range(1, 7)), 40.0, 50.0, 9, "sample"),
+    }
+    return dataclasses.replace(
+        evaluated(corpus, *rerankers, top_k=6),
+        latency=latency,
+        notes=("said by the run",),
+        created="2026-01-01T00:00:00+00:00",
+        versions={"numpy": "2"},
+    )
+
+
+def rounded(text):
+    """Equal for equal keys and numbers, but for the last digits, which are the machine's, and the order of the keys."""
+    return json.dumps(
+        json.loads(text, parse_float=lambda digits: round(float(digits), 9)), indent=1, sort_keys=True
+    )
+
+
+def test_the_json_is_what_it_was_key_by_key_and_number_by_number(made_outcome):
+    evaluation = Evaluation(made_outcome, assess(made_outcome, ["ndcg@3"]), "20260101-000000-abcdef")
+    assert rounded(as_json(evaluation.to_json())) == rounded(SAVED.read_text(encoding="utf-8"))
+
+
+def test_a_document_does_not_change_once_it_is_made(made_outcome):
+    document = assess(made_outcome)
+    parts = (
+        document,
+        document.systems[1],
+        document.systems[1].versus_first_stage["mrr@5"],
+        document.ceiling_bars[0],
+        document.frontier[0],
+        document.thresholds["fixed"],
+        document.per_query[0],
+        document.advice[0],
+    )
+    for part in parts:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, dataclasses.fields(part)[0].name, None)
+    written = document.to_json()
+    written["notes"].append("not said")
+    written["per_query"][0]["gold"].clear()
+    assert "not said" not in document.notes and document.per_query[0].gold
+
+
+def test_the_verdicts_and_ranks_of_a_row_are_those_of_the_first_reranker(made_outcome):
+    for row in assess(made_outcome).per_query:
+        assert (row.rank_after, row.verdict) == (row.ranks["fixed"], row.verdicts["fixed"])
