@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import date
@@ -27,6 +27,7 @@ from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.retrieval import FIRST_STAGES, DenseRetriever, connect, delete_unused
 from rag_inspect.score_cache import ScoreCache
+from rag_inspect.scoring import lacks_scores
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.tasks import Lease, Stage, Store, Task
@@ -35,7 +36,6 @@ from rag_inspect.types import (
     Corpus,
     Embedder,
     ModelSpec,
-    Passage,
     Reranker,
     Reranking,
     Retriever,
@@ -116,12 +116,22 @@ class Workbench:
     def reranker(self, key: str) -> Lease[Reranker]:
         def make(task: Task[Reranker]) -> Reranker:
             prior = task.hold(self.embedder()).value(task.report) if key == "mini" else None
-            reranker = load_reranker(key, self.settings, prior, task.report)
-            task.report(0, 0, f"warming {key} up")
-            reranker.score("warm up", [Passage("warm-up", "The first inference of a model is its slowest.")])
-            return reranker
+            return load_reranker(key, self.settings, prior, task.report)
 
         return self._models.lease(("reranker", key), make, f"loading {key}")
+
+    def _warm(self, key: str) -> Task[None]:
+        """The loading of a reranker's weights, where nobody has loaded them; one that fails is opened anew."""
+
+        def make(task: Task[None]) -> None:
+            with self.reranker(key) as model:
+                try:
+                    model.value(task.report).warm_up(task.report)
+                except Exception:
+                    self._models.forget(("reranker", key))
+                    raise
+
+        return Task(make, f"loading {key}")
 
     def retriever(self, corpus: Corpus, embedder: str = EMBEDDER) -> Lease[Retriever]:
         """The index of all corpora with these ids and texts; for queries, qrels and metadata, look into your corpus."""
@@ -154,8 +164,7 @@ class Workbench:
         def make(task: Task[None]) -> None:
             with self.retriever(self.corpus(self.default_corpus)) as index:
                 index.value(task.report)
-            with self.reranker(self.default_reranker) as model:
-                model.value(task.report)
+            self._warm(self.default_reranker).value(task.report)
 
         self._warm_up = Task(make, "starting").start()
 
@@ -169,27 +178,25 @@ class Workbench:
     def search(self, options: SearchOptions) -> Iterator[Stage | Reranking]:
         """Stages while something loads, then one query through both stages; the last thing yielded is the end.
 
-        Raises a RagInspectError, for what was asked before anything slow is begun.
+        The reranker's weights are loaded only where the score cache lacks a pair. Raises a RagInspectError, for what
+        was asked before anything slow is begun.
         """
         chosen, key = self.corpus(options.corpus), options.reranker or self.default_reranker
         pipeline.make_query(options.query, chosen)
-        began = time.perf_counter()
         with (
             self._renewing(chosen, options.embedder),
             self.retriever(chosen, options.embedder) as index,
             self.reranker(key) as model,
         ):
-            stage = None
-            for stage in _prepare(index, model):
-                yield stage
-            loaded = {"load": (time.perf_counter() - began) * 1000} if stage else {}
-            parts, depths = (index.value(), model.value(), self.score_cache), (options.top_k, options.kept)
-            for moment in pipeline.search(
-                options.query, *parts, corpus=chosen, top_k=depths[0], top_n=depths[1]
-            ):
-                trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
+            load_ms = yield from _prepare(index, model)
+            candidates = pipeline.find_candidates(index.value(), chosen, options.query, options.top_k)
+            reranker, cache = model.value(), self.score_cache
+            if lacks_scores(reranker, candidates.pairs, cache):
+                load_ms += yield from _prepare(self._warm(key))
+            loaded = {"load": load_ms} if load_ms else {}
+            for moment in pipeline.rerank(candidates, reranker, cache, options.kept):
                 times = {**loaded, **moment.timings_ms}
-                yield replace(moment, timings_ms=times, notes=moment.notes + trouble)
+                yield replace(moment, timings_ms=times, notes=moment.notes + cache.notes)
 
     @property
     def runs_folder(self) -> Path:
@@ -232,7 +239,7 @@ class Workbench:
             with ExitStack() as held, self._renewing(chosen, embedder):
                 index = held.enter_context(self.retriever(chosen, embedder))
                 models = [held.enter_context(self.reranker(key)) for key in keys]
-                for stage in _prepare(index, *models):
+                for stage in _prepare(index, *models, *map(self._warm, keys)):
                     yield stage
                     if stopped():
                         return
@@ -243,8 +250,8 @@ class Workbench:
                     if isinstance(moment, EvalProgress):
                         yield moment
                     else:
-                        trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
-                        yield self._kept(stamped(moment, chosen, trouble), options.metrics, visitor)
+                        stamp = stamped(moment, chosen, self.score_cache.notes)
+                        yield self._kept(stamp, options.metrics, visitor)
         finally:
             turn.free()
 
@@ -296,11 +303,17 @@ class Workbench:
         return Evaluation(outcome, document, run_id)
 
 
-def _prepare(*leases: Lease[Any]) -> Iterator[Stage]:
-    """Stages until all is there, one after the other; raises what went wrong with any of it."""
-    for lease in leases:
-        yield from lease.watch()
-        lease.value()
+def _prepare(*things: Lease[Any] | Task[Any]) -> Generator[Stage, None, float]:
+    """Stages until all is there, one after the other; raises what went wrong with any of it.
+
+    Returns the milliseconds this took; 0 where it was there so soon that no stage came.
+    """
+    began, stage = time.perf_counter(), None
+    for thing in things:
+        for stage in thing.watch():
+            yield stage
+        thing.value()
+    return (time.perf_counter() - began) * 1000 if stage else 0.0
 
 
 def _memory(model: Any) -> int:
