@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, ModelError
@@ -124,6 +125,19 @@ class EvalOptions:
     def depths(self) -> tuple[int, ...]:
         """The cutoffs as the numbers they are."""
         return parse_cutoffs(self.cutoffs)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What was asked for, named as in an evaluation's document: what a running job shows of itself."""
+        return {
+            "corpus": self.corpus,
+            "embedder": {"key": self.embedder},
+            "top_k": self.top_k,
+            "top_n": self.kept,
+            "rerankers": list(self.rerankers),
+            "split": self.split,
+            "cutoffs": list(self.depths),
+        }
 
 
 def _settle_top_n(top_k: int, top_n: int | None) -> int:

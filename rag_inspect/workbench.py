@@ -31,17 +31,8 @@ from rag_inspect.scoring import lacks_scores
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.tasks import Lease, Stage, Store, Task
-from rag_inspect.types import (
-    Availability,
-    Corpus,
-    Embedder,
-    ModelSpec,
-    Reranker,
-    Reranking,
-    Retriever,
-)
+from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Reranker, Reranking, Retriever
 
-DEFAULT_CORPUS = "resources"
 INDEXES_HELD = 16  # open at once; to open one again takes milliseconds
 
 
@@ -82,11 +73,7 @@ class Workbench:
 
     @property
     def default_corpus(self) -> str:
-        listed = self.corpora()
-        for name, path in listed.items():
-            if path.resolve() == self.settings.opened_corpus:
-                return name
-        return DEFAULT_CORPUS if DEFAULT_CORPUS in listed or not listed else next(iter(listed))
+        return self.library.default
 
     def open_on(self, corpus: str) -> None:
         """Let the app open on this corpus; a folder is listed from now on. Raises CorpusError if it cannot be read."""
@@ -262,17 +249,10 @@ class Workbench:
         """
         if not self.sessions.may_see(visitor, visitor.owner):
             raise InputError("this page has no visitor's id yet; wait a moment, or reload it, and try again")
-        settings = {
-            "corpus": options.corpus,
-            "embedder": {"key": options.embedder},
-            "top_k": options.top_k,
-            "top_n": options.kept,
-            "rerankers": list(options.rerankers),
-            "split": options.split,
-            "cutoffs": list(options.depths),
-        }
         job = self.jobs.start(
-            lambda stopped: self.evaluate(options, stopped=stopped, visitor=visitor), options.corpus, settings
+            lambda stopped: self.evaluate(options, stopped=stopped, visitor=visitor),
+            options.corpus,
+            options.summary,
         )
         self.sessions.give(job, visitor)
         return job
