@@ -29,6 +29,7 @@ from rag_inspect.rerankers import RERANKERS
 from rag_inspect.rerankers import mini as built_in
 from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
 from rag_inspect.settings import BUILT_IN_CORPORA
+from rag_inspect.transformer import Weights
 from rag_inspect.types import Passage
 
 QUERY = "which vector database keeps its index on disk and filters by metadata?"
@@ -58,7 +59,7 @@ def compare(name: str, folder: Path, pairs: int, repeats: int) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     peer = CrossEncoder(str(folder), device="cpu", max_length=512, activation_fn=torch.nn.Identity())
-    ours = CrossEncoderReranker(RERANKERS[name], peer.model, peer.tokenizer, torch.device("cpu"))
+    ours = CrossEncoderReranker(RERANKERS[name], Weights.of(peer.model), peer.tokenizer, torch.device("cpu"))
     passages = [Passage(str(index), text) for index, text in enumerate(texts(tokenizer, pairs))]
     both = [(QUERY, passage.text) for passage in passages]
     lengths = [len(ids) for ids in tokenizer([QUERY] * pairs, [p.text for p in passages]).input_ids]

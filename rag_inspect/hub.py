@@ -86,15 +86,33 @@ def found_revision(spec: ModelSpec, folder: Path) -> str:
     if folder.name == spec.revision:
         return spec.revision
     digest = hashlib.sha256()
-    with next(path for name in WEIGHTS if (path := folder / name).is_file()).open("rb") as weights:
-        head = weights.read(1 << 16)
-        size = weights.seek(0, SEEK_END)
-        weights.seek(max(0, size - (1 << 16)))
-        digest.update(b"%d %b%b" % (size, head, weights.read()))
+    if path := find_weights(folder):
+        with path.open("rb") as weights:
+            head = weights.read(1 << 16)
+            size = weights.seek(0, SEEK_END)
+            weights.seek(max(0, size - (1 << 16)))
+            digest.update(b"%d %b%b" % (size, head, weights.read()))
     for path in sorted((*folder.glob("*.json"), *folder.glob("*/config.json"), *folder.glob("*.txt"))):
         name, content = path.relative_to(folder).as_posix().encode(), path.read_bytes()
         digest.update(b"%b %d %b" % (name, len(content), content))
     return "found-" + digest.hexdigest()[:16]
+
+
+def find_weights(folder: Path) -> Path | None:
+    """The file that a folder's weights are read from; None where there is none."""
+    return next((path for name in WEIGHTS if (path := folder / name).is_file()), None)
+
+
+def count_weights(folder: Path) -> int:
+    """How many numbers a folder's weights file holds; where its header does not tell, as if each took four bytes."""
+    from safetensors import SafetensorError, safe_open
+
+    path = find_weights(folder)
+    try:
+        with safe_open(path or "", "np") as opened:
+            return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return path.stat().st_size // 4 if path else 0
 
 
 def file_size(size: int) -> str:

@@ -57,7 +57,7 @@ def rerank(
     yield state
     passages, clock = candidates.in_order, _Clock(candidates.timings_ms)
     scores: dict[str, float] = {}
-    for scored in score_pairs(reranker, [(candidates.query.text, p) for p in passages], cache):
+    for scored in score_pairs(reranker, candidates.pairs, cache):
         clock.lap("rerank")
         scores |= {passages[at].passage_id: score for at, score in scored.scores.items()}
         state = replace(

@@ -37,6 +37,11 @@ class ScoreCache:
         self._lock = threading.Lock()
         self._connection = self._open()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The trouble, for whoever notes it beside a result; empty where there was none."""
+        return (self.trouble,) if self.trouble else ()
+
     def get(self, fingerprint: str, pairs: Sequence[Pair]) -> dict[int, float]:
         """The logits that are known, by the pair's place in `pairs`."""
         places: dict[bytes, list[int]] = {}

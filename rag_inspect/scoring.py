@@ -50,6 +50,11 @@ def score_pairs(
         yield Scored({place: score for at, score in batch.items() for place in groups[at]}, cached=False)
 
 
+def lacks_scores(reranker: Reranker, pairs: Sequence[Pair], cache: ScoreCache | None = None) -> bool:
+    """Whether the model has to read any of these pairs; it has not to where the cache knows them all."""
+    return len(cache.get(reranker.fingerprint, pairs) if cache else ()) < len(pairs)
+
+
 def rank(candidates: Ranking, scores: Mapping[str, float]) -> Ranking:
     """The candidates that have a score, best first; equal scores keep the first stage's order.
 

@@ -276,6 +276,8 @@ class Store:
         with self._lock:
             entry.users -= 1
             entry.used = max(entry.used, used)
+            if task.made:
+                entry.size = self._size(task.result)  # it may have grown, or been an estimate
             if entry.users == 0 and not task.over and (self._abandonable or not task.begun):
                 task.stop()
                 if not task.begun and self._entries.get(key) is entry:

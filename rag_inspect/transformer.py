@@ -5,8 +5,10 @@ Imports torch only when called.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -23,25 +25,63 @@ TOKENS_PER_BATCH = {"cpu": 512, "mps": 8192, "cuda": 65536}
 
 def load_transformer(spec: ModelSpec, folder: Path, auto_class: Any, **options: Any) -> tuple[Any, Any]:
     """(model, tokenizer) from a folder, in fp32, without remote code; ModelError if it is another model."""
+    weights, tokenizer = open_transformer(spec, folder, auto_class, **options)
+    return weights.load(), tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model whose weights need not be in memory yet: its configuration, how to load it in fp32, and their count."""
+
+    config: Any
+    load: Callable[[], Any]
+    count: int = 0
+
+    @classmethod
+    def of(cls, model: Any) -> Weights:
+        """Those of a model that is loaded already."""
+        return cls(model.config, lambda: model, model.num_parameters())
+
+
+def open_transformer(spec: ModelSpec, folder: Path, auto_class: Any, **options: Any) -> tuple[Weights, Any]:
+    """(weights, tokenizer) from a folder, without remote code. The weights file is not read before `load`.
+
+    Raises ModelError, now or in `load`, if it is another model.
+    """
     import torch
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     options |= {"local_files_only": True, "trust_remote_code": False}
-    try:
+
+    def load() -> Any:
+        with _explain(spec, folder):
+            model, found = auto_class.from_pretrained(
+                folder, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **options
+            )
+            absent = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+            if absent:
+                raise ValueError(f"no weights for {absent[0]} and {len(absent) - 1} more")
+        return model.eval()
+
+    with _explain(spec, folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        model, found = auto_class.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **options
-        )
-        absent = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
-        if absent:
-            raise ValueError(f"no weights for {absent[0]} and {len(absent) - 1} more")
+        config = AutoConfig.from_pretrained(folder, **options)
+        if type(config) not in auto_class._model_mapping:
+            auto_class.from_config(config)  # raises what loading would raise
+    return Weights(config, load), tokenizer
+
+
+@contextmanager
+def _explain(spec: ModelSpec, folder: Path) -> Iterator[None]:
+    """Whatever fails in here is a ModelError of one line that names the folder."""
+    try:
+        yield
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         advice = f"put the files of {spec.model} there anew"
         raise ModelError(f"{spec.key}: {folder} cannot be loaded ({reason}); {advice}") from error
-    return model.eval(), tokenizer
 
 
 def choose_device(name: str = "auto") -> torch.device:

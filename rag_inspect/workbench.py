@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import date
@@ -27,21 +27,12 @@ from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.retrieval import FIRST_STAGES, DenseRetriever, connect, delete_unused
 from rag_inspect.score_cache import ScoreCache
+from rag_inspect.scoring import lacks_scores
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.tasks import Lease, Stage, Store, Task
-from rag_inspect.types import (
-    Availability,
-    Corpus,
-    Embedder,
-    ModelSpec,
-    Passage,
-    Reranker,
-    Reranking,
-    Retriever,
-)
+from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Reranker, Reranking, Retriever
 
-DEFAULT_CORPUS = "resources"
 INDEXES_HELD = 16  # open at once; to open one again takes milliseconds
 
 
@@ -82,11 +73,7 @@ class Workbench:
 
     @property
     def default_corpus(self) -> str:
-        listed = self.corpora()
-        for name, path in listed.items():
-            if path.resolve() == self.settings.opened_corpus:
-                return name
-        return DEFAULT_CORPUS if DEFAULT_CORPUS in listed or not listed else next(iter(listed))
+        return self.library.default
 
     def open_on(self, corpus: str) -> None:
         """Let the app open on this corpus; a folder is listed from now on. Raises CorpusError if it cannot be read."""
@@ -116,12 +103,22 @@ class Workbench:
     def reranker(self, key: str) -> Lease[Reranker]:
         def make(task: Task[Reranker]) -> Reranker:
             prior = task.hold(self.embedder()).value(task.report) if key == "mini" else None
-            reranker = load_reranker(key, self.settings, prior, task.report)
-            task.report(0, 0, f"warming {key} up")
-            reranker.score("warm up", [Passage("warm-up", "The first inference of a model is its slowest.")])
-            return reranker
+            return load_reranker(key, self.settings, prior, task.report)
 
         return self._models.lease(("reranker", key), make, f"loading {key}")
+
+    def _warm(self, key: str) -> Task[None]:
+        """The loading of a reranker's weights, where nobody has loaded them; one that fails is opened anew."""
+
+        def make(task: Task[None]) -> None:
+            with self.reranker(key) as model:
+                try:
+                    model.value(task.report).warm_up(task.report)
+                except Exception:
+                    self._models.forget(("reranker", key))
+                    raise
+
+        return Task(make, f"loading {key}")
 
     def retriever(self, corpus: Corpus, embedder: str = EMBEDDER) -> Lease[Retriever]:
         """The index of all corpora with these ids and texts; for queries, qrels and metadata, look into your corpus."""
@@ -154,8 +151,7 @@ class Workbench:
         def make(task: Task[None]) -> None:
             with self.retriever(self.corpus(self.default_corpus)) as index:
                 index.value(task.report)
-            with self.reranker(self.default_reranker) as model:
-                model.value(task.report)
+            self._warm(self.default_reranker).value(task.report)
 
         self._warm_up = Task(make, "starting").start()
 
@@ -169,27 +165,25 @@ class Workbench:
     def search(self, options: SearchOptions) -> Iterator[Stage | Reranking]:
         """Stages while something loads, then one query through both stages; the last thing yielded is the end.
 
-        Raises a RagInspectError, for what was asked before anything slow is begun.
+        The reranker's weights are loaded only where the score cache lacks a pair. Raises a RagInspectError, for what
+        was asked before anything slow is begun.
         """
         chosen, key = self.corpus(options.corpus), options.reranker or self.default_reranker
         pipeline.make_query(options.query, chosen)
-        began = time.perf_counter()
         with (
             self._renewing(chosen, options.embedder),
             self.retriever(chosen, options.embedder) as index,
             self.reranker(key) as model,
         ):
-            stage = None
-            for stage in _prepare(index, model):
-                yield stage
-            loaded = {"load": (time.perf_counter() - began) * 1000} if stage else {}
-            parts, depths = (index.value(), model.value(), self.score_cache), (options.top_k, options.kept)
-            for moment in pipeline.search(
-                options.query, *parts, corpus=chosen, top_k=depths[0], top_n=depths[1]
-            ):
-                trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
+            load_ms = yield from _prepare(index, model)
+            candidates = pipeline.find_candidates(index.value(), chosen, options.query, options.top_k)
+            reranker, cache = model.value(), self.score_cache
+            if lacks_scores(reranker, candidates.pairs, cache):
+                load_ms += yield from _prepare(self._warm(key))
+            loaded = {"load": load_ms} if load_ms else {}
+            for moment in pipeline.rerank(candidates, reranker, cache, options.kept):
                 times = {**loaded, **moment.timings_ms}
-                yield replace(moment, timings_ms=times, notes=moment.notes + trouble)
+                yield replace(moment, timings_ms=times, notes=moment.notes + cache.notes)
 
     @property
     def runs_folder(self) -> Path:
@@ -232,7 +226,7 @@ class Workbench:
             with ExitStack() as held, self._renewing(chosen, embedder):
                 index = held.enter_context(self.retriever(chosen, embedder))
                 models = [held.enter_context(self.reranker(key)) for key in keys]
-                for stage in _prepare(index, *models):
+                for stage in _prepare(index, *models, *map(self._warm, keys)):
                     yield stage
                     if stopped():
                         return
@@ -243,8 +237,8 @@ class Workbench:
                     if isinstance(moment, EvalProgress):
                         yield moment
                     else:
-                        trouble = (self.score_cache.trouble,) if self.score_cache.trouble else ()
-                        yield self._kept(stamped(moment, chosen, trouble), options.metrics, visitor)
+                        stamp = stamped(moment, chosen, self.score_cache.notes)
+                        yield self._kept(stamp, options.metrics, visitor)
         finally:
             turn.free()
 
@@ -255,17 +249,10 @@ class Workbench:
         """
         if not self.sessions.may_see(visitor, visitor.owner):
             raise InputError("this page has no visitor's id yet; wait a moment, or reload it, and try again")
-        settings = JobSettings(
-            corpus=options.corpus,
-            split=options.split,
-            embedder=options.embedder,
-            top_k=options.top_k,
-            top_n=options.kept,
-            rerankers=tuple(options.rerankers),
-            cutoffs=options.depths,
-        )
         job = self.jobs.start(
-            lambda stopped: self.evaluate(options, stopped=stopped, visitor=visitor), options.corpus, settings
+            lambda stopped: self.evaluate(options, stopped=stopped, visitor=visitor),
+            options.corpus,
+            JobSettings.of(options),
         )
         self.sessions.give(job, visitor)
         return job
@@ -296,11 +283,17 @@ class Workbench:
         return Evaluation(outcome, document, run_id)
 
 
-def _prepare(*leases: Lease[Any]) -> Iterator[Stage]:
-    """Stages until all is there, one after the other; raises what went wrong with any of it."""
-    for lease in leases:
-        yield from lease.watch()
-        lease.value()
+def _prepare(*things: Lease[Any] | Task[Any]) -> Generator[Stage, None, float]:
+    """Stages until all is there, one after the other; raises what went wrong with any of it.
+
+    Returns the milliseconds this took; 0 where it was there so soon that no stage came.
+    """
+    began, stage = time.perf_counter(), None
+    for thing in things:
+        for stage in thing.watch():
+            yield stage
+        thing.value()
+    return (time.perf_counter() - began) * 1000 if stage else 0.0
 
 
 def _memory(model: Any) -> int:

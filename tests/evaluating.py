@@ -82,6 +82,8 @@ class ScriptedReranker:
     def fingerprint(self):
         return f"test/{self.key}"
 
+    def warm_up(self, on_progress=None): ...
+
     def score(self, query, passages):
         scores = {}
         for batch in self.score_pairs([(query, passage) for passage in passages]):

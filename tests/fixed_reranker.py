@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rag_inspect.types import ModelSpec, Passage, Reading
+from rag_inspect.types import ModelSpec, Passage, Progress, Reading
 
 WINDOW = 512
 
@@ -38,6 +38,8 @@ class FixedReranker:
     @property
     def fingerprint(self) -> str:
         return f"{self.spec.model}|{sorted(self.scores.items())}|{self.otherwise}"
+
+    def warm_up(self, on_progress: Progress | None = None) -> None: ...
 
     def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
         self.scored += [(query, passage.passage_id) for passage in passages]

@@ -13,6 +13,7 @@ from rag_inspect.errors import ModelError
 from rag_inspect.rerankers import BACKENDS, RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
 from rag_inspect.settings import Settings
+from rag_inspect.transformer import Weights
 from rag_inspect.types import Pair, Passage, Reranker
 from tests.conftest import Models
 from tests.fixed_reranker import FixedReranker
@@ -192,7 +193,7 @@ def test_a_prior_is_added(rerankers: Callable[[str], Reranker]) -> None:
     assert isinstance(plain, CrossEncoderReranker)
     with_prior = CrossEncoderReranker(
         plain.spec,
-        plain._model,
+        Weights.of(plain._model),
         plain._tokenizer,
         plain.device,
         prior=Lengths(),
@@ -218,7 +219,9 @@ def test_a_failing_batch_is_heard_of(rerankers: Callable[[str], Reranker]) -> No
     plain = rerankers("base")
     assert isinstance(plain, CrossEncoderReranker)
 
-    failing = CrossEncoderReranker(plain.spec, plain._model, plain._tokenizer, plain.device, prior=Failing())
+    failing = CrossEncoderReranker(
+        plain.spec, Weights.of(plain._model), plain._tokenizer, plain.device, prior=Failing()
+    )
     with pytest.raises(ModelError, match="no prior today"):
         failing.score(QUERY, PASSAGES)
 
@@ -253,7 +256,7 @@ def test_a_folder_of_another_model_is_refused(settings: Settings, tmp_path: Path
     target.parent.mkdir(parents=True)
     target.symlink_to(models_dir / "BAAI" / "bge-m3", target_is_directory=True)
     with pytest.raises(ModelError, match=r"cannot be loaded \(no weights for classifier"):
-        load_reranker("base", replace(settings, models_dir=tmp_path / "models"))
+        load_reranker("base", replace(settings, models_dir=tmp_path / "models")).warm_up()
 
 
 def test_other_weights_in_the_same_place_are_another_fingerprint(settings: Settings, tmp_path: Path) -> None:
@@ -272,7 +275,7 @@ def test_a_broken_file_is_one_line(settings: Settings, tmp_path: Path, models_di
     folder = copytree(models_dir / RERANKERS["base"].model, tmp_path / "models" / RERANKERS["base"].model)
     (folder / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(ModelError, match=r"base: .* cannot be loaded") as caught:
-        load_reranker("base", replace(settings, models_dir=tmp_path / "models"))
+        load_reranker("base", replace(settings, models_dir=tmp_path / "models")).warm_up()
     assert "\n" not in str(caught.value)
 
 

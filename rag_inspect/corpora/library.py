@@ -15,6 +15,7 @@ from rag_inspect.sessions import LOCAL, Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.types import Corpus
 
+DEFAULT_CORPUS = "resources"
 HELD = 16  # corpora in memory; the one unused for longest gives way
 
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -51,6 +52,15 @@ class CorpusLibrary:
         if opened and opened not in {path.resolve() for path in found.values()}:
             found[_find_free_name(opened.name, found)] = opened
         return found
+
+    @property
+    def default(self) -> str:
+        """What the app opens on: the folder of `serve --corpus`, else "resources", else the first there is."""
+        listed = self.list()
+        for name, path in listed.items():
+            if path.resolve() == self._settings.opened_corpus:
+                return name
+        return DEFAULT_CORPUS if DEFAULT_CORPUS in listed or not listed else next(iter(listed))
 
     def find(self, name: str, visitor: Visitor = LOCAL) -> Path:
         """Where the corpus of that name is; where settings allow it, the name may be a folder. Raises CorpusError."""

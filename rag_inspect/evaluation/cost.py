@@ -77,6 +77,7 @@ def _measure_reranker(
     began = time.perf_counter()
     with open_reranker(key) as model:
         reranker = model.value()
+        reranker.warm_up()
         loaded = (time.perf_counter() - began) * 1000
         try:
             depths = _depths(reranker, texts, found)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.document import RankedQuery, RunSettings
+from rag_inspect.options import EvalOptions
 from rag_inspect.tasks import Stage, Task
 
 KEPT = 20  # jobs that are over and can still be asked for
@@ -23,6 +24,18 @@ class JobSettings(RunSettings):
 
     rerankers: tuple[str, ...] = ()
     cutoffs: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, options: EvalOptions) -> JobSettings:
+        return cls(
+            corpus=options.corpus,
+            split=options.split,
+            embedder=options.embedder,
+            top_k=options.top_k,
+            top_n=options.kept,
+            rerankers=tuple(options.rerankers),
+            cutoffs=options.depths,
+        )
 
 
 class Job(Task[Evaluation]):

@@ -7,23 +7,26 @@ the model in batches small enough for a CPU's cache, and each core works on a ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rag_inspect.hub import found_revision
+from rag_inspect.errors import ModelError
+from rag_inspect.hub import count_weights, found_revision
 from rag_inspect.transformer import (
     TOKENS_PER_BATCH,
+    Weights,
     choose_device,
-    load_transformer,
+    open_transformer,
     readable,
     token_batches,
     weight_bytes,
     worker_pool,
 )
-from rag_inspect.types import ModelSpec, Pair, Passage, Reading
+from rag_inspect.types import ModelSpec, Pair, Passage, Progress, Reading
 
 if TYPE_CHECKING:
     import torch
@@ -47,13 +50,14 @@ class Prior(Protocol):
 class CrossEncoderReranker:
     """A transformers sequence classifier with one label, and its tokenizer, as a `Reranker`.
 
-    `prior`, where there is one, gives a number for each pair that is added to its logit.
+    `prior`, where there is one, gives a number for each pair that is added to its logit. The weights are loaded
+    once, by `warm_up` or else by the first score: the fingerprint and the readings do without them.
     """
 
     def __init__(
         self,
         spec: ModelSpec,
-        model: Any,
+        weights: Weights,
         tokenizer: Any,
         device: torch.device | None = None,
         *,
@@ -67,26 +71,50 @@ class CrossEncoderReranker:
         self.prior = prior
         self.device = device or choose_device()
         self.precision = precision or ("fp16" if self.device.type == "cuda" else "fp32")
-        self.window = min(spec.max_tokens, model.config.max_position_embeddings, tokenizer.model_max_length)
-        self._model = model.to(self.device).half() if self.precision == "fp16" else model.to(self.device)
-        self._model.eval()
-        self.memory_bytes = weight_bytes(self._model)
+        positions = weights.config.max_position_embeddings
+        self.window = min(spec.max_tokens, positions, tokenizer.model_max_length)
+        self.memory_bytes = weights.count * (2 if self.precision == "fp16" else 4)
+        """What the weights take; until they are loaded, what they will take at most."""
+        self._load: Callable[[], Any] | None = weights.load
+        self._loaded: Any = None
+        self._model_lock, self._warming, self._warm = Lock(), Lock(), False
         self._tokenizer = tokenizer
         self._tokenizer_lock = Lock()
         self._workers = worker_pool(self.device)
 
     @classmethod
     def from_folder(cls, spec: ModelSpec, folder: Path, device: str = "auto") -> CrossEncoderReranker:
-        """Load a folder as the hub has it; ModelError if it is not the model it should be."""
+        """Open a folder as the hub has it; ModelError, now or with the weights, if it is not the model it should be."""
         from transformers import AutoModelForSequenceClassification
 
-        model, tokenizer = load_transformer(spec, folder, AutoModelForSequenceClassification, num_labels=1)
-        return cls(spec, model, tokenizer, choose_device(device), revision=found_revision(spec, folder))
+        weights, tokenizer = open_transformer(spec, folder, AutoModelForSequenceClassification, num_labels=1)
+        revision = found_revision(spec, folder)
+
+        def load() -> Any:
+            model = weights.load()
+            if found_revision(spec, folder) != revision:  # its scores would be kept as those of other weights
+                raise ModelError(f"{spec.key}: {folder} has changed since it was opened; try again")
+            return model
+
+        opened = replace(weights, load=load, count=count_weights(folder))
+        return cls(spec, opened, tokenizer, choose_device(device), revision=revision)
 
     @property
     def fingerprint(self) -> str:
         own = f"{self.spec.model}|{self.revision}|{self.precision}|{self.window}"
         return f"{own}|{self.prior.fingerprint}" if self.prior else own
+
+    def warm_up(self, on_progress: Progress | None = None) -> None:
+        """Load the weights and read a first pair, once: who asks meanwhile waits. Raises ModelError."""
+        report = on_progress or (lambda done, total, what: None)
+        with self._warming:
+            if self._warm:
+                return
+            report(0, 0, f"loading {self.spec.key}")
+            _ = self._model
+            report(0, 0, f"warming {self.spec.key} up")
+            self.score("warm up", [Passage("warm-up", "The first inference of a model is its slowest.")])
+            self._warm = True
 
     def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
         """Raw logits, one a passage, in input order."""
@@ -99,7 +127,10 @@ class CrossEncoderReranker:
         """index -> raw logit, a batch at a time, in no order.
 
         Where no batch is done for half a second an empty one comes, so that whoever asks can stop by closing.
+        Raises ModelError where the weights cannot be loaded.
         """
+        if pairs:
+            _ = self._model
         for start in range(0, len(pairs), PAIRS_AT_ONCE):
             some = pairs[start : start + PAIRS_AT_ONCE]
             for batch in self._score_some(some):
@@ -117,7 +148,20 @@ class CrossEncoderReranker:
     def close(self) -> None:
         """Let the model and its threads go, once the batches under way are done; it scores nothing afterwards."""
         self._workers.shutdown()
-        self._model = None
+        with self._model_lock:
+            self._load = self._loaded = None
+
+    @property
+    def _model(self) -> Any:
+        """The model on its device, loaded now if nobody has asked for it before."""
+        with self._model_lock:
+            if self._load is None:
+                raise RuntimeError(f"{self.spec.key} was closed: it scores nothing after its shutdown")
+            if self._loaded is None:
+                model = self._load().to(self.device)
+                self._loaded = (model.half() if self.precision == "fp16" else model).eval()
+                self.memory_bytes = weight_bytes(self._loaded)
+            return self._loaded
 
     def _score_some(self, pairs: Sequence[Pair]) -> Iterator[dict[int, float]]:
         """Two batches a worker under way, so that callers take turns and little goes on after a stop."""

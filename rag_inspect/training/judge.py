@@ -169,9 +169,9 @@ def _cross_encoder(model: object, tokenizer: object) -> Score:
     """The logits of a model, without a prior."""
     from rag_inspect.rerankers import RERANKERS
     from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
-    from rag_inspect.transformer import choose_device
+    from rag_inspect.transformer import Weights, choose_device
 
-    reranker = CrossEncoderReranker(RERANKERS["mini"], model, tokenizer, choose_device())
+    reranker = CrossEncoderReranker(RERANKERS["mini"], Weights.of(model), tokenizer, choose_device())
 
     def score(pairs: Sequence[Pair]) -> np.ndarray:
         logits = np.empty(len(pairs))

@@ -139,6 +139,13 @@ class Reranker(Protocol):
         """Changes whenever a score would: model, revision, precision, window, and whatever else it adds."""
         ...
 
+    def warm_up(self, on_progress: Progress | None = None) -> None:
+        """Load what scoring needs and score a first pair, once: whoever times scores does this before.
+
+        Until then a reranker may hold only what its fingerprint and `readings` need. Raises ModelError.
+        """
+        ...
+
     def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
         """Raw scores (no sigmoid), one a passage, in input order."""
         ...

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rag_inspect.types.corpus import Corpus, Passage, Query
-from rag_inspect.types.models import FirstStage, ModelSpec, Reading
+from rag_inspect.types.models import FirstStage, ModelSpec, Pair, Reading
 from rag_inspect.types.ranking import Hit, Ranking, RankMove, Verdict
 
 
@@ -40,6 +40,11 @@ class Candidates:
     def in_order(self) -> list[Passage]:
         """The passages, best first."""
         return [self.passages[hit.passage_id] for hit in self.ranking]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The query with each of them: what a reranker reads."""
+        return [(self.query.text, passage) for passage in self.in_order]
 
     def __len__(self) -> int:
         return len(self.ranking)

@@ -23,20 +23,26 @@ MAX_TOKENS = 512
 
 
 def load(spec: ModelSpec, settings: Settings, embedder: Embedder | None = None) -> Reranker:
-    """mini as its row describes it, ready to score; `embedder` is minilm where it is loaded already.
+    """mini as its row describes it; `embedder` is minilm where it is loaded already.
 
-    Raises ModelError where the weights, or MiniLM's, are missing or not the ones they should be.
+    Its files are checked now: raises ModelError where they, or MiniLM's, are missing or not the ones they should be.
+    Its weights are put together once they are needed.
     """
     from rag_inspect.embedders import load_embedder
+    from rag_inspect.hub import minilm_folder
     from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
-    from rag_inspect.transformer import choose_device
+    from rag_inspect.rerankers.mini.weights import read_shape
+    from rag_inspect.transformer import Weights, choose_device
 
-    model, tokenizer = build()
+    check_file(WEIGHTS)
+    config, tokenizer = read_shape(minilm_folder())
     prior = build_prior(embedder or load_embedder("minilm", settings))
-    device, precision = choose_device(settings.device), None
-    if settings.int8 and device.type == "cpu":
-        model, precision = in_int8(model), "int8"
-    return CrossEncoderReranker(spec, model, tokenizer, device, prior=prior, precision=precision)
+    device = choose_device(settings.device)
+    int8 = settings.int8 and device.type == "cpu"
+    weights = Weights(config, lambda: in_int8(build()[0]) if int8 else build()[0], spec.parameters)
+    return CrossEncoderReranker(
+        spec, weights, tokenizer, device, prior=prior, precision="int8" if int8 else None
+    )
 
 
 def in_int8(model: Any) -> Any:
@@ -58,12 +64,7 @@ def build(weights: Path = WEIGHTS) -> tuple[Any, Any]:
     from rag_inspect.hub import minilm_folder
     from rag_inspect.rerankers.mini.weights import as_model, expand
 
-    expected, found = revision(weights), sha256(weights)
-    if found != expected:
-        raise ModelError(
-            f"mini: {weights} has sha256 {found[:12]}…, expected {expected[:12]}…; "
-            "restore the file from the repository or reinstall rag-inspect"
-        )
+    check_file(weights)
     folder = minilm_folder()
     return as_model(expand(weights, load_file(folder / "model.safetensors")), folder)
 
@@ -82,6 +83,16 @@ def build_prior(embedder: Embedder, weights: Path = WEIGHTS) -> Prior:
         cosine_weight=float(notes["cosine_weight"]),
         coverage_weight=float(notes["coverage_weight"]),
     )
+
+
+def check_file(weights: Path) -> None:
+    """Raises ModelError unless the file has the sha256 that is written beside it."""
+    expected, found = revision(weights), sha256(weights)
+    if found != expected:
+        raise ModelError(
+            f"mini: {weights} has sha256 {found[:12]}…, expected {expected[:12]}…; "
+            "restore the file from the repository or reinstall rag-inspect"
+        )
 
 
 def revision(weights: Path = WEIGHTS) -> str:

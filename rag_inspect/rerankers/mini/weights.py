@@ -41,14 +41,22 @@ def expand(path: Path, base: State) -> dict[str, Tensor]:
 
 def as_model(state: State, folder: Path) -> tuple[Any, Any]:
     """(model, tokenizer) of this whole state; architecture and vocabulary are those in MiniLM's `folder`."""
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+    from transformers import BertForSequenceClassification
+
+    config, tokenizer = read_shape(folder)
+    model = BertForSequenceClassification.from_pretrained(None, config=config, state_dict=dict(state))
+    return model.eval(), tokenizer
+
+
+def read_shape(folder: Path) -> tuple[Any, Any]:
+    """(config, tokenizer): the architecture of a model with one label and the vocabulary of MiniLM's `folder`."""
+    from transformers import AutoTokenizer, BertConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     config = BertConfig.from_pretrained(folder)
     config.num_labels, config.hidden_dropout_prob, config.attention_probs_dropout_prob = 1, 0.0, 0.0
-    model = BertForSequenceClassification.from_pretrained(None, config=config, state_dict=dict(state))
-    return model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return config, AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def read_notes(path: Path) -> dict[str, str]:
