@@ -50,7 +50,7 @@ def assess(outcome: Outcome, more_metrics: Sequence[str] = ()) -> dict[str, Any]
     """
     metrics = metrics_at(outcome.cutoffs, [f"mrr@{outcome.top_n}", f"recall@{outcome.top_n}", *more_metrics])
     values = {
-        s.key: np.stack([m.values(outcome.judged_by(s.key)) for m in metrics], axis=1)
+        s.key: np.stack([m.values(outcome.judged_by(outcome.reranker_of(s.key))) for m in metrics], axis=1)
         for s in outcome.systems
     }
     systems = [_system(outcome, system, metrics, values) for system in outcome.systems]
@@ -61,7 +61,7 @@ def assess(outcome: Outcome, more_metrics: Sequence[str] = ()) -> dict[str, Any]
     document = {
         "corpus": outcome.corpus,
         "split": outcome.split,
-        "embedder": {"key": outcome.embedder.key, "revision": outcome.embedder.revision},
+        "embedder": {"key": outcome.systems[0].key, "revision": outcome.systems[0].revision},
         "top_k": outcome.top_k,
         "top_n": outcome.top_n,
         "cutoffs": list(outcome.cutoffs),
@@ -92,7 +92,7 @@ def assess(outcome: Outcome, more_metrics: Sequence[str] = ()) -> dict[str, Any]
 def _system(
     outcome: Outcome, system: System, metrics: Sequence[Metric], values: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    own, first = values[system.key], values[outcome.embedder.key]
+    own, first = values[system.key], values[outcome.first_stage.key]
     bounds, latency = intervals(own, groups=outcome.groups), outcome.latency.get(system.key, Latency())
     described = document_of(system) | {
         "metrics": {
@@ -102,7 +102,7 @@ def _system(
         "latency_ms": {"p50": latency.p50, "p95": latency.p95},
         "latency_measured": {"queries": latency.queries, "source": latency.source},
     }
-    if system is not outcome.embedder:
+    if outcome.reranker_of(system.key):
         changes = differences(first, own, outcome.groups)
         described["versus_first_stage"] = {
             str(m): change.to_json() for m, change in zip(metrics, changes, strict=True)
@@ -142,7 +142,10 @@ def _bar(outcome: Outcome, key: str) -> dict[str, Any]:
     Where a query has more gold than top_n, the fourth part is what no order of the whole corpus could hold.
     """
     metric, gold = Metric("recall", outcome.top_n), outcome.judged.gold
-    achieved, best = metric.values(outcome.judged_by(key)), metric.values(outcome.judged.best_first)
+    achieved, best = (
+        metric.values(outcome.judged_by(outcome.reranker_of(key))),
+        metric.values(outcome.judged.best_first),
+    )
     fits = np.minimum(gold, outcome.top_n) / np.maximum(gold, 1)
     parts = {
         "achieved": achieved,
