@@ -20,9 +20,8 @@ LONGER = {  # functions that are longer, and how long: these numbers may only sh
     "rag_inspect.cli_eval:add_commands": 43,
     "rag_inspect.evaluation.assessment:_notes": 47,
     "rag_inspect.evaluation.assessment:assess": 45,
-    "rag_inspect.evaluation.replay:from_replay": 57,
     "rag_inspect.evaluation.runs:compare_runs": 41,
-    "rag_inspect.evaluation:evaluate": 62,
+    "rag_inspect.evaluation:evaluate": 60,
     "rag_inspect.training.examples:mine": 42,
     "rag_inspect.ui.explore:_wired": 49,
 }

@@ -130,7 +130,7 @@ class FirstStagePart(Part):
     embedder: SystemPart | None
 
     def system(self) -> FirstStageSystem:
-        embedder = self.embedder and self.embedder.system()
+        embedder = self.embedder.system() if self.embedder else None
         return FirstStageSystem(key=self.key, kind=self.kind, score_name=self.score_name, embedder=embedder)
 
 
