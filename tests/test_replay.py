@@ -64,7 +64,15 @@ def test_a_first_stage_without_an_embedder_is_read_back_with_scores_of_any_size(
     assert assess(again)["embedder"] == {"key": "bm25", "revision": ""}
 
 
-def test_systems_whose_keys_are_alike_are_told_apart_by_none():
+@pytest.mark.parametrize("key", ["scores", "cosines", "logits"])
+def test_a_reranker_may_have_the_name_of_a_field(key):
+    outcome = evaluated(make_corpus(6), ScriptedReranker(key=key), top_k=5)
+    again = read_replay(json.dumps(to_replay(outcome)).encode())
+    assert again.scores.tolist() == outcome.scores.tolist()
+    assert again.logits[key].tolist() == outcome.logits[key].tolist()
+
+
+def test_the_first_stage_is_asked_for_by_none_and_not_by_its_key():
     outcome = evaluated(make_corpus(6), ScriptedReranker(), top_k=5)
     assert outcome.reranker_of("bag") is None and outcome.reranker_of("fixed") == "fixed"
     assert outcome.order(None).tolist() == [list(range(5))] * 6

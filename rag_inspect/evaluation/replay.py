@@ -231,14 +231,19 @@ def _fill(
         if max(map(abs, row.scores), default=0) > most:
             refuse(name, (*place, own), f"is no {stage.score_name}", f"numbers from {-most} to {most}")
         places[at, :count] = row.candidates
-        for key, array in {own: scores, **logits}.items():
-            array_place = (*place, own) if array is scores else (*place, "logits", key)
-            values = row.scores if array is scores else row.logits.get(key)
-            if values is None:
-                refuse(name, array_place[:-1], f'has no "{key}"', "the scores of every reranker")
-            if len(values) != count:
-                refuse(name, array_place, f"has {len(values):,} entries", f"{count:,}, one a candidate")
-            array[at, :count] = values
+        _fill_row(scores[at], row.scores, count, name, (*place, own))
+        for key, array in logits.items():
+            if key not in row.logits:
+                refuse(name, (*place, "logits"), f'has no "{key}"', "the scores of every reranker")
+            _fill_row(array[at], row.logits[key], count, name, (*place, "logits", key))
+
+
+def _fill_row(
+    row: np.ndarray, values: list[float], count: int, name: str, place: tuple[int | str, ...]
+) -> None:
+    if len(values) != count:
+        refuse(name, place, f"has {len(values):,} entries", f"{count:,}, one a candidate")
+    row[:count] = values
 
 
 def _read_latency(part: LatencyPart) -> Latency:

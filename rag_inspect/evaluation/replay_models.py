@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
@@ -30,19 +30,37 @@ _Value = TypeVar("_Value")
 _Key = TypeVar("_Key")
 
 
-def _check(holds: Callable[[Any], object], found: Callable[[Any], str], expected: str) -> AfterValidator:
-    """A rule that pydantic has no word for, with what is said where it does not hold."""
+def _differ(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError("has repeats; expected each once")
+    return values
 
-    def check(value: Any) -> Any:
-        if not holds(value):
-            raise ValueError(f"{found(value)}; expected {expected}")
-        return value
 
-    return AfterValidator(check)
+def _rise(steps: list[float]) -> list[float]:
+    if steps != sorted(steps):
+        raise ValueError("falls; expected a deeper step to take as long or longer")
+    return steps
+
+
+def _fall(scores: list[float]) -> list[float]:
+    if scores != sorted(scores, reverse=True):
+        raise ValueError("rises; expected the highest first, as the candidates are")
+    return scores
+
+
+def _hold_gold(grades: dict[str, int]) -> dict[str, int]:
+    if not any(grade > 0 for grade in grades.values()):
+        raise ValueError("has no grade above 0; expected at least one gold passage")
+    return grades
 
 
 def _match(pattern: str, expected: str) -> AfterValidator:
-    return _check(re.compile(pattern, re.ASCII).fullmatch, lambda text: f"is {text[:40]!r}", expected)
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError(f"is {text[:40]!r}; expected {expected}")
+        return text
+
+    return AfterValidator(check)
 
 
 def _at_most(most: int) -> BeforeValidator:
@@ -85,25 +103,12 @@ Moment = Annotated[
         "a time as 2026-11-25T16:43:00+00:00, or nothing",
     ),
 ]
-Distinct = _check(lambda values: len(set(values)) == len(values), lambda _: "has repeats", "each once")
-Rising = _check(
-    lambda steps: steps == sorted(steps), lambda _: "falls", "a deeper step to take as long or longer"
-)
-Falling = _check(
-    lambda scores: scores == sorted(scores, reverse=True),
-    lambda _: "rises",
-    "the highest first, as the candidates are",
-)
 Scores = Annotated[list[Number], Field(max_length=MAX_DEPTH), FailFast()]
 Table = Annotated[dict[_Key, _Value], _at_most(50)]
 Grades = Annotated[
     dict[Id, Annotated[int, Field(ge=-_LARGEST_GRADE, le=_LARGEST_GRADE)]],
     _at_most(100_000),
-    _check(
-        lambda grades: any(grade > 0 for grade in grades.values()),
-        lambda _: "has no grade above 0",
-        "at least one gold passage",
-    ),
+    AfterValidator(_hold_gold),
 ]
 
 
@@ -160,7 +165,7 @@ class SettingsPart(Part):
 
 
 class LatencyPart(Part):
-    depth_ms: Annotated[list[Milliseconds], Field(max_length=MAX_DEPTH), FailFast(), Rising]
+    depth_ms: Annotated[list[Milliseconds], Field(max_length=MAX_DEPTH), FailFast(), AfterValidator(_rise)]
     p50: Milliseconds | None
     p95: Milliseconds | None
     queries: Annotated[int, Field(ge=0, le=MAX_QUERIES)]
@@ -190,14 +195,17 @@ class QueryPart(Part):
     text: Text
     qrels: Grades
     candidates: Annotated[
-        list[Annotated[int, Field(ge=0, le=10**8)]], Field(max_length=MAX_DEPTH), FailFast(), Distinct
+        list[Annotated[int, Field(ge=0, le=10**8)]],
+        Field(max_length=MAX_DEPTH),
+        FailFast(),
+        AfterValidator(_differ),
     ]
     logits: Annotated[dict[Label, Scores], _at_most(MAX_RERANKERS)]
-    scores: Annotated[Scores, Falling]
+    scores: Annotated[Scores, AfterValidator(_fall)]
 
 
 class QueryPart1(QueryPart):
-    scores: Annotated[Scores, Falling, Field(alias="cosines")]
+    scores: Annotated[Scores, AfterValidator(_fall), Field(alias="cosines")]
 
 
 class Replay(Part):
@@ -213,7 +221,7 @@ class Replay(Part):
     counts: Table[Id, Count]
     latency: Annotated[dict[Id, LatencyPart], _at_most(MAX_RERANKERS + 1)]
     passage_ids: Annotated[
-        list[Id], Field(min_length=1, max_length=MAX_QUERIES * MAX_DEPTH), FailFast(), Distinct
+        list[Id], Field(min_length=1, max_length=MAX_QUERIES * MAX_DEPTH), FailFast(), AfterValidator(_differ)
     ]
     passages: Annotated[dict[Any, Any], _at_most(MAX_CARRIED)]  # each is looked at as it is used
     queries: Annotated[list[Any], FailFast()]
