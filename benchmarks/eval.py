@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from sentence_transformers import CrossEncoder
 
+from rag_inspect.corpora.library import DEFAULT_CORPUS
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.eval_set import eval_set
@@ -34,7 +35,7 @@ from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.settings import Settings
 from rag_inspect.types import Corpus, Query, Retriever
-from rag_inspect.workbench import DEFAULT_CORPUS, Workbench
+from rag_inspect.workbench import Workbench
 
 
 def main() -> None:

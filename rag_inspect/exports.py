@@ -40,7 +40,7 @@ def trec_run(outcome: Outcome, key: str) -> Iterator[str]:
     trec_eval ignores the rank, keeps a score in single precision and orders ties by falling passage id; ties are
     therefore parted by the least step there is, so that it sees our order. White space in an id becomes %xx.
     """
-    for query_id, ranking in outcome.run(key):
+    for query_id, ranking in outcome.run(outcome.reranker_of(key)):
         last = np.float32(np.inf)
         for hit in ranking:
             score = np.float32(hit.score)

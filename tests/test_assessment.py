@@ -11,7 +11,7 @@ from rag_inspect.evaluation.advice import RULES, clear
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.document import worst_first
 from rag_inspect.evaluation.eval_set import guess_language, languages
-from rag_inspect.evaluation.outcome import Latency, Outcome, System
+from rag_inspect.evaluation.outcome import FirstStageSystem, Latency, Outcome, System
 from rag_inspect.metrics import parse
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import VERDICTS, CorpusCard, Passage, Query, Ranking
@@ -43,13 +43,13 @@ def ranked(before, *after, also=(), top_k=10, passages=1000, reads=(("en",), ("e
     queries = tuple(Query(f"q{row}", f"question {row}") for row in range(len(before)))
     return Outcome(
         corpus="made", corpus_fingerprint="f", passage_count=passages, split="test",
-        embedder=System.of(spec("bag", "embedder", languages=reads[0])),
+        first_stage=FirstStageSystem(key="bag", kind="dense", score_name="cosine", embedder=System.of(spec("bag", "embedder", languages=reads[0]))),
         rerankers=tuple(System.of(spec(name, languages=reads[1])) for name in names),
         top_k=top_k, top_n=5, cutoffs=(1, 5, 10), queries=queries,
         qrels={q.query_id: {f"p{at}": 1 for at in (rank or top_k + 1, *also)} for q, rank in zip(queries, before, strict=True)},
         passage_ids=tuple(f"p{at + 1}" for at in range(top_k)),
         places=np.tile(np.arange(top_k), (len(before), 1)),
-        cosines=np.tile(np.linspace(1, 0.1, top_k), (len(before), 1)),
+        scores=np.tile(np.linspace(1, 0.1, top_k), (len(before), 1)),
         logits=dict(zip(names, logits, strict=True)), **given,
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_the_documents_metrics_are_those_of_its_rankings_one_by_one():
     outcome = evaluated(corpus, ScriptedReranker(), top_k=10)
     document = assess(outcome)
     for system in document.systems:
-        rankings = dict(outcome.run(system.key))
+        rankings = dict(outcome.run(outcome.reranker_of(system.key)))
         for name, metric in system.metrics.items():
             alone = [
                 parse(name).of(rankings[qid].passage_ids, grades) for qid, grades in outcome.qrels.items()
@@ -198,7 +198,7 @@ def test_the_frontier_begins_at_the_first_stage_ends_at_the_whole_and_marks_one(
     [cheapest] = [point for point in points if point.cheapest]
     assert cheapest.within_noise and points[-1].within_noise and not points[0].within_noise
     depth_3 = outcome.judged_by("fixed", 3)
-    for row, (_, ranking) in enumerate(outcome.run("bag")):
+    for row, (_, ranking) in enumerate(outcome.run(None)):
         ids, logits = (
             ranking.passage_ids,
             dict(zip(ranking.passage_ids, outcome.logits["fixed"][row], strict=True)),
@@ -426,7 +426,7 @@ def test_candidates_that_are_fewer_for_one_query_are_padded():
     assert outcome.places[0].tolist()[2:] == [-1] * 6
     assert [len(ranking) for _, ranking in outcome.run("fixed")] == [2, 8, 8]
     json.dumps(assess(outcome).to_json(), allow_nan=False)
-    assert BagEmbedder.spec.key == outcome.embedder.key
+    assert BagEmbedder.spec.key == outcome.first_stage.key
 
 
 def test_a_metric_asked_for_beside_the_cutoffs_is_what_it_is_at_a_cutoff_and_alone():

@@ -4,6 +4,7 @@ import copy
 import gzip
 import json
 import math
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -73,7 +74,20 @@ def small():
     )
 
 
-SMALL = json.dumps(small())
+def as_version_1(document):
+    """The same as it was written before first stages had names."""
+    rows = [
+        {"cosines" if name == "scores" else name: part for name, part in row.items()}
+        for row in document["queries"]
+    ]
+    rest = {name: part for name, part in document.items() if name != "first_stage"}
+    return rest | {"version": 1, "embedder": document["first_stage"]["embedder"], "queries": rows}
+
+
+WRITTEN = small()
+VERSIONS = {2: json.dumps(WRITTEN), 1: json.dumps(as_version_1(WRITTEN))}
+SMALL = VERSIONS[2]
+each_version = pytest.mark.parametrize("version", VERSIONS)
 
 
 def written(document):
@@ -211,10 +225,10 @@ def read_or_refuse(content):
     return True
 
 
-def changed(way, value):
+def changed(way, value, version=2):
     """The replay with another value at `queries.0.text` or the like."""
-    document = json.loads(SMALL)
-    *parents, last = way.split(".")
+    document = json.loads(VERSIONS[version])
+    *parents, last = way.replace("scores", "cosines" if version == 1 else "scores").split(".")
     node = document
     for name in parents:
         node = node[int(name) if isinstance(node, list) else name]
@@ -222,8 +236,9 @@ def changed(way, value):
     return document
 
 
-def test_the_replay_that_the_others_are_made_of_is_read():
-    assert read_or_refuse(SMALL.encode())
+@each_version
+def test_the_replay_that_the_others_are_made_of_is_read(version):
+    assert read_or_refuse(VERSIONS[version].encode())
 
 
 # Anything, anywhere
@@ -232,7 +247,7 @@ def test_the_replay_that_the_others_are_made_of_is_read():
 @st.composite
 def mutated(draw):
     """The replay after one to three changes, each anywhere in the tree."""
-    document = json.loads(SMALL)
+    document = json.loads(draw(st.sampled_from(list(VERSIONS.values()))))
     for _ in range(draw(st.integers(1, 3))):
         parent, key = draw(places(document))
         change = draw(st.sampled_from(CHANGES))
@@ -302,11 +317,11 @@ def test_whatever_is_changed_in_it_is_right_or_refused(document):
 
 REFUSED = {
     "gold without an id, where a ranking ends early": ("queries.0", {
-        "query_id": "q", "text": "q", "qrels": {"": 1, "p001": 1}, "candidates": [0], "cosines": [1], "logits": {"fixed": [1], "wise": [1]},
+        "query_id": "q", "text": "q", "qrels": {"": 1, "p001": 1}, "candidates": [0], "scores": [1], "cosines": [1], "logits": {"fixed": [1], "wise": [1]},
     }),
     "fewer passages than it names": ("corpus.passages", 2),
-    "cosines in another order": ("queries.0.cosines", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]),
-    "no cosines": ("queries.0.cosines", [6, 5, 4, 3, 2, 1]),
+    "scores in another order": ("queries.0.scores", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]),
+    "no cosines": ("queries.0.scores", [6, 5, 4, 3, 2, 1]),
     "p50 above p95": ("latency.fixed.p50", 1e8),
     "one percentile": ("latency.fixed.p95", None),
     "cheaper at depth": ("latency.fixed.depth_ms", [6, 5, 4, 3, 2, 1]),
@@ -314,13 +329,15 @@ REFUSED = {
     "timed on none": ("latency.fixed.queries", 0),
     "numbers of an unknown source": ("latency.fixed.source", "unknown"),
     "a time that is none": ("created", "<img src=//a.bc>"),
+    "a score below the scale": ("queries.0.scores.5", -2),
     "more ids than candidates": ("passage_ids", [str(number) for number in range(25)]),
 }  # fmt: skip
 
 
+@each_version
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_would_show_a_wrong_number_is_refused(case):
-    assert not read_or_refuse(written(changed(*REFUSED[case])))
+def test_what_would_show_a_wrong_number_is_refused(case, version):
+    assert not read_or_refuse(written(changed(*REFUSED[case], version)))
 
 
 @pytest.mark.parametrize(
@@ -343,7 +360,7 @@ def test_words_of_someone_else_stay_words(words):
         "versions": {words: words},
     }
     document["counts"] |= {words: 3, f"cut_gold:{words}": 3}
-    for system in (document["embedder"], *document["rerankers"]):
+    for system in (document["first_stage"]["embedder"], *document["rerankers"]):
         system |= {"model": words, "revision": words, "languages": [words]}
     document["passage_ids"][0] = words
     document["passages"] = {words: {"title": words, "text": words}}
@@ -359,7 +376,7 @@ def test_numbers_that_a_replay_says_of_itself_are_not_believed():
         name: {"mrr@3": 1.0}
         for name in ("metrics", "ceiling", "verdicts", "systems", "per_query", "frontier", "advice")
     }
-    for system in (lies["embedder"], *lies["rerankers"]):
+    for system in (lies["first_stage"]["embedder"], *lies["rerankers"]):
         system |= {"metrics": {"mrr@3": {"value": 1.0, "ci95": [1.0, 1.0]}}, "versus_first_stage": {}}
     for row in lies["queries"]:
         row |= {"rank_before": 1, "ranks": {"fixed": 1}, "verdict": "rescued", "metrics": {"mrr@3": 1.0}}
@@ -380,21 +397,42 @@ def many(rows, rerankers=1, gold=1):
         "text": "x",
         "qrels": {"0": 1},
         "candidates": [],
-        "cosines": [],
+        "scores": [],
         "logits": {key: [] for key in keys},
     }
     document["queries"] = [row | {"query_id": str(number)} for number in range(rows)]
     document["queries"][0] = row | {
-        "query_id": "0", "candidates": list(range(200)), "cosines": [0] * 200, "logits": {key: [0] * 200 for key in keys},
+        "query_id": "0", "candidates": list(range(200)), "scores": [0] * 200, "logits": {key: [0] * 200 for key in keys},
         "qrels": {str(number): 1 for number in range(gold)},
     }  # fmt: skip
     return document | {"passage_ids": [str(number) for number in range(200)], "latency": {}}
 
 
+@pytest.mark.parametrize("write", [dict, as_version_1])
 @pytest.mark.parametrize("sizes", [{"rows": 3_000, "rerankers": 16}, {"rows": 9_000, "gold": 1_000}])
-def test_a_short_replay_does_not_ask_for_gigabytes(sizes):
+def test_a_short_replay_does_not_ask_for_gigabytes(sizes, write):
     with pytest.raises(InputError, match="numbers; expected at most"):
-        read_replay(written(many(**sizes)))
+        read_replay(written(write(many(**sizes))))
+
+
+WRONG = {
+    "a million passages of no kind": ("passages", {str(number): 0 for number in range(1_000_001)}),
+    "a million counts of no kind": ("counts", {str(number): "" for number in range(1_000_000)}),
+    "a million grades of no kind": ("queries.0.qrels", {str(number): "" for number in range(1_000_000)}),
+    "a million scores of no kind": ("queries.0.scores", [""] * 1_000_000),
+    "many queries of no kind": ("queries", [{}] * 200_000),
+    "many ids of no kind": ("passage_ids", [0] * 800_000),
+}
+
+
+@each_version
+@pytest.mark.parametrize("case", WRONG)
+def test_a_million_mistakes_are_not_collected(case, version):
+    content = written(changed(*WRONG[case], version))
+    began = time.process_time()
+    with pytest.raises(InputError):
+        read_replay(content)
+    assert time.process_time() - began < 5
 
 
 def test_a_file_of_nothing_but_brackets_is_not_parsed():

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from rag_inspect import __version__
 from rag_inspect.evaluation.eval_set import cut_gold, eval_set, languages
-from rag_inspect.evaluation.outcome import Outcome, System
+from rag_inspect.evaluation.outcome import FirstStageSystem, Outcome, System
 from rag_inspect.evaluation.passes import EvalProgress, Pass
 from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths
 from rag_inspect.score_cache import ScoreCache
@@ -42,8 +42,6 @@ def evaluate(
     """
     check_depths(top_k, top_n)
     chosen = eval_set(corpus, split)
-    embedder = retriever.first_stage.embedder
-    assert embedder is not None  # the only first stages there are so far
     work = Pass(corpus, chosen, retriever, rerankers, cache, min(top_k, len(corpus.passages)), top_n)
     for progress in work.go():
         yield progress
@@ -53,25 +51,25 @@ def evaluate(
     latency = work.latencies(stopped, timed)
     spoken, source = languages(corpus)
     yield Outcome(
-        corpus.name,
-        corpus.fingerprint,
-        len(corpus.passages),
-        split,
-        System.of(embedder),
-        tuple(System.of(reranker.spec) for reranker in rerankers),
-        top_k,
-        top_n,
-        cutoffs,
-        chosen.queries,
-        chosen.qrels,
-        tuple(work.ids),
-        work.places,
-        work.cosines,
-        work.logits,
-        latency,
-        spoken,
-        source,
-        tuple(work.notes),
+        corpus=corpus.name,
+        corpus_fingerprint=corpus.fingerprint,
+        passage_count=len(corpus.passages),
+        split=split,
+        first_stage=FirstStageSystem.of(retriever.first_stage),
+        rerankers=tuple(System.of(reranker.spec) for reranker in rerankers),
+        top_k=top_k,
+        top_n=top_n,
+        cutoffs=cutoffs,
+        queries=chosen.queries,
+        qrels=chosen.qrels,
+        passage_ids=tuple(work.ids),
+        places=work.places,
+        scores=work.first_scores,
+        logits=work.logits,
+        latency=latency,
+        languages=spoken,
+        language_source=source,
+        notes=tuple(work.notes),
         counts={
             "unjudged": chosen.unjudged,
             "without_gold": chosen.without_gold,

@@ -109,11 +109,11 @@ def _few_queries(numbers: Numbers, outcome: Outcome) -> str | None:
 
 def _first_stage_language(numbers: Numbers, outcome: Outcome) -> str | None:
     lost = min(bar.unreachable for bar in numbers.ceiling_bars)
-    if _reads(outcome.embedder, outcome) or lost < MUCH:
+    if _reads(outcome.systems[0], outcome) or lost < MUCH:
         return None
     metric = f"recall@{outcome.top_k}"
     return (
-        f"{outcome.embedder.key}, the first stage, reads {_named(outcome.embedder.languages)}; {_corpus_is_in(outcome)}, and "
+        f"{outcome.first_stage.key}, the first stage, reads {_named(outcome.systems[0].languages)}; {_corpus_is_in(outcome)}, and "
         f"{metric} is {numbers.ceiling[metric]:.3f}. Use a multilingual first stage (bge-m3) before a multilingual reranker."
     )
 

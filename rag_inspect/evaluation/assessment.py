@@ -56,15 +56,15 @@ def _compute(outcome: Outcome, more_metrics: Sequence[str]) -> Numbers:
     primary = parse(f"mrr@{outcome.top_n}")
     metrics = metrics_at(outcome.cutoffs, [str(primary), f"recall@{outcome.top_n}", *more_metrics])
     values = {
-        s.key: np.stack([m.values(outcome.judged_by(s.key)) for m in metrics], axis=1)
+        s.key: np.stack([m.values(outcome.judged_by(outcome.reranker_of(s.key))) for m in metrics], axis=1)
         for s in outcome.systems
     }
     rows = _per_query(outcome, metrics, values)
     return Numbers(
         corpus=outcome.corpus,
         split=outcome.split,
-        embedder=outcome.embedder.key,
-        embedder_revision=outcome.embedder.revision,
+        embedder=outcome.first_stage.key,
+        embedder_revision=outcome.systems[0].revision,
         top_k=outcome.top_k,
         top_n=outcome.top_n,
         cutoffs=outcome.cutoffs,
@@ -116,7 +116,7 @@ def _means(values: np.ndarray, metrics: Sequence[Metric], groups: np.ndarray) ->
 
 def _changes(outcome: Outcome, metrics: Sequence[Metric], values: Values) -> dict[str, dict[str, Change]]:
     """Each reranker against the first stage, with Holm's correction over the rerankers, metric by metric."""
-    first = values[outcome.embedder.key]
+    first = values[outcome.first_stage.key]
     keys = [system.key for system in outcome.rerankers]
     found = [differences(first, values[key], outcome.groups) for key in keys]
     corrected = [holm([change.p_value for change in column]) for column in zip(*found, strict=True)]
@@ -153,7 +153,10 @@ def _bar(outcome: Outcome, key: str) -> CeilingBar:
     Where a query has more gold than top_n, the fourth part is what no order of the whole corpus could hold.
     """
     metric, gold = Metric("recall", outcome.top_n), outcome.judged.gold
-    achieved, best = metric.values(outcome.judged_by(key)), metric.values(outcome.judged.best_first)
+    achieved, best = (
+        metric.values(outcome.judged_by(outcome.reranker_of(key))),
+        metric.values(outcome.judged.best_first),
+    )
     fits = np.minimum(gold, outcome.top_n) / np.maximum(gold, 1)
     parts = {
         "achieved": achieved,

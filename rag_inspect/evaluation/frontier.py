@@ -57,7 +57,7 @@ def _near_best(values: np.ndarray, groups: np.ndarray) -> list[bool]:
 
 def _grid(outcome: Outcome) -> list[tuple[str, int]]:
     depths = range(1, outcome.places.shape[1] + 1)
-    return [(outcome.embedder.key, 0), *((s.key, depth) for s in outcome.rerankers for depth in depths)]
+    return [(outcome.first_stage.key, 0), *((s.key, depth) for s in outcome.rerankers for depth in depths)]
 
 
 def _at(latency: Latency, depth: int) -> float | None:

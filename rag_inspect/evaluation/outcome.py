@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from rag_inspect.metrics import MAX_CUTOFF, Judged, ideal_grades
 from rag_inspect.scoring import order_columns
 from rag_inspect.significance import same_text
-from rag_inspect.types import ModelSpec, Qrels, Query, Ranking
+from rag_inspect.types import FirstStage, FirstStageKind, ModelSpec, Qrels, Query, Ranking
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,26 @@ class System:
         return cls(spec.key, spec.model, spec.revision, spec.parameters, spec.max_tokens, spec.languages)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FirstStageSystem:
+    """The first stage as a run names it; `score_name` says what its scores are."""
+
+    key: str
+    kind: FirstStageKind
+    score_name: str
+    embedder: System | None = None
+
+    @classmethod
+    def of(cls, stage: FirstStage) -> FirstStageSystem:
+        embedder = System.of(stage.embedder) if stage.embedder else None
+        return cls(key=stage.key, kind=stage.kind, score_name=stage.score_name, embedder=embedder)
+
+    @property
+    def system(self) -> System:
+        """Its embedder under the first stage's key; one without an embedder has its kind for a model."""
+        return replace(self.embedder, key=self.key) if self.embedder else System(self.key, self.kind, "")
+
+
 @dataclass(frozen=True)
 class Latency:
     """What one query costs one system, in ms, as measured on `queries` queries.
@@ -47,19 +67,19 @@ class Latency:
     source: Literal["batches", "sample", "unknown"] = "unknown"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Outcome:
     """n judged queries, their candidates K deep, and each reranker's logits in the candidates' order.
 
-    places: int32 (n, K) into `passage_ids`, -1 past the end of a ranking. cosines and each of logits: float64
-    (n, K), NaN past the end. `passages` (id -> (title, text)) is there where a replay brings them along.
+    places: int32 (n, K) into `passage_ids`, -1 past the end of a ranking. scores (the first stage's) and each of
+    logits: float64 (n, K), NaN past the end. `passages` (id -> (title, text)) is there where a replay brings them along.
     """
 
     corpus: str
     corpus_fingerprint: str
     passage_count: int
     split: str
-    embedder: System
+    first_stage: FirstStageSystem
     rerankers: tuple[System, ...]
     top_k: int
     top_n: int
@@ -68,7 +88,7 @@ class Outcome:
     qrels: Qrels
     passage_ids: tuple[str, ...]
     places: np.ndarray
-    cosines: np.ndarray
+    scores: np.ndarray
     logits: Mapping[str, np.ndarray]
     latency: Mapping[str, Latency] = field(default_factory=dict)
     languages: tuple[str, ...] = ()
@@ -82,7 +102,11 @@ class Outcome:
     @property
     def systems(self) -> tuple[System, ...]:
         """The first stage, then the rerankers."""
-        return (self.embedder, *self.rerankers)
+        return (self.first_stage.system, *self.rerankers)
+
+    def reranker_of(self, system: str) -> str | None:
+        """The reranker of the system with this key; None for the first stage alone."""
+        return None if system == self.first_stage.key else system
 
     @cached_property
     def judged(self) -> Judged:
@@ -100,23 +124,22 @@ class Outcome:
         """The queries' places among the distinct texts, int (n,): copies of a query are one observation."""
         return same_text([query.text for query in self.queries])
 
-    def order(self, key: str, depth: int | None = None) -> np.ndarray:
-        """Columns in the order of a system, int (n, K); a reranker that reads only the first `depth` leaves the rest.
+    def order(self, reranker: str | None, depth: int | None = None) -> np.ndarray:
+        """Columns in a reranker's order, int (n, K); None is the first stage's.
 
-        Equal logits keep the first stage's order.
+        A reranker that reads only the first `depth` leaves the rest; equal logits keep the first stage's order.
         """
-        columns = np.arange(self.places.shape[1])
-        if key == self.embedder.key:
-            return np.broadcast_to(columns, self.places.shape)
-        return order_columns(self.logits[key], depth)
+        if reranker is None:
+            return np.broadcast_to(np.arange(self.places.shape[1]), self.places.shape)
+        return order_columns(self.logits[reranker], depth)
 
-    def judged_by(self, key: str, depth: int | None = None) -> Judged:
-        """The grades in a system's order."""
-        return self.judged.reordered(self.order(key, depth))
+    def judged_by(self, reranker: str | None, depth: int | None = None) -> Judged:
+        """The grades in a reranker's order; None is the first stage's."""
+        return self.judged.reordered(self.order(reranker, depth))
 
-    def run(self, key: str) -> Iterator[tuple[str, Ranking]]:
-        """(query_id, ranking) of a system, query by query."""
-        order, scores = self.order(key), self.cosines if key == self.embedder.key else self.logits[key]
+    def run(self, reranker: str | None) -> Iterator[tuple[str, Ranking]]:
+        """(query_id, ranking) of a reranker, query by query; None is the first stage."""
+        order, scores = self.order(reranker), self.scores if reranker is None else self.logits[reranker]
         for row, query in enumerate(self.queries):
             columns = [c for c in order[row] if self.places[row, c] >= 0]
             yield (

@@ -79,7 +79,7 @@ class Pass:
         self.ids: dict[str, int] = {}  # passage_id -> place, in the order they were first retrieved
         self.places = np.full(shape, -1, dtype=np.int32)
         self.grades = np.zeros(shape)
-        self.cosines = np.full(shape, np.nan)
+        self.first_scores = np.full(shape, np.nan)
         self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
         self.queries_done = self.pairs_done = self.scored = self.cached = 0
         self.began, self.at_work = time.perf_counter(), ""
@@ -124,7 +124,7 @@ class Pass:
             grades = self.chosen.qrels[self.chosen.queries[row].query_id]
             for column, hit in enumerate(candidates.ranking):
                 self.places[row, column] = self.ids.setdefault(hit.passage_id, len(self.ids))
-                self.cosines[row, column] = hit.score
+                self.first_scores[row, column] = hit.score
                 self.grades[row, column] = max(0, grades.get(hit.passage_id, 0))
         return [candidates.in_order for candidates in found]
 

@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from rag_inspect.errors import InputError
-from rag_inspect.evaluation.outcome import Latency, Outcome, System, document_of, most_gold
-from rag_inspect.metrics import MAX_CUTOFFS, metrics_at, parse_cutoffs
+from rag_inspect.evaluation.outcome import FirstStageSystem, Latency, Outcome, document_of, most_gold
+from rag_inspect.evaluation.replay_errors import refuse
+from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.types import Query
 
-KIND, VERSION = "rag-inspect replay", 1
+if TYPE_CHECKING:  # pydantic is loaded when a replay is read, not before
+    from rag_inspect.evaluation.replay_models import LatencyPart, Replay1, Replay2
+
+KIND, VERSION = "rag-inspect replay", 2
 MAX_BYTES = 128 << 20
-MAX_QUERIES, MAX_DEPTH, MAX_RERANKERS, MAX_TEXT, MAX_ID = 200_000, 200, 16, 200_000, 1_000
 MAX_PARTS = 4_000_000  # lists and objects: "[]," is 3 bytes of a file and 70 of memory
 MAX_CELLS = 8_000_000  # numbers in a table of the assessment: what a full replay of MAX_BYTES needs, and no short one may ask for
-_LARGEST_GRADE = 1_000
+# Of scores whose scale is known, give or take what rounding does:
+_LARGEST: Mapping[str, float] = {"cosine": 1.01}
 _CARRIED_TEXT = 16_000_000  # characters of passages that a replay brings along; past that, ids only
-_NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?([+-]\d\d:\d\d|Z)?)?", re.ASCII)
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CARRIED_PASSAGES = 1_000_000
 
 
 def to_replay(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as JSON: candidates as places in `passage_ids`, cosines and raw logits in the same order."""
-    carried = (
-        outcome.passages
-        if sum(len(title) + len(text) for title, text in outcome.passages.values()) <= _CARRIED_TEXT
-        else {}
-    )
+    """The outcome as JSON: candidates as places in `passage_ids`, raw scores of both stages in the same order."""
+    characters = sum(len(title) + len(text) for title, text in outcome.passages.values())
+    light = characters <= _CARRIED_TEXT and len(outcome.passages) <= _CARRIED_PASSAGES
+    carried = outcome.passages if light else {}
     return {
         "kind": KIND,
         "version": VERSION,
@@ -44,7 +43,7 @@ def to_replay(outcome: Outcome) -> dict[str, Any]:
             "languages": list(outcome.languages), "language_source": outcome.language_source,
         },
         "split": outcome.split,
-        "embedder": document_of(outcome.embedder),
+        "first_stage": _first_stage_document(outcome.first_stage),
         "rerankers": [document_of(system) for system in outcome.rerankers],
         "settings": {"top_k": outcome.top_k, "top_n": outcome.top_n, "cutoffs": list(outcome.cutoffs)},
         "created": outcome.created,
@@ -56,6 +55,11 @@ def to_replay(outcome: Outcome) -> dict[str, Any]:
         "passages": {pid: {"title": title, "text": text} for pid, (title, text) in carried.items()},
         "queries": [_query_document(outcome, row) for row in range(len(outcome.queries))],
     }  # fmt: skip
+
+
+def _first_stage_document(stage: FirstStageSystem) -> dict[str, Any]:
+    embedder = stage.embedder and document_of(stage.embedder)
+    return {"key": stage.key, "kind": stage.kind, "score_name": stage.score_name, "embedder": embedder}
 
 
 def _latency_document(latency: Latency) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def _query_document(outcome: Outcome, row: int) -> dict[str, Any]:
         "text": query.text,
         "qrels": dict(outcome.qrels[query.query_id]),
         "candidates": outcome.places[row][there].tolist(),
-        "cosines": outcome.cosines[row][there].tolist(),
+        "scores": outcome.scores[row][there].tolist(),
         "logits": {key: logits[row][there].tolist() for key, logits in outcome.logits.items()},
     }
 
@@ -110,177 +114,148 @@ def _no_constant(word: str) -> NoReturn:
 
 def from_replay(document: Any, name: str = "the replay") -> Outcome:
     """The outcome of a replay document, every part of it checked."""
-    look = _Look(name, "", document)
-    if look.at("kind").value != KIND or look.at("version").value != VERSION:
-        raise InputError(
-            f'{name} is no replay of this version; expected "kind": "{KIND}", "version": {VERSION}'
-        )
-    settings, corpus = look.at("settings"), look.at("corpus")
-    top_k = settings.at("top_k").whole(1, MAX_DEPTH)
-    cutoffs = parse_cutoffs([item.whole(1, 1000) for item in settings.at("cutoffs").items(1, MAX_CUTOFFS)])
-    embedder, rerankers = (
-        _system(look.at("embedder")),
-        tuple(_system(item) for item in look.at("rerankers").items(1, MAX_RERANKERS)),
-    )
-    keys = [system.key for system in (embedder, *rerankers)]
-    if len(set(keys)) < len(keys):
-        look.at("rerankers").refuse(f"names {keys}", "keys that differ")
-    rows = list(look.at("queries").items(1, MAX_QUERIES))
-    depth = max(row.at("candidates").length(0, top_k) for row in rows)
-    if depth == 0:
-        look.at("queries").refuse("has no candidates at all", "at least one")
-    cells = len(rows) * len(keys) * max(depth, len(metrics_at(cutoffs)))
-    if cells > MAX_CELLS:
-        look.at("queries").refuse(
-            f"asks for {cells:,} numbers", f"at most {MAX_CELLS:,}, from queries, systems, depth and metrics"
-        )
-    ids = tuple(item.string(MAX_ID, 1) for item in look.at("passage_ids").items(1, len(rows) * depth))
-    known = set(ids)
-    if len(known) < len(ids):
-        look.at("passage_ids").refuse("repeats an id", "each once")
-    arrays = {key: np.full((len(rows), depth), np.nan) for key in keys}
-    places = np.full((len(rows), depth), -1, dtype=np.int32)
-    queries, qrels = [], {}
-    for number, row in enumerate(rows):
-        _fill(row, number, places, arrays, embedder.key, len(ids))
-        queries.append(Query(row.at("query_id").string(MAX_ID, 1), row.at("text").string(MAX_TEXT, 1)))
-        qrels[queries[-1].query_id] = _grades(row.at("qrels"))
-    widest = len(rows) * most_gold(qrels.values())
-    if widest > MAX_CELLS:
-        look.at("queries").refuse(
-            f"asks for {widest:,} numbers", f"at most {MAX_CELLS:,}, from queries and the most gold of one"
-        )
-    if len(qrels) < len(queries):
-        look.at("queries").refuse("repeats a query_id", "each once")
-    language_source: Any = corpus.at("language_source").one_of(("card", "text", ""))
+    replay = _read_version(document, name)
+    cutoffs = parse_cutoffs(replay.settings.cutoffs)
+    shape = _check_size(replay, cutoffs, name)
+    first, rerankers = replay.first_stage.system(), tuple(part.system() for part in replay.rerankers)
+    keys = {part.key for part in rerankers}
+    places, scores = np.full(shape, -1, dtype=np.int32), np.full(shape, np.nan)
+    logits = {part.key: np.full(shape, np.nan) for part in rerankers}
+    _fill(replay, places, scores, logits, name)
     return Outcome(
-        corpus.at("name").match(_NAME, "a name without slashes"), corpus.at("fingerprint").match(re.compile("[0-9a-f]{64}"), "a sha256"),
-        corpus.at("passages").whole(len(ids), 10**9), look.at("split").match(_NAME, "a name without slashes"), embedder, rerankers, top_k,
-        settings.at("top_n").whole(1, top_k), cutoffs, tuple(queries), qrels, ids, places, arrays[embedder.key],
-        {system.key: arrays[system.key] for system in rerankers},
-        {key: _latency(item, depth, len(rows), key == embedder.key) for key, item in look.at("latency").pairs(len(keys)) if key in keys},
-        tuple(item.string(50) for item in corpus.at("languages").items(0, 20)), language_source,
-        tuple(item.string(1_000) for item in look.at("notes").items(0, 100)), look.at("created").match(_TIME, "a time as 2026-11-25T16:43:00+00:00, or nothing"),
-        {key: item.string(100) for key, item in look.at("versions").pairs(50)},
-        {key: item.whole(0, 10**12) for key, item in look.at("counts").pairs(50)},
-        {key: (item.at("title").string(MAX_TEXT), item.at("text").string(10**7)) for key, item in look.at("passages").pairs(len(ids)) if key in known},
-    )  # fmt: skip
+        corpus=replay.corpus.name,
+        corpus_fingerprint=replay.corpus.fingerprint,
+        passage_count=replay.corpus.passages,
+        split=replay.split,
+        first_stage=first,
+        rerankers=rerankers,
+        top_k=replay.settings.top_k,
+        top_n=replay.settings.top_n,
+        cutoffs=cutoffs,
+        queries=tuple(Query(row.query_id, row.text) for row in replay.queries),
+        qrels={row.query_id: row.qrels for row in replay.queries},
+        passage_ids=tuple(replay.passage_ids),
+        places=places,
+        scores=scores,
+        logits=logits,
+        latency={
+            key: _read_latency(part) for key, part in replay.latency.items() if key in {first.key, *keys}
+        },
+        languages=tuple(replay.corpus.languages),
+        language_source=replay.corpus.language_source,
+        notes=tuple(replay.notes),
+        created=replay.created,
+        versions=replay.versions,
+        counts=replay.counts,
+        passages=_read_passages(replay, name),
+    )
+
+
+def _read_version(document: Any, name: str) -> Replay1 | Replay2:
+    """The document as the model of its version. InputError where it is of none."""
+    from rag_inspect.evaluation.replay_models import MODELS, read_part
+
+    if not isinstance(document, dict):
+        refuse(name, (), f"is a {type(document).__name__}", "an object")
+    for key in ("kind", "version"):
+        if key not in document:
+            refuse(name, (), f'has no "{key}"', "a replay as eval --out writes it")
+    version = document["version"]
+    if document["kind"] != KIND or type(version) is not int or version not in MODELS:
+        raise InputError(
+            f'{name} is no replay of this version; expected "kind": "{KIND}", "version": {VERSION} or less'
+        )
+    return read_part(MODELS[version], document, name)
+
+
+def _check_size(replay: Replay1 | Replay2, cutoffs: tuple[int, ...], name: str) -> tuple[int, int]:
+    """(queries, depth): what the document is made of fits together, and asks for no more memory than it may."""
+    rows, ids = replay.queries, replay.passage_ids
+    keys = [replay.first_stage.key, *(part.key for part in replay.rerankers)]
+    depth = max(len(row.candidates) for row in rows)
+    cells = len(rows) * len(keys) * max(depth, len(metrics_at(cutoffs)))
+    widest = len(rows) * most_gold(row.qrels for row in rows)
+    if len(set(keys)) < len(keys):
+        refuse(name, ("rerankers",), f"names {keys}", "keys that differ")
+    if depth == 0:
+        refuse(name, ("queries",), "has no candidates at all", "at least one")
+    if depth > replay.settings.top_k:
+        refuse(name, ("queries",), f"has {depth} candidates", f"at most top_k ({replay.settings.top_k})")
+    if max(cells, widest) > MAX_CELLS:
+        asked = (
+            "queries, systems, depth and metrics" if cells > MAX_CELLS else "queries and the most gold of one"
+        )
+        refuse(
+            name,
+            ("queries",),
+            f"asks for {max(cells, widest):,} numbers",
+            f"at most {MAX_CELLS:,}, from {asked}",
+        )
+    if len({row.query_id for row in rows}) < len(rows):
+        refuse(name, ("queries",), "repeats a query_id", "each once")
+    if len(ids) > len(rows) * depth:
+        refuse(name, ("passage_ids",), f"has {len(ids):,} entries", f"at most {len(rows) * depth:,}")
+    if replay.corpus.passages < len(ids):
+        refuse(name, ("corpus", "passages"), f"is {replay.corpus.passages:,}", f"at least {len(ids):,}")
+    _check_latency(replay, depth, name)
+    return len(rows), depth
+
+
+def _check_latency(replay: Replay1 | Replay2, depth: int, name: str) -> None:
+    for key, part in replay.latency.items():
+        steps, place = len(part.depth_ms), ("latency", key)
+        # The first stage's cost does not grow with depth.
+        allowed = {0, depth, 1} if key == replay.first_stage.key else {0, depth}
+        if steps not in allowed:
+            refuse(name, (*place, "depth_ms"), f"has {steps} steps", f"none, or one a depth ({depth})")
+        if part.queries > len(replay.queries):
+            refuse(name, (*place, "queries"), f"is {part.queries:,}", f"at most {len(replay.queries):,}")
 
 
 def _fill(
-    row: _Look, number: int, places: np.ndarray, arrays: Mapping[str, np.ndarray], first: str, known: int
+    replay: Replay1 | Replay2,
+    places: np.ndarray,
+    scores: np.ndarray,
+    logits: Mapping[str, np.ndarray],
+    name: str,
 ) -> None:
-    candidates = [item.whole(0, known - 1) for item in row.at("candidates").items(0, MAX_DEPTH)]
-    if len(set(candidates)) < len(candidates):
-        row.at("candidates").refuse("names a passage twice", "each once")
-    places[number, : len(candidates)] = candidates
-    for key, array in arrays.items():
-        look = row.at("cosines") if key == first else row.at("logits").at(key)
-        most = 1.01 if key == first else 1e6  # a cosine, give or take what rounding does
-        scores = [item.number(-most, most) for item in look.items(len(candidates), len(candidates))]
-        if key == first and scores != sorted(scores, reverse=True):
-            look.refuse("rises", "the highest first, as the candidates are")
-        array[number, : len(candidates)] = scores
+    """Candidates and their scores into the arrays, row by row. InputError where they do not belong together."""
+    known, stage = len(replay.passage_ids), replay.first_stage
+    own, most = type(replay).scores_name, _LARGEST.get(stage.score_name, np.inf)
+    for at, row in enumerate(replay.queries):
+        count, place = len(row.candidates), ("queries", at)
+        if max(row.candidates, default=0) >= known:
+            refuse(
+                name, (*place, "candidates"), f"names passage {max(row.candidates):,}", f"less than {known:,}"
+            )
+        if max(map(abs, row.scores), default=0) > most:
+            refuse(name, (*place, own), f"is no {stage.score_name}", f"numbers from {-most} to {most}")
+        places[at, :count] = row.candidates
+        _fill_row(scores[at], row.scores, count, name, (*place, own))
+        for key, array in logits.items():
+            if key not in row.logits:
+                refuse(name, (*place, "logits"), f'has no "{key}"', "the scores of every reranker")
+            _fill_row(array[at], row.logits[key], count, name, (*place, "logits", key))
 
 
-def _system(look: _Look) -> System:
-    return System(
-        look.at("key").match(_KEY, "letters, digits, dots and dashes"), look.at("model").string(300), look.at("revision").string(200),
-        look.at("parameters").whole(0, 10**13), look.at("max_tokens").whole(0, 10**7),
-        tuple(item.string(50) for item in look.at("languages").items(0, 200)),
-    )  # fmt: skip
+def _fill_row(
+    row: np.ndarray, values: list[float], count: int, name: str, place: tuple[int | str, ...]
+) -> None:
+    if len(values) != count:
+        refuse(name, place, f"has {len(values):,} entries", f"{count:,}, one a candidate")
+    row[:count] = values
 
 
-def _grades(look: _Look) -> dict[str, int]:
-    grades = {key: item.whole(-_LARGEST_GRADE, _LARGEST_GRADE) for key, item in look.pairs(100_000)}
-    if not any(grade > 0 for grade in grades.values()):
-        look.refuse("has no grade above 0", "at least one gold passage")
-    return grades
-
-
-def _latency(look: _Look, depth: int, queries: int, first_stage: bool) -> Latency:
-    steps = tuple(item.number(0, 1e9) for item in look.at("depth_ms").items(0, depth))
-    if len(steps) not in {0, depth} and not (
-        first_stage and len(steps) == 1
-    ):  # its cost does not grow with depth
-        look.at("depth_ms").refuse(f"has {len(steps)} steps", f"none, or one a depth ({depth})")
-    if list(steps) != sorted(steps):
-        look.at("depth_ms").refuse("falls", "a deeper step to take as long or longer")
-    source: Any = look.at("source").one_of(("batches", "sample", "unknown"))
-    if source == "unknown":
-        if steps or look.at("p50").value is not None or look.at("p95").value is not None:
-            look.refuse("is of unknown source and has numbers", "none")
+def _read_latency(part: LatencyPart) -> Latency:
+    if part.source == "unknown":
         return Latency()
-    p50 = look.at("p50").number(0, 1e9)
-    return Latency(steps, p50, look.at("p95").number(p50, 1e9), look.at("queries").whole(1, queries), source)
+    return Latency(tuple(part.depth_ms), part.p50, part.p95, part.queries, part.source)
 
 
-class _Look:
-    """A value in the document and the way to it; each method hands over a checked value or says what was found."""
+def _read_passages(replay: Replay1 | Replay2, name: str) -> dict[str, tuple[str, str]]:
+    """The texts that came along of the passages it names; what else came is not looked at."""
+    from rag_inspect.evaluation.replay_models import PassagePart, read_part
 
-    __slots__ = ("name", "value", "way")
-
-    def __init__(self, name: str, way: str, value: Any) -> None:
-        self.name, self.way, self.value = name, way, value
-
-    def refuse(self, found: str, expected: str) -> NoReturn:
-        raise InputError(f"{self.name}: {self.way or 'the document'} {found}; expected {expected}")
-
-    def _be(self, kind: type, expected: str) -> Any:
-        if type(self.value) is not kind:
-            self.refuse(f"is a {type(self.value).__name__}", expected)
-        return self.value
-
-    def at(self, key: str) -> _Look:
-        if key not in self._be(dict, "an object"):
-            self.refuse(f'has no "{key[:60]}"', "a replay as eval --out writes it")
-        return _Look(self.name, f"{self.way}.{key}".strip("."), self.value[key])
-
-    def length(self, least: int, most: int) -> int:
-        if not least <= len(self._be(list, "a list")) <= most:
-            self.refuse(f"has {len(self.value):,} entries", f"{least:,} to {most:,}")
-        return len(self.value)
-
-    def items(self, least: int, most: int) -> Iterator[_Look]:
-        self.length(least, most)
-        return (_Look(self.name, f"{self.way}[{at}]", value) for at, value in enumerate(self.value))
-
-    def pairs(self, most: int) -> list[tuple[str, _Look]]:
-        if len(self._be(dict, "an object")) > most:
-            self.refuse(f"has {len(self.value):,} entries", f"at most {most:,}")
-        keys = (_Look(self.name, f"a key of {self.way}", key).string(MAX_ID, 1) for key in self.value)
-        return [(key, _Look(self.name, f"{self.way}.{key[:60]}", self.value[key])) for key in keys]
-
-    def string(self, most: int, least: int = 0) -> str:
-        text: str = self._be(str, "a string")
-        if not least <= len(text) <= most:
-            self.refuse(f"has {len(text):,} characters", f"{least:,} to {most:,}")
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
-            self.refuse("has half a surrogate pair", "valid Unicode")
-        return text
-
-    def match(self, pattern: re.Pattern[str], expected: str) -> str:
-        text = self.string(MAX_ID)
-        return text if pattern.fullmatch(text) else self.refuse(f"is {text[:40]!r}", expected)
-
-    def one_of(self, words: tuple[str, ...]) -> str:
-        text = self.string(MAX_ID)
-        return text if text in words else self.refuse(f"is {text[:40]!r}", f"one of {words}")
-
-    def whole(self, least: int, most: int) -> int:
-        number: int = self._be(int, "a whole number")
-        return (
-            number
-            if least <= number <= most
-            else self.refuse(f"is {number if abs(number) < 10**18 else 'huge'}", f"{least:,} to {most:,}")
-        )
-
-    def number(self, least: float = -1e6, most: float = 1e6) -> float:
-        if type(self.value) is int and abs(self.value) <= 10**18:
-            return _Look(self.name, self.way, float(self.value)).number(least, most)
-        number: float = self._be(float, "a number")
-        return (
-            number
-            if math.isfinite(number) and least <= number <= most
-            else self.refuse(f"is {number}", f"a number from {least:,g} to {most:,g}")
-        )
+    carried = ((pid, replay.passages[pid]) for pid in replay.passage_ids if pid in replay.passages)
+    parts = {pid: read_part(PassagePart, value, name, ("passages", pid)) for pid, value in carried}
+    return {pid: (part.title, part.text) for pid, part in parts.items()}

@@ -23,6 +23,9 @@ Progress = Callable[[int, int, str], None]
 Source = Literal["builtin", "hub", "folder", "remote"]
 """Where a model comes from: with the package, from a model hub, out of a local folder, or behind an endpoint."""
 
+FirstStageKind = Literal["dense", "bm25", "hybrid", "existing", "recorded"]
+"""How a first stage finds its candidates."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
@@ -63,7 +66,7 @@ class FirstStage:
     """
 
     key: str
-    kind: Literal["dense", "bm25", "hybrid", "existing", "recorded"]
+    kind: FirstStageKind
     score_name: str
     embedder: ModelSpec | None = None
     score_range: tuple[float, float] | None = None
