@@ -10,7 +10,7 @@ from rag_inspect.views.formats import format_mean, format_metric, format_ms
 from rag_inspect.views.palette import LINES
 from rag_inspect.views.systems import name_system
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 900, 20, 270  # where the points lie in a view of 1000 × 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 900, 20, 270  # where the points lie in a view of 920 × 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One system's points, joined, and where its name stands."""
+    """One system's points, joined."""
 
     name: str
     colour: str
     points: tuple[Point, ...]
-    name_x: str
-    name_y: str
 
     @property
     def path(self) -> str:
@@ -67,8 +65,6 @@ def lay_out_chart(document: EvaluationDocument) -> Chart:
                     Point(f"{x:.1f}", f"{y:.1f}", _label(point, primary), point.cheapest)
                     for point, (x, y) in zip(own, places, strict=True)
                 ),
-                name_x=f"{min(places[-1][0] + 8, _RIGHT + 5):.1f}",
-                name_y=f"{places[-1][1]:.1f}",
             )
         )
     return Chart(
