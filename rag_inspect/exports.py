@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import read_replay, to_replay
 from rag_inspect.files import write_text
+from rag_inspect.rerankers import RERANKERS
 
 __all__ = [
     "export_files",
     "metrics_json",
+    "name_scores",
     "per_query_csv",
     "read_replay",
     "to_replay",
@@ -29,7 +31,7 @@ __all__ = [
     "write_all",
 ]
 
-Report = Callable[[EvaluationDocument], str]
+Report = Callable[[EvaluationDocument, Mapping[str, str]], str]
 _FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet would run
 _SPACE = re.compile(r"[\s%]")
 
@@ -108,6 +110,16 @@ def as_json(value: Any, indent: int | None = None) -> str:
     )
 
 
+def name_scores(document: EvaluationDocument) -> dict[str, str]:
+    """What each reranker's number is called; a run names a model by key and name, and may be of one that is not here."""
+    names = {}
+    for system in document.rerankers:
+        spec = RERANKERS.get(system.key)
+        known = spec is not None and spec.model == system.system.model
+        names[system.key] = spec.score_name if spec and known else f"{system.key} score"
+    return names
+
+
 def export_files(evaluation: Evaluation, report: Report) -> Iterator[tuple[str, str]]:
     """(name, text) of every file, made one after the other; `report` renders the HTML (views.report.report_html)."""
     outcome, document = evaluation.outcome, evaluation.document
@@ -116,7 +128,7 @@ def export_files(evaluation: Evaluation, report: Report) -> Iterator[tuple[str, 
     yield "qrels.trec", "".join(trec_qrels(outcome))
     yield "per_query.csv", per_query_csv(document)
     yield "metrics.json", metrics_json(evaluation)
-    yield "report.html", report(document)
+    yield "report.html", report(document, name_scores(document))
     yield "replay.json", as_json(to_replay(outcome))
 
 

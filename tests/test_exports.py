@@ -23,9 +23,12 @@ from rag_inspect.exports import (
     trec_run,
     write_all,
 )
+from rag_inspect.metrics import parse
 from rag_inspect.types import Query
 from rag_inspect.views.report import report_html
 from tests.evaluating import ExactRetriever, ScriptedReranker, knows, make_corpus
+
+NAMES = {"fixed": "logit", "flat": "logit"}
 
 
 def outcome_of(corpus, *rerankers, **options):
@@ -237,7 +240,7 @@ def test_the_report_opens_alone_and_runs_nothing_that_a_corpus_says():
     )
     card = dataclasses.replace(corpus.card, name='"><script>alert(2)</script>')
     document = assess(outcome_of(dataclasses.replace(corpus, queries=hostile, card=card)))
-    page = report_html(document)
+    page = report_html(document, NAMES)
     assert "<script" not in page and "<img" not in page and "default-src 'none'" in page
     assert not re.search(r"""(src|href)=|url\(|@import""", page.replace("&lt;img src=x", ""))
     for part in (
@@ -245,7 +248,7 @@ def test_the_report_opens_alone_and_runs_nothing_that_a_corpus_says():
         "Depth and latency",
         "Verdicts",
         "Where the gold went",
-        "Cutoffs",
+        "Score cutoffs",
         "Queries",
         "@media print",
     ):
@@ -256,7 +259,7 @@ def test_the_report_opens_alone_and_runs_nothing_that_a_corpus_says():
 def test_the_report_of_many_queries_stays_small():
     document = assess(outcome_of(make_corpus(20)))
     many = dataclasses.replace(document, per_query=document.per_query * 2000)
-    assert len(report_html(many).encode()) < 6_000_000
+    assert len(report_html(many, NAMES).encode()) < 6_000_000
 
 
 def test_runs_are_saved_listed_loaded_and_compared(tmp_path, outcome):
@@ -312,7 +315,7 @@ def test_runs_without_a_shared_query_are_not_compared(outcome):
 def test_a_report_of_many_long_queries_stays_under_six_megabytes(outcome, letters):
     document = assess(outcome)
     row = dataclasses.replace(document.per_query[0], query=(letters * 400)[:400])
-    html = report_html(dataclasses.replace(document, per_query=(row,) * 12_000))
+    html = report_html(dataclasses.replace(document, per_query=(row,) * 12_000), NAMES)
     assert len(html.encode()) < 6_000_000 and "more are in per_query.csv" in html
     assert html.count('<span class="words">') > 1_500
 
@@ -322,7 +325,11 @@ def test_figures_are_drawn_from_the_document_alone(outcome):
 
     document = assess(outcome)
     flow = eval_figures.gold_flow(document, "fixed")
-    for figure in (flow, eval_figures.frontier(document), eval_figures.thresholds(document, "fixed", 1.0)):
+    for figure in (
+        flow,
+        eval_figures.frontier(document),
+        eval_figures.thresholds(document, "fixed", "logit", 1.0),
+    ):
         assert figure.to_json() and figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
     assert sum(flow.data[0].link.value) == 30
     # Every band has its words in the margin, where no ribbon runs, at the height of its node.
@@ -331,12 +338,12 @@ def test_figures_are_drawn_from_the_document_alone(outcome):
     assert all(note.x in (0, 1) for note in words) and not any(flow.data[0].node.label)
     drawn = eval_figures.frontier(document)
     assert [line.name for line in drawn.data][:2] == ["bag (first stage)", "fixed"]
-    assert drawn.layout.legend.y < 0 and "paired" in drawn.layout.annotations[0].text
-    assert "of 30 queries left empty" in eval_figures.threshold_words(document, "fixed", 20)
+    assert drawn.layout.legend.y < 0 and "not measurably worse" in drawn.layout.annotations[0].text
+    assert "of 30 queries left empty" in eval_figures.threshold_words(document, "fixed", "logit", 20)
     points = tuple(dataclasses.replace(point, latency_ms=None) for point in document.frontier)
     untimed = dataclasses.replace(document, frontier=points)
     assert "not measured" in eval_figures.frontier(untimed).layout.xaxis.title.text
-    assert "not measured" in report_html(untimed)
+    assert "not measured" in report_html(untimed, NAMES)
 
 
 def test_the_fold_has_every_metric_its_meaning_and_every_system(outcome):
@@ -345,13 +352,15 @@ def test_the_fold_has_every_metric_its_meaning_and_every_system(outcome):
     document = assess(dataclasses.replace(outcome, cutoffs=(3, 20)))
     table, fold = table_html(document).split("<details>")
     assert "All metrics and what they mean" in fold and "recall@20" not in table
-    names = re.findall(r"<tr><th>([a-z]+@\d+) <small>", fold)
-    assert names == list(document.tooltips) and {"recall@3", "ndcg@20"} <= set(names)
+    names = re.findall(r"<tr><th>(\w+@\d+) <small>", fold)
+    assert names == [parse(name).label for name in document.tooltips] and {"recall@3", "nDCG@20"} <= set(
+        names
+    )
     values = re.findall(r"<td>(\d\.\d{3}) <small>\d\.\d\d–\d\.\d\d</small>", fold)
-    expected = [f"{s.metrics[name].value:.3f}" for name in names for s in document.systems]
+    expected = [f"{s.metrics[name].value:.3f}" for name in document.tooltips for s in document.systems]
     assert values == expected
     for sentence in document.tooltips.values():
-        assert html.escape(sentence.partition(": ")[2]) in fold
+        assert sentence.partition(": ")[2] in html.unescape(fold)
     for meaning in re.findall(r'<abbr title="([^"]+)">', table):
         assert meaning.partition(": ")[2] in fold or meaning in fold
     assert "bag (first stage)" in table and "fixed (first stage)" not in table
@@ -376,4 +385,4 @@ def test_the_ceiling_says_every_part_below_its_bar(outcome):
     for bar in document.ceiling_bars:
         for name in ("achieved", "recoverable", "unreachable"):
             assert f"</i>{name} {getattr(bar, name):.1%}</span>" in page
-    assert "<b>bag (first stage)</b>" in page and "<b>bag (first stage)</b>" in report_html(document)
+    assert "<b>bag (first stage)</b>" in page and "<b>bag (first stage)</b>" in report_html(document, NAMES)

@@ -180,9 +180,9 @@ def draw(outcome, document):
             check_html(evaluation.queue_html(document, key, verdict, worst_first(document.per_query, key)))
         figures += [
             eval_figures.gold_flow(document, key),
-            eval_figures.thresholds(document, key, document.thresholds[key].steps[-1].cutoff),
+            eval_figures.thresholds(document, key, "logit", document.thresholds[key].steps[-1].cutoff),
         ]
-        check_html(eval_figures.threshold_words(document, key, 20))
+        check_html(eval_figures.threshold_words(document, key, "logit", 20))
     check_html(evaluation.comparison_html(runs.compare_runs(document, document)))
     for figure in figures:
         for words in strings(json.loads(figure.to_json())):

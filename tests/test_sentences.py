@@ -18,8 +18,8 @@ def test_the_timings_say_what_was_cold_and_what_was_cut():
         "embed the query 1 ms · retrieve 2 ms · rerank 30 ms · 6 pairs scored, 0 from the score cache"
         in words
     )
-    assert "first use: loading took 2.5 s" in words and "33" not in words
-    assert "fixed-reranker read only the start of 5 passages; up to 5 tokens were not read." in words
+    assert "first use: loading and indexing took 2.5 s" in words and "33" not in words
+    assert "fixed-reranker read only the start of 5 passages (up to 5 tokens cut off)." in words
 
 
 def test_the_timings_name_the_steps_there_were():
@@ -35,9 +35,9 @@ def test_the_timings_name_the_steps_there_were():
     ("cuts", "words"),
     [
         ([0, 0], ""),
-        ([0, 1], "mini read only the start of 1 passage; 1 token was not read."),
-        ([0, 1200], "mini read only the start of 1 passage; 1,200 tokens were not read."),
-        ([1, 120], "mini read only the start of 2 passages; up to 120 tokens were not read."),
+        ([0, 1], "mini read only the start of 1 passage (1 token cut off)."),
+        ([0, 1200], "mini read only the start of 1 passage (1,200 tokens cut off)."),
+        ([1, 120], "mini read only the start of 2 passages (up to 120 tokens cut off)."),
     ],
 )
 def test_what_was_not_read_is_said_once(cuts, words):
@@ -79,4 +79,4 @@ def test_the_panel_says_both_ranks_and_what_was_read():
     assert "100 of 101" in words and "gold" in words
     unfinished = Page(passage_html(make_reranking("plain", "partial"), "plain1")).words
     assert "not yet known" in unfinished
-    assert "not among these candidates" in passage_html(search, "<b>")
+    assert "not among the candidates" in passage_html(search, "<b>")

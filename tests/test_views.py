@@ -10,7 +10,7 @@ from jinja2 import UndefinedError
 
 from rag_inspect.types import FirstStage, RankMove, Reranking
 from rag_inspect.views.passage import MAX_CHARACTERS, passage_html
-from rag_inspect.views.rankings import chip, rankings_html, sigmoid, spoken
+from rag_inspect.views.rankings import describe_move, format_move, rankings_html, sigmoid
 from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
 from rag_inspect.views.templates import render
 from tests.parsing import Page
@@ -143,20 +143,25 @@ def test_the_finished_columns_mirror_each_other():
     assert labels[0].startswith("Rank 1: plain. cosine 0.900. Passage ")
     assert sum(" Gold." in label for label in labels) == 4
     for move in search.moves:
-        assert chip(move) in page.words and sum(f"Passage {spoken(move)}." in label for label in labels) >= 2
+        assert (
+            format_move(move) in page.words
+            and sum(f"Passage {describe_move(move)}." in label for label in labels) >= 2
+        )
     assert "%" not in page.words
 
 
 def test_a_move_in_signs_and_in_words():
     assert (
-        chip(RankMove("p", 9, 2)) == "#9 → #2 ▲7"
-        and spoken(RankMove("p", 9, 2)) == "moved up 7, from rank 9 to 2"
+        format_move(RankMove("p", 9, 2)) == "#9 → #2 ▲7"
+        and describe_move(RankMove("p", 9, 2)) == "moved up 7, from rank 9 to 2"
     )
     assert (
-        chip(RankMove("p", 2, 9)) == "#2 → #9 ▼7"
-        and spoken(RankMove("p", 2, 9)) == "moved down 7, from rank 2 to 9"
+        format_move(RankMove("p", 2, 9)) == "#2 → #9 ▼7"
+        and describe_move(RankMove("p", 2, 9)) == "moved down 7, from rank 2 to 9"
     )
-    assert chip(RankMove("p", 4, 4)) == "=" and spoken(RankMove("p", 4, 4)) == "stayed at rank 4"
+    assert (
+        format_move(RankMove("p", 4, 4)) == "=" and describe_move(RankMove("p", 4, 4)) == "stayed at rank 4"
+    )
 
 
 def test_only_a_gold_passage_that_moved_has_a_colour():

@@ -18,7 +18,7 @@ from rag_inspect.evaluation import EvalProgress
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.document import EvaluationDocument, worst_first
 from rag_inspect.evaluation.jobs import Job
-from rag_inspect.exports import write_all
+from rag_inspect.exports import name_scores, write_all
 from rag_inspect.ui.eval_page import ALL, QUIET, Page
 from rag_inspect.views import eval_figures as figures
 from rag_inspect.views.evaluation import (
@@ -85,9 +85,11 @@ def _of_system(page: Page, evaluation: Evaluation, key: str) -> dict[Any, Any]:
         page.verdict: _verdict_choices(document, key),
         page.queue: _queue(page, evaluation, key, ALL),
         page.flow: gr.update(value=figures.gold_flow(document, key), visible=True),
-        page.histogram: gr.update(value=figures.thresholds(document, key), visible=True),
+        page.histogram: gr.update(
+            value=figures.thresholds(document, key, name_scores(document)[key]), visible=True
+        ),
         page.cutoff: gr.update(maximum=last, value=0, visible=True),
-        page.threshold: aside_html(figures.threshold_words(document, key, 0)),
+        page.threshold: aside_html(figures.threshold_words(document, key, name_scores(document)[key], 0)),
     }
 
 
@@ -120,10 +122,10 @@ def wire(page: Page) -> None:
         if evaluation is None:
             return {}
         document = evaluation.document
-        cutoff = document.thresholds[key].steps[int(at)].cutoff
+        cutoff, called = document.thresholds[key].steps[int(at)].cutoff, name_scores(document)[key]
         return {
-            page.histogram: figures.thresholds(document, key, cutoff),
-            page.threshold: aside_html(figures.threshold_words(document, key, int(at))),
+            page.histogram: figures.thresholds(document, key, called, cutoff),
+            page.threshold: aside_html(figures.threshold_words(document, key, called, int(at))),
         }
 
     def other(evaluation: Evaluation | None, key: str) -> dict[Any, Any]:

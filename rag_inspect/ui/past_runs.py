@@ -17,7 +17,8 @@ from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results
 from rag_inspect.ui.errors import shown
 from rag_inspect.ui.eval_page import QUIET, Page
-from rag_inspect.views.evaluation import comparison_html, run_date
+from rag_inspect.views.evaluation import comparison_html
+from rag_inspect.views.formats import format_date
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.words import counted
 from rag_inspect.workbench import Workbench
@@ -28,7 +29,7 @@ def choices(bench: Workbench, visitor: object) -> Any:
     found = []
     for run in bench.past_runs(Visitor.from_browser(visitor)):
         keys = ", ".join(system["key"] for system in run["systems"][1:])
-        label = f"{run_date(run['created'])} · {run['corpus']} · {keys} · k {run['top_k']} · {counted(run['queries'])}"
+        label = f"{format_date(run['created'])} · {run['corpus']} · {keys} · k {run['top_k']} · {counted(run['queries'])}"
         found.append((label, run["run_id"]))
     return gr.update(choices=found)
 
@@ -57,7 +58,7 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
 
     def opened(evaluation: Evaluation) -> dict[Any, Any]:
         document = evaluation.document
-        words = f"Opened: {document.corpus}, evaluated {run_date(document.created)}; no model was used."
+        words = f"Opened: {document.corpus}, evaluated {format_date(document.created)}; no model was used."
         return eval_results.drawn(page, evaluation) | {page.progress: aside_html(words)}
 
     named = app.load(lambda name: name or Visitor.new().visitor_id, page.visitor, page.visitor, **QUIET)

@@ -14,18 +14,15 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 from rag_inspect.evaluation.document import EvaluationDocument, FrontierPoint
-from rag_inspect.views.evaluation import system_name
-from rag_inspect.views.palette import FALLEN, GOLD, GRID, INK, LINES, NEUTRAL, PARTS
+from rag_inspect.views.formats import format_mean, format_mean_range, format_metric, format_ms
+from rag_inspect.views.palette import FALLEN, GOLD, GRID, INK, LINES, NEUTRAL, RISEN
+from rag_inspect.views.systems import name_system
 from rag_inspect.words import counted
 
 FLOW_HEIGHT, FLOW_TOP, FLOW_FOOT, FLOW_SIDE = 380, 60, 16, 112  # pixels: the figure and its margins
 NODE_GAP = 22  # pixels between two bands, so that the words of two thin ones do not touch
 NOISE_WORDS = (  # a plotly line does not wrap; these fit a telephone
-    "Ringed: the cheapest point within noise of the<br>"
-    "best (0 lies in the paired 95 % interval of best<br>"
-    "minus point) that no point outside noise stands<br>"
-    "above. The bars are each point's own interval:<br>"
-    "they may overlap where the difference is clear."
+    "Ring: the fastest point not measurably worse than<br>the best. Bars: each point's own 95 % interval."
 )
 
 
@@ -40,10 +37,10 @@ def frontier(document: EvaluationDocument) -> Figure:
         own = [point for point in points if point.system == key]
         values, colour = [point.metrics[primary] for point in own], LINES[number % len(LINES)]
         figure.add_scatter(
-            x=[point.latency_ms if timed else point.depth for point in own], y=values, mode="lines+markers", name=escape(system_name(document, key)),
+            x=[point.latency_ms if timed else point.depth for point in own], y=values, mode="lines+markers", name=escape(name_system(document, key)),
             line={"color": colour, "width": 2}, marker={"size": 7},
             error_y={
-                "type": "data", "symmetric": False, "thickness": 1, "width": 0, "color": _faint(colour),
+                "type": "data", "symmetric": False, "thickness": 1, "width": 0, "color": _fade(colour),
                 "array": [p.ci95[1] - value for p, value in zip(own, values, strict=True)],
                 "arrayminus": [value - p.ci95[0] for p, value in zip(own, values, strict=True)],
             },
@@ -51,25 +48,27 @@ def frontier(document: EvaluationDocument) -> Figure:
         )  # fmt: skip
     cheapest = next(point for point in points if point.cheapest)
     figure.add_scatter(
-        x=[cheapest.latency_ms if timed else cheapest.depth], y=[cheapest.metrics[primary]], mode="markers", name="cheapest within noise of the best",
+        x=[cheapest.latency_ms if timed else cheapest.depth], y=[cheapest.metrics[primary]], mode="markers", name="fastest, not measurably worse than the best",
         marker={"size": 17, "symbol": "circle-open", "color": GOLD, "line": {"width": 3}},
         hovertext=[_point_words(cheapest, primary)], hoverinfo="text",
     )  # fmt: skip
     figure.update_xaxes(
         title="ms a query, measured" if timed else "depth (latency not measured)", rangemode="tozero"
     )
-    figure.update_yaxes(title=primary)
+    figure.update_yaxes(title=format_metric(primary))
     figure.add_annotation(
         text=NOISE_WORDS, xref="paper", x=0, xanchor="left", yref="paper", y=1, yanchor="bottom", yshift=8, xshift=-52,
         align="left", showarrow=False, font={"size": 12},
     )  # fmt: skip
-    return _dressed(figure, 510, top=124)
+    return _style_figure(figure, 462, top=76)
 
 
 def _point_words(point: FrontierPoint, primary: str) -> str:
-    cost = "latency unknown" if point.latency_ms is None else f"{point.latency_ms:,.0f} ms"
-    bounds = f"[{point.ci95[0]:.3f}, {point.ci95[1]:.3f}]"
-    return f"{escape(point.system)}, depth {point.depth}<br>{primary} {point.metrics[primary]:.3f} {bounds}<br>{cost}"
+    cost = "latency not measured" if point.latency_ms is None else f"{format_ms(point.latency_ms)} ms"
+    value, bounds = format_mean(point.metrics[primary]), format_mean_range(point.ci95)
+    return (
+        f"{escape(point.system)}, depth {point.depth}<br>{format_metric(primary)} {value} {bounds}<br>{cost}"
+    )
 
 
 def gold_flow(document: EvaluationDocument, key: str) -> Figure:
@@ -82,7 +81,7 @@ def gold_flow(document: EvaluationDocument, key: str) -> Figure:
     sides = ("was", sorted({i for i, _, _ in cells})), ("now", sorted({j for _, j, _ in cells}))
     nodes = [(side, band) for side, used in sides for band in used]  # plotly misplaces those without a ribbon
     # Bands run from the best down: a ribbon to a lower index is gold that rose.
-    colours = [PARTS["achieved"] if j < i else FALLEN if j > i else NEUTRAL for i, j, _ in cells]
+    colours = [RISEN if j < i else FALLEN if j > i else NEUTRAL for i, j, _ in cells]
     totals, heights = _totals(flow.counts), _heights(flow.counts, nodes)
     figure = go.Figure(
         go.Sankey(
@@ -95,21 +94,21 @@ def gold_flow(document: EvaluationDocument, key: str) -> Figure:
             },
             link={
                 "source": [nodes.index(("was", i)) for i, _, _ in cells], "target": [nodes.index(("now", j)) for _, j, _ in cells],
-                "value": [count for _, _, count in cells], "color": [_faint(colour) for colour in colours],
+                "value": [count for _, _, count in cells], "color": [_fade(colour) for colour in colours],
                 "customdata": [f"{count} {'rose' if j < i else 'fell' if j > i else 'stayed'}: {bands[i]} → {bands[j]}" for i, j, count in cells],
                 "hovertemplate": "%{customdata}<extra></extra>",
             },
         )
     )  # fmt: skip
     for node, height in zip(nodes, heights, strict=True):
-        _beside(figure, node[0], 1 - height, f"{names[node[1]]} ({totals[node]:,})")
+        _annotate_margin(figure, node[0], 1 - height, f"{names[node[1]]} ({totals[node]:,})")
     for side, words in (("was", "<b>rank before</b>"), ("now", "<b>rank after</b>")):
-        _beside(figure, side, 1 + 22 / (FLOW_HEIGHT - FLOW_TOP - FLOW_FOOT), words)
-    figure = _dressed(figure, FLOW_HEIGHT, top=FLOW_TOP)
+        _annotate_margin(figure, side, 1 + 22 / (FLOW_HEIGHT - FLOW_TOP - FLOW_FOOT), words)
+    figure = _style_figure(figure, FLOW_HEIGHT, top=FLOW_TOP)
     return figure.update_layout(margin={"l": FLOW_SIDE, "r": FLOW_SIDE, "b": FLOW_FOOT})
 
 
-def _beside(figure: Figure, side: str, y: float, words: str) -> None:
+def _annotate_margin(figure: Figure, side: str, y: float, words: str) -> None:
     """Words in the margin beside a column, where no ribbon runs."""
     x, anchor, shift = (0, "right", -12) if side == "was" else (1, "left", 12)
     figure.add_annotation(
@@ -137,13 +136,15 @@ def _heights(counts: Sequence[Sequence[int]], nodes: list[tuple[str, int]]) -> l
     return heights
 
 
-def _faint(colour: str) -> str:
+def _fade(colour: str) -> str:
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},.5)"
 
 
-def thresholds(document: EvaluationDocument, key: str, cutoff: float | None = None) -> Figure:
-    """Histograms of gold and other candidates' logits, each as a share of its own; a line at the cutoff."""
+def thresholds(
+    document: EvaluationDocument, key: str, score_name: str, cutoff: float | None = None
+) -> Figure:
+    """Histograms of the scores of gold and of the other candidates, each as a share of its group; a line at the cutoff."""
     import plotly.graph_objects as go
 
     lab = document.thresholds[key]
@@ -166,22 +167,22 @@ def thresholds(document: EvaluationDocument, key: str, cutoff: float | None = No
             annotation_text=f"keep from {cutoff:.2f}",
         )
     figure.update_layout(barmode="overlay", bargap=0)
-    figure.update_xaxes(title=f"logit ({escape(key)})")
-    figure.update_yaxes(title="share of its own", tickformat=".0%")
-    return _dressed(figure, 380)
+    figure.update_xaxes(title=escape(f"{score_name} ({key})"))
+    figure.update_yaxes(title="share of each group", tickformat=".0%")
+    return _style_figure(figure, 380)
 
 
-def threshold_words(document: EvaluationDocument, key: str, step: int) -> str:
+def threshold_words(document: EvaluationDocument, key: str, score_name: str, step: int) -> str:
     """What the cutoff at this step of the slider does, in a sentence."""
     lab = document.thresholds[key]
     at = lab.steps[max(0, min(step, len(lab.steps) - 1))]
     return (
-        f"Keeping logits from {at.cutoff:.2f}: {at.gold_lost:,} of {lab.gold_total:,} gold lost, {at.junk_dropped:,} of "
+        f"Keeping {score_name}s from {at.cutoff:.2f}: {at.gold_lost:,} of {lab.gold_total:,} gold lost, {at.junk_dropped:,} of "
         f"{lab.junk_total:,} others dropped, {at.queries_empty:,} of {counted(document.queries)} left empty."
     )
 
 
-def _dressed(figure: Figure, height: int, top: int = 44) -> Figure:
+def _style_figure(figure: Figure, height: int, top: int = 44) -> Figure:
     """The frame of every figure: room at the top for the page's own label, the legend below where it covers nothing."""
     figure.update_layout(
         height=height, margin={"l": 64, "r": 16, "t": top, "b": 56}, font={"color": INK, "family": "system-ui, sans-serif"},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rag_inspect.types import Reranking
 from rag_inspect.views.palette import GOLD, GRID, INK, NEUTRAL
-from rag_inspect.views.rankings import chip, heading
+from rag_inspect.views.rankings import format_move, title_passage
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -21,14 +21,14 @@ def slopegraph(reranking: Reranking) -> Figure:
     gold_ids = candidates.gold
     for move in reranking.moves:
         gold = move.passage_id in gold_ids
-        name = escape(heading(candidates.passages[move.passage_id])[:70])
+        name = escape(title_passage(candidates.passages[move.passage_id])[:70])
         figure.add_scatter(
             x=["Embedding order", "Reranked order"],
             y=[move.before, move.after],
             mode="lines+markers",
             line={"color": GOLD if gold else NEUTRAL, "width": 4 if gold else 1.4},
             marker={"size": 9 if gold else 6},
-            hovertext=f"{name}<br>{chip(move)}{' · gold' if gold else ''}",
+            hovertext=f"{name}<br>{format_move(move)}{' · gold' if gold else ''}",
             hoverinfo="text",
             showlegend=False,
         )
@@ -37,7 +37,7 @@ def slopegraph(reranking: Reranking) -> Figure:
         y=reranking.top_n + 0.5, line_dash="dot", line_color=INK, annotation_text=f"top {reranking.top_n}"
     )
     figure.update_yaxes(title="rank", range=[ranks + 0.5, 0.5], dtick=1 if ranks <= 20 else 5)
-    return _dressed(figure, max(360, 22 * ranks))
+    return _style_figure(figure, max(360, 22 * ranks))
 
 
 def scatter(reranking: Reranking) -> Figure:
@@ -61,16 +61,16 @@ def scatter(reranking: Reranking) -> Figure:
                 "size": 14 if gold else 9,
                 "symbol": "star" if gold else "circle",
             },
-            hovertext=[escape(heading(candidates.passages[hit.passage_id])[:70]) for hit in hits],
+            hovertext=[escape(title_passage(candidates.passages[hit.passage_id])[:70]) for hit in hits],
             hoverinfo="text+x+y",
         )
     stage, spec = candidates.first_stage, reranking.reranker
     figure.update_xaxes(title=escape(f"{stage.score_name} ({stage.key})"))
     figure.update_yaxes(title=escape(f"{spec.score_name} ({spec.key})"))
-    return _dressed(figure, 420)
+    return _style_figure(figure, 420)
 
 
-def _dressed(figure: Figure, height: int) -> Figure:
+def _style_figure(figure: Figure, height: int) -> Figure:
     figure.update_layout(
         height=height,
         margin={"l": 56, "r": 16, "t": 28, "b": 48},

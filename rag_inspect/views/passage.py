@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from rag_inspect.types import Reranking
-from rag_inspect.views.rankings import heading, sigmoid, spoken
+from rag_inspect.views.rankings import describe_move, sigmoid, title_passage
 from rag_inspect.views.templates import render
 
 MAX_CHARACTERS = 20_000  # shown; what is longer is cut in the page, and said so
@@ -16,13 +16,13 @@ def passage_html(reranking: Reranking, passage_id: str) -> str:
     """The panel of one passage; an id that is not among the candidates gives a line that says so."""
     passage = reranking.candidates.passages.get(passage_id)
     if passage is None:
-        return '<div class="ri ri-passage"><p>That passage is not among these candidates.</p></div>'
+        return '<div class="ri ri-passage"><p>This passage is not among the candidates.</p></div>'
     text = passage.text[:MAX_CHARACTERS]
     cut = len(passage.text) - len(text)
     return render(
         "passage.html",
         passage_id=passage_id,
-        heading=heading(passage),
+        heading=title_passage(passage),
         facts=_facts(reranking, passage_id),
         text=text + (f"\n… {cut:,} more characters" if cut else ""),
     )
@@ -38,14 +38,14 @@ def _facts(reranking: Reranking, passage_id: str) -> list[tuple[str, str]]:
         rank = reranking.ranking.rank_by_id[passage_id] if reranking.complete else "not yet known"
         squashed = f", sigmoid {sigmoid(score):.4f}" if spec.sigmoid else ""
         facts.append(("reranked", f"{rank} ({spec.score_name} {score:+.4f}{squashed})"))
-    facts += [("move", spoken(move)) for move in reranking.moves if move.passage_id == passage_id]
+    facts += [("move", describe_move(move)) for move in reranking.moves if move.passage_id == passage_id]
     if passage_id in reranking.readings:
         reading = reranking.readings[passage_id]
         facts.append(("tokens read", f"{reading.read:,} of {reading.total:,}"))
     if passage_id in candidates.gold:
-        facts.append(("judged", "gold"))
+        facts.append(("judgement", "gold"))
     facts += [
-        (_short(str(name)), _short(value if isinstance(value, str) else _as_json(value)))
+        (_shorten(str(name)), _shorten(value if isinstance(value, str) else _as_json(value)))
         for name, value in candidates.passages[passage_id].metadata.items()
     ]
     return facts
@@ -55,5 +55,5 @@ def _as_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _short(words: str) -> str:
+def _shorten(words: str) -> str:
     return f"{words[:_MAX_FACT]} …" if len(words) > _MAX_FACT else words

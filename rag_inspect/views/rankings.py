@@ -36,7 +36,7 @@ def rankings_html(reranking: Reranking) -> str:
     )
 
 
-def chip(move: RankMove) -> str:
+def format_move(move: RankMove) -> str:
     """`#9 → #2 ▲7`, or `=` for a passage that stayed."""
     if not move.delta:
         return "="
@@ -44,7 +44,7 @@ def chip(move: RankMove) -> str:
     return f"#{move.before} → #{move.after} {arrow}{abs(move.delta)}"
 
 
-def spoken(move: RankMove) -> str:
+def describe_move(move: RankMove) -> str:
     """The same move for those who hear the page."""
     if not move.delta:
         return f"stayed at rank {move.after}"
@@ -56,7 +56,7 @@ def sigmoid(score: float) -> float:
     return 1 / (1 + math.exp(-score)) if score >= 0 else math.exp(score) / (1 + math.exp(score))
 
 
-def heading(passage: Passage) -> str:
+def title_passage(passage: Passage) -> str:
     """What a passage is called: its title, or the beginning of its text, or its id."""
     words = " ".join((passage.title or passage.text).split())
     return words[:120] or passage.passage_id
@@ -145,11 +145,11 @@ def _ends(ranking: Ranking) -> tuple[float, float]:
 def _row(
     hit: Hit, passage: Passage, move: RankMove | None, scale: _Scale, gold: bool, last_kept: bool
 ) -> _Row:
-    label = f"Rank {hit.rank}: {heading(passage)}. {scale.name} {hit.score:.3f}."
-    label += " Gold." * gold + (f" Passage {spoken(move)}." if move else "")
+    label = f"Rank {hit.rank}: {title_passage(passage)}. {scale.name} {hit.score:.3f}."
+    label += " Gold." * gold + (f" Passage {describe_move(move)}." if move else "")
     return _Row(
         passage_id=hit.passage_id,
-        title=heading(passage),
+        title=title_passage(passage),
         text=_snippet(passage),
         rank=hit.rank,
         gold=gold,
@@ -157,7 +157,7 @@ def _row(
         label=label,
         number=f"{hit.score:+.2f}" if scale.reranked else f"{hit.score:.3f}",
         width=f"{scale.width(hit.score):.1f}",
-        chip=chip(move) if move and scale.reranked else "",
+        chip=format_move(move) if move and scale.reranked else "",
         tone=_tone(move, gold),
         sigmoid=f"{sigmoid(hit.score):.3f}" if scale.sigmoid else "",
         sigmoid_of=f"sigmoid of the {scale.name}",
@@ -182,4 +182,6 @@ def _line(move: RankMove, gold: bool) -> _Line:
 
 
 def _partial_row(candidates: Candidates, hit: Hit) -> _PartialRow:
-    return _PartialRow(hit.passage_id, heading(candidates.passages[hit.passage_id]), f"{hit.score:+.2f}")
+    return _PartialRow(
+        hit.passage_id, title_passage(candidates.passages[hit.passage_id]), f"{hit.score:+.2f}"
+    )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag_inspect.types import Reranking
-from rag_inspect.views.evaluation import counted
+from rag_inspect.views.formats import format_ms
 from rag_inspect.views.templates import render
+from rag_inspect.words import counted
 
 _STEP_WORDS = {"embed": "embed the query"}  # a step that is not here goes by its own name
 _NO_STEPS = ("load", "total")  # what came before the steps, and their sum
@@ -25,14 +26,14 @@ def sentence_html(reranking: Reranking) -> str:
     """The one sentence first; while scoring goes on, how far it is."""
     scored, every = len(reranking.ranking), len(reranking.candidates)
     progress = f"{scored} / {every} scored by {reranking.reranker.key} …"
-    return _lines(sentence=reranking.summary if reranking.complete else progress)
+    return _render_lines(sentence=reranking.summary if reranking.complete else progress)
 
 
 def timings_html(reranking: Reranking) -> str:
     """Warm latency by step, the first use's loading apart, what came from the cache, and the notes."""
     timings = reranking.timings_ms
     steps = [
-        _Step(_STEP_WORDS.get(name, name), f"{ms:,.0f} ms")
+        _Step(_STEP_WORDS.get(name, name), f"{format_ms(ms)} ms")
         for name, ms in timings.items()
         if name not in _NO_STEPS
     ]
@@ -40,26 +41,26 @@ def timings_html(reranking: Reranking) -> str:
     if scored or cached:
         steps.append(_Step(f"{counted(scored, 'pair', 'pairs')} scored, {cached:,} from the score cache"))
     if "load" in timings:
-        steps.append(_Step("first use: loading took", f"{timings['load'] / 1000:,.1f} s"))
-    notes = [*reranking.candidates.notes, *reranking.notes, *_cuts(reranking)]
-    return _lines(steps=steps, notes=notes)
+        steps.append(_Step("first use: loading and indexing took", f"{timings['load'] / 1000:,.1f} s"))
+    notes = [*reranking.candidates.notes, *reranking.notes, *_describe_truncation(reranking)]
+    return _render_lines(steps=steps, notes=notes)
 
 
 def aside_html(words: str) -> str:
     """A quiet line: what is warming, what was stopped."""
-    return _lines(notes=[words]) if words else ""
+    return _render_lines(notes=[words]) if words else ""
 
 
-def _lines(sentence: str = "", steps: Sequence[_Step] = (), notes: Sequence[str] = ()) -> str:
+def _render_lines(sentence: str = "", steps: Sequence[_Step] = (), notes: Sequence[str] = ()) -> str:
     return render("sentences.html", sentence=sentence, steps=steps, notes=[note for note in notes if note])
 
 
-def _cuts(reranking: Reranking) -> list[str]:
+def _describe_truncation(reranking: Reranking) -> list[str]:
     """What the reranker did not read, where it tells."""
     cut = [reading.truncated for reading in reranking.readings.values() if reading.truncated]
     if not cut:
         return []
     passages = counted(len(cut), "passage", "passages")
-    tokens = counted(max(cut), "token was", "tokens were")
+    tokens = counted(max(cut), "token", "tokens")
     up_to = "up to " if len(cut) > 1 else ""
-    return [f"{reranking.reranker.key} read only the start of {passages}; {up_to}{tokens} not read."]
+    return [f"{reranking.reranker.key} read only the start of {passages} ({up_to}{tokens} cut off)."]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from rag_inspect.views import formats
+
 
 def render(name: str, **values: object) -> str:
     """The template of this name with these values, escaped; a value it does not get is an error."""
@@ -16,7 +18,7 @@ def render(name: str, **values: object) -> str:
 @cache
 def _environment() -> Environment:
     """Made at the first use, as each template is read at its first: an import reads nothing."""
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -24,3 +26,16 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
+    environment.filters |= {
+        "as_metric": formats.format_metric,
+        "as_mean": formats.format_mean,
+        "as_mean_range": formats.format_mean_range,
+        "as_change": formats.format_change,
+        "as_change_range": formats.format_change_range,
+        "as_p": formats.format_p,
+        "as_share": formats.format_share,
+        "as_count": formats.format_count,
+        "as_latency": formats.format_latency,
+        "as_date": formats.format_date,
+    }
+    return environment
