@@ -153,7 +153,7 @@ def test_a_huge_query_is_cut_and_said_so(visit):
 
 def test_a_model_that_cannot_be_had_gives_way_to_mini_in_words(visit):
     page = visit("?corpus=fruit&q=where do apples keep&reranker=base")
-    says(page, "Shown with mini instead", timeout=90_000)
+    says(page, "Showing mini instead", timeout=90_000)
     assert "HF_HUB_OFFLINE" in page.locator("#aside").inner_text()
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('mini score · mini')")
 

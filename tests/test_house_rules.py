@@ -21,7 +21,7 @@ LONGER = {  # functions that are longer, and how long: these numbers may only sh
     "rag_inspect.evaluation.replay:from_replay": 57,
     "rag_inspect.evaluation:evaluate": 62,
     "rag_inspect.training.examples:mine": 42,
-    "rag_inspect.ui.explore:_wired": 49,
+    "rag_inspect.ui.explore:_wire": 49,
 }
 
 
