@@ -136,7 +136,7 @@ def test_a_corpus_that_comes_or_goes_while_the_library_is_open(corpus_folder, se
     folder = corpus_folder("late", TEXTS)
     assert shelves.list() == {"late": folder} and shelves.open("late").name == "late"
     (folder / "corpus.jsonl").unlink()
-    with pytest.raises(CorpusError, match='no corpus "late"'):
+    with pytest.raises(CorpusError, match='unknown corpus "late"'):
         shelves.open("late")
 
 
@@ -161,7 +161,9 @@ def test_where_the_first_corpus_cannot_be_read_the_page_still_lists_the_others(c
     with pytest.raises(CorpusError, match=r"corpus.jsonl:1 is not JSON"):
         next(arriving)
     functions = {unwrap(made.fn): made.fn for made in build_app(bench).fns.values() if made.fn}
-    load = next(fn for inner, fn in functions.items() if getattr(inner, "func", None) is evaluate._restore_job)
+    load = next(
+        fn for inner, fn in functions.items() if getattr(inner, "func", None) is evaluate._restore_job
+    )
     updates = [update for update in load("", "").values() if isinstance(update, dict)]
     lists = [update["choices"] for update in updates if "choices" in update]
     assert lists == [
