@@ -267,7 +267,7 @@ class Workbench:
         job = self.jobs.start(
             lambda stopped: self.evaluate(options, stopped=stopped, visitor=visitor), options.corpus, settings
         )
-        self.sessions.give(job, visitor)
+        self.sessions.set_owner(job, visitor)
         return job
 
     def job(self, job_id: str, visitor: Visitor = LOCAL) -> Job | None:
