@@ -26,10 +26,10 @@ from rag_inspect.workbench import Workbench
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 fine, 1 a RagInspectError (one line on stderr), 2 a wrong usage, 130 interrupted."""
+    """Run one command. Exit codes: 0 success, 1 error (one line on stderr), 2 usage, 130 interrupted."""
     options = parser().parse_args(arguments)
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no arrows gets question marks
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no arrows prints question marks
     code = _run(options)
     try:
         sys.stdout.flush()
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """The command's exit status, before what is still buffered is written."""
+    """Run the command and return its exit code. Its last output may still be buffered."""
     try:
         with closing(Workbench(Settings.from_env())) as bench:
             options.run(bench, options)
@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _stdout_failed(error: OSError) -> int:
-    """0 where a pipe's reader has seen enough; 1, and a line, where a disk is full. What is still buffered is let go."""
+    """Drop the buffered output; return 0 if the reader closed the pipe, else 1 with a line on stderr (a full disk)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return 0
@@ -65,7 +65,7 @@ def _stdout_failed(error: OSError) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their options; the README is tested against it."""
+    """Define all commands and their options; a test compares the README with it."""
     top = argparse.ArgumentParser("rag-inspect", description=sys.modules["rag_inspect"].__doc__)
     top.add_argument("--version", action="version", version=__version__)
     top.add_argument(
@@ -90,29 +90,27 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_serve)
 
     command = commands.add_parser(
-        "search", help="one query: the candidates, the reranked order and what moved"
+        "search", help="run one query: the candidates, the reranked order and what moved"
     )
     command.add_argument("query", metavar="QUERY")
     command.add_argument(
         "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus by name, or a BEIR folder"
     )
     command.add_argument("--embedder", default=EMBEDDER, choices=EMBEDDERS, help="the first stage's model")
-    command.add_argument("--reranker", choices=RERANKERS, help="default: base where it is on disk, else mini")
+    command.add_argument("--reranker", choices=RERANKERS, help="(default: base if on disk, else mini)")
     add_depths(command)
     add_json(command)
     command.set_defaults(run=_search)
 
     cli_eval.add_commands(commands)
 
-    command = commands.add_parser(
-        "corpora", help="the corpora there are, or with `lint` what is wrong with them"
-    )
+    command = commands.add_parser("corpora", help="list the corpora, or check them with `lint`")
     command.add_argument("action", nargs="?", choices=["lint"], metavar="lint", help="check instead of list")
-    command.add_argument("names", nargs="*", metavar="NAME|FOLDER", help="what to check (default: all)")
+    command.add_argument("names", nargs="*", metavar="NAME|FOLDER", help="corpora to check (default: all)")
     add_json(command)
     command.set_defaults(run=_corpora)
 
-    command = commands.add_parser("models", help="the models, their revisions, and which can be used now")
+    command = commands.add_parser("models", help="list the models, their revisions, and which are available")
     add_json(command)
     command.set_defaults(run=_models)
     add_examples(top, commands.choices)
@@ -182,7 +180,7 @@ def _corpora(bench: Workbench, options: argparse.Namespace) -> None:
             "Corpora", ["name", "description", "language", "passages", "judged_queries", "licence"], rows
         )
     if broken:
-        raise CorpusError(f"{len(broken)} more cannot be read, first {broken[0]}")
+        raise CorpusError(f"cannot read {_count_corpora(len(broken))}: {broken[0]}")
 
 
 def _lint(bench: Workbench, options: argparse.Namespace) -> None:
@@ -196,10 +194,14 @@ def _lint(bench: Workbench, options: argparse.Namespace) -> None:
     elif rows:
         print_table("What the linter found", ["corpus", "level", "place", "message"], rows)
     else:
-        print("nothing to say")
+        print("no problems found")
     errors = [row for row in rows if row["level"] == "error"]
     if errors:
-        raise CorpusError(f"{len(errors)} corpora cannot be read, first {errors[0]['message']}")
+        raise CorpusError(f"cannot read {_count_corpora(len(errors))}: {errors[0]['message']}")
+
+
+def _count_corpora(count: int) -> str:
+    return "1 corpus" if count == 1 else f"{count:,} corpora; the first"
 
 
 def _models(bench: Workbench, options: argparse.Namespace) -> None:

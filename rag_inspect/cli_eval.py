@@ -1,4 +1,4 @@
-"""The commands `eval` and `bench`: their options, what they print, and the line that fails a build."""
+"""The commands `eval` and `bench`: their options, what they print, and the limits that fail a build."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Any) -> None:
     """Add both to argparse's subparsers."""
     command = commands.add_parser(
-        "eval", help="an eval set through both stages: metrics, intervals, verdicts, advice"
+        "eval", help="run an eval set through both stages: metrics, intervals, verdicts, advice"
     )
     command.add_argument(
         "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus with qrels, by name or BEIR folder"
@@ -34,35 +34,35 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "--reranker",
         metavar="R[,R...]",
-        help="one or more, comma-separated (default: base where it is on disk, else mini)",
+        help="one or more, comma-separated (default: base if on disk, else mini)",
     )
     add_depths(command)
     command.add_argument(
         "--cutoffs",
-        type=_usage(parse_cutoffs),
+        type=_as_argparse_type(parse_cutoffs),
         default=CUTOFFS,
         help=f"the k of each metric (default: {','.join(map(str, CUTOFFS))})",
     )
-    command.add_argument("--split", default=SPLIT, help=f"which qrels/<split>.tsv (default: {SPLIT})")
+    command.add_argument(
+        "--split", default=SPLIT, help=f"split to evaluate: qrels/<split>.tsv (default: {SPLIT})"
+    )
     command.add_argument(
         "--out",
-        type=_usage(_folder),
+        type=_as_argparse_type(_parse_folder),
         metavar="FOLDER",
         help="write TREC runs, CSV, JSON, report.html and replay.json here",
     )
     command.add_argument(
-        "--fail-under", type=_usage(_limit), action="append", default=[], metavar="METRIC=VALUE",
-        help='exit 1 where a reranker is below, such as "mrr@5=0.8"; may be repeated',
+        "--fail-under", type=_as_argparse_type(_parse_limit), action="append", default=[], metavar="METRIC=VALUE",
+        help='exit with 1 if a reranker scores below this, such as "mrr@5=0.8"; may be repeated',
     )  # fmt: skip
     add_json(command)
     command.set_defaults(run=run_eval)
 
     command = commands.add_parser(
-        "bench", help="what each reranker costs on this machine at each depth, measured now"
+        "bench", help="measure each reranker's latency on this machine at each depth"
     )
-    command.add_argument(
-        "--reranker", metavar="R[,R...]", help="which to measure (default: all that are on disk)"
-    )
+    command.add_argument("--reranker", metavar="R[,R...]", help="rerankers to measure (default: all on disk)")
     add_json(command)
     command.set_defaults(run=run_bench)
 
@@ -73,29 +73,29 @@ def add_depths(command: argparse.ArgumentParser) -> None:
         "--top-k", type=int, default=TOP_K, help=f"candidates to rerank, 1 to {MAX_TOP_K} (default: {TOP_K})"
     )
     command.add_argument(
-        "--top-n", type=int, help=f"reranked hits that are kept (default: {TOP_N}, or all of a smaller top_k)"
+        "--top-n", type=int, help=f"reranked hits to keep (default: {TOP_N}, or top_k if smaller)"
     )
 
 
-def _usage(read: Any) -> Any:
-    """An InputError as argparse's own: exit 2, with the usage."""
+def _as_argparse_type(read: Any) -> Any:
+    """Wrap `read` so that its InputError is a usage error of argparse: exit 2, with the usage."""
 
-    def typed(text: str) -> Any:
+    def parse_argument(text: str) -> Any:
         try:
             return read(text)
         except InputError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    return typed
+    return parse_argument
 
 
-def _folder(text: str) -> Path:
+def _parse_folder(text: str) -> Path:
     if not text.strip():
-        raise InputError("the folder has no name; was a variable unset?")
+        raise InputError("the folder's name is empty; is a variable unset?")
     return Path(text)
 
 
-def _limit(text: str) -> tuple[Metric, float]:
+def _parse_limit(text: str) -> tuple[Metric, float]:
     name, _, value = text.partition("=")
     metric = parse(name)
     try:
@@ -104,7 +104,7 @@ def _limit(text: str) -> tuple[Metric, float]:
         number = -1.0
     if not 0 <= number <= 1:
         raise InputError(
-            f'{text[:60]!r} is no limit; expected METRIC=VALUE with a value from 0 to 1, such as "mrr@5=0.8"'
+            f'{text[:60]!r} is not a limit; expected METRIC=VALUE with a value from 0 to 1, such as "mrr@5=0.8"'
         )
     return metric, number
 
@@ -123,7 +123,7 @@ def _read_options(options: argparse.Namespace) -> EvalOptions:
 
 
 def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
-    """Evaluate, print, write, and hold the result against the limits. Raises a RagInspectError."""
+    """Evaluate, write the files, print, and check the limits. Raises RagInspectError."""
     from rag_inspect.evaluation import EvalProgress
     from rag_inspect.evaluation.assessment import Evaluation
 
@@ -141,11 +141,11 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
                 else:
                     show(str(moment), moment.done, moment.total)
     except KeyboardInterrupt:
-        kept = bench.score_cache.trouble or "what was scored is kept, and the same command goes on from there"
+        kept = bench.score_cache.trouble or "scores so far are kept; run the same command to continue"
         print(f"rag-inspect: stopped; {kept}", file=sys.stderr)
         raise
     assert end is not None
-    if options.out:  # before anything is printed: the reader of a pipe may have gone
+    if options.out:  # before printing, which fails if the reader of a pipe has left
         from rag_inspect.exports import write_all
         from rag_inspect.views.report import report_html
 
@@ -157,23 +157,24 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
         else:
             _print_evaluation(end.document)
     finally:
-        _hold(end.document, options.fail_under)
+        _check_limits(end.document, options.fail_under)
 
 
-def _hold(document: EvaluationDocument, limits: Sequence[tuple[Metric, float]]) -> None:
-    """Raises where a reranker is below a limit, naming each."""
+def _check_limits(document: EvaluationDocument, limits: Sequence[tuple[Metric, float]]) -> None:
+    """Raise RagInspectError if a reranker is below a limit; the message names each."""
     below = [
-        f"{metric} of {system.key} is {system.metrics[str(metric)].value:.4f}, below {least:g}"
+        f"{metric.label} of {system.key} is {system.metrics[str(metric)].value:.4f}, below {least:g}"
         for metric, least in limits
         for system in document.rerankers
-        if system.metrics[str(metric)].value < least - 1e-9  # a mean that is the limit is not below it
+        if system.metrics[str(metric)].value
+        < least - 1e-9  # a mean equal to the limit is not below it, whatever the rounding
     ]
     if below:
         raise RagInspectError(f"{'; '.join(below)} (--fail-under, {document.corpus}, n={document.queries})")
 
 
 def run_bench(bench: Workbench, options: argparse.Namespace) -> None:
-    """Measure, print."""
+    """Measure the rerankers and print their latency."""
     from rag_inspect.evaluation.cost import measure
 
     document: dict[str, Any] = {}
@@ -194,18 +195,18 @@ def run_bench(bench: Workbench, options: argparse.Namespace) -> None:
         print_json(document)
         return
     first, machine = document["first_stage"], document["machine"]
-    rows = [{"model": first["key"], "depth": "", **_timed(first)}]
+    rows = [{"model": first["key"], "depth": "", **_format_timing(first)}]
     rows += [
-        {"model": row["key"], "depth": str(at["depth"]), **_timed(at)}
+        {"model": row["key"], "depth": str(at["depth"]), **_format_timing(at)}
         for row in document["rerankers"]
         for at in row["depths"]
     ]
     title = f"{machine['device']}, {machine['processors']} processors, {document['corpus']}"
     print_table(title, list(rows[0]), rows)
-    print_lines(*(f"{row['key']} was left out: {row['reason']}" for row in document["left_out"]))
+    print_lines(*(f"{row['key']} not measured: {row['reason']}" for row in document["left_out"]))
 
 
-def _timed(at: Mapping[str, Any]) -> dict[str, str]:
+def _format_timing(at: Mapping[str, Any]) -> dict[str, str]:
     pace = f"{at['pairs_per_second']:,.1f}" if "pairs_per_second" in at else ""
     return {
         "p50 ms": f"{at['p50_ms']:,.1f}",
@@ -223,10 +224,13 @@ def _print_evaluation(document: EvaluationDocument) -> None:
     for system in document.systems:
         row = {"system": system.key}
         row |= {
-            name: _interval(system.metrics[name].value, system.metrics[name].ci95, "") for name in HEADLINE
+            parse(name).label: _format_interval(system.metrics[name].value, system.metrics[name].ci95, "")
+            for name in HEADLINE
         }
         change = system.versus_first_stage.get(document.primary)
-        row[f"Δ {document.primary}"] = _interval(change.delta, change.ci95, "+") if change else ""
+        row[f"Δ {parse(document.primary).label}"] = (
+            _format_interval(change.delta, change.ci95, "+") if change else ""
+        )
         row["W/T/L"] = f"{change.wins}/{change.ties}/{change.losses}" if change else ""
         times = system.latency.p50, system.latency.p95
         row["p50/p95 ms"] = "unknown" if None in times else "/".join(f"{ms:,.0f}" for ms in times)
@@ -236,11 +240,11 @@ def _print_evaluation(document: EvaluationDocument) -> None:
     for bar in document.ceiling_bars[1:]:
         parts = f"achieved {bar.achieved:.3f}, recoverable {bar.recoverable:.3f}, unreachable {bar.unreachable:.3f}"
         more = f", does not fit {bar.does_not_fit:.3f}" if bar.does_not_fit else ""
-        lines.append(f"{bar.metric} with {bar.system}: {parts}{more}")
+        lines.append(f"{parse(bar.metric).label} with {bar.system}: {parts}{more}")
     lines.append("verdicts: " + ", ".join(f"{name} {count:,}" for name, count in document.verdicts.items()))
     print_lines(*lines, *document.notes)
 
 
-def _interval(value: float, bounds: Sequence[float], sign: str) -> str:
+def _format_interval(value: float, bounds: Sequence[float], sign: str) -> str:
     low, high = (f"{bound:{sign}.2f}".replace("0.", ".") for bound in bounds)
     return f"{value:{sign}.3f} [{low}, {high}]"

@@ -1,4 +1,4 @@
-"""Tab completion: the script for a shell, which shtab writes from the parser itself."""
+"""Tab completion: scripts for shells, which shtab writes from the argument parser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class PrintCompletion(argparse.Action):
-    """The option that prints the script for its shell, and ends the program."""
+    """The option that prints the script for a shell and exits."""
 
     def __call__(
         self,
@@ -29,15 +29,19 @@ class PrintCompletion(argparse.Action):
 
 
 def write_script(parser: argparse.ArgumentParser, shell: str, corpora: Iterable[str]) -> str:
-    """The script that completes the parser's commands in bash, zsh or fish.
+    """Write the script that completes the parser's commands in bash, zsh or fish.
 
-    What an option's value completes to goes by its metavar: FILE, FOLDER, NAME|FOLDER (the `corpora`, and folders),
-    R[,R...] (the rerankers). The parser is marked with that on the way.
+    The metavar of an option says how to complete its value: FILE, FOLDER, NAME|FOLDER (the `corpora`, and folders),
+    R[,R...] (the rerankers). Adds completers to the parser's actions.
     """
     import shtab
 
-    complete = {"FILE": shtab.FILE, "FOLDER": shtab.DIRECTORY, "NAME|FOLDER": _corpus_completer(corpora)}
-    for action in _actions(parser):
+    complete = {
+        "FILE": shtab.FILE,
+        "FOLDER": shtab.DIRECTORY,
+        "NAME|FOLDER": _write_corpus_completer(corpora),
+    }
+    for action in _walk_actions(parser):
         if action.metavar == "R[,R...]":
             action.choices = list(RERANKERS)
         elif isinstance(action.metavar, str) and action.metavar in complete:
@@ -45,17 +49,17 @@ def write_script(parser: argparse.ArgumentParser, shell: str, corpora: Iterable[
     return str(shtab.complete(parser, shell))
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+def _walk_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                yield from _actions(command)
+                yield from _walk_actions(command)
 
 
-def _corpus_completer(corpora: Iterable[str]) -> dict[str, Any]:
-    """In shtab's format: a function for each shell that offers the corpora and the folders."""
-    # A folder's name is anybody's, and these go into a script that a shell runs: only harmless ones are offered.
+def _write_corpus_completer(corpora: Iterable[str]) -> dict[str, Any]:
+    """Write, in shtab's format, a function for each shell that offers corpora and folders."""
+    # A folder's name may hold shell code, and a shell runs this script: offer only harmless names.
     names = " ".join(name for name in corpora if re.fullmatch(r"\w[\w.-]*", name, re.ASCII))
     bash = f"""\
 _rag_inspect_corpus_dirs() {{

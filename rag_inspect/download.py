@@ -1,7 +1,7 @@
-"""How a model's files get here: from the hub into the Hugging Face cache, whole or not at all.
+"""Download a model's files from the hub into the Hugging Face cache, whole or not at all.
 
-A download is the real `huggingface_hub.snapshot_download` at the pinned revision, with what that leaves out:
-every file is held against the checksum the hub publishes, and nothing enters the cache before it is whole.
+Uses `huggingface_hub.snapshot_download` at the pinned revision and adds two things: every file is compared with the
+checksum that the hub publishes, and nothing enters the cache before the download is complete.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ ANSWER_SECONDS = 10.0  # how long the hub may take to describe a model
 
 
 def model_folder(spec: ModelSpec, settings: Settings, on_progress: Progress | None = None) -> Path:
-    """The folder with the model's files, downloaded first where it is not on disk; else ModelError."""
+    """Return the folder with the model's files, downloading it first if it is not on disk. Raises ModelError."""
     return local_folder(spec, settings) or fetch(spec, settings, on_progress)
 
 
 def fetch(spec: ModelSpec, settings: Settings, on_progress: Progress | None = None) -> Path:
     """Download the model at its pinned revision into the Hugging Face cache and return its folder.
 
-    `on_progress` is told bytes; an exception it raises cancels. A second process or thread waits for the
-    first and shares what it fetched. What goes wrong is a ModelError of one line and leaves nothing behind.
+    `on_progress` gets bytes; an exception it raises cancels the download. A second process or thread waits for the
+    first and uses its files. A failure is a ModelError of one line and leaves no files behind.
     """
     report = on_progress or (lambda done, total, what: None)
     obstacle = hub_obstacle(settings)
     if obstacle:
-        raise _error(spec, obstacle)
+        raise _make_error(spec, obstacle)
     with _one_at_a_time(spec, report):
         folder = local_folder(spec, settings)
         return folder if folder is not None else _download(spec, settings, report)
@@ -50,7 +50,7 @@ def fetch(spec: ModelSpec, settings: Settings, on_progress: Progress | None = No
 
 
 def _download(spec: ModelSpec, settings: Settings, report: Progress) -> Path:
-    """Into a staging folder inside the cache, checked there, then moved to where the cache keeps a model."""
+    """Download into a staging folder inside the cache, check the files, then move them to their place in the cache."""
     staging = _staging_folder(spec)
     cancelled: list[BaseException] = []
 
@@ -60,26 +60,26 @@ def _download(spec: ModelSpec, settings: Settings, report: Progress) -> Path:
                 report(done, total, what)
         except BaseException as error:
             cancelled.append(error)
-        if cancelled:  # every file is fetched in a thread of its own: each has to hear of it
+        if cancelled:  # each file has its own thread, and every thread must end
             raise cancelled[0]
 
     try:
-        shutil.rmtree(staging, ignore_errors=True)  # of a download that was killed
-        files = _described_files(spec, settings)
+        shutil.rmtree(staging, ignore_errors=True)  # left by a download that was killed
+        files = _list_files(spec, settings)
         _check_space(staging, sum(file.size or 0 for file in files))
-        snapshot = _snapshot(spec, settings, staging, sum(file.size or 0 for file in files), tell)
+        snapshot = _download_snapshot(spec, settings, staging, sum(file.size or 0 for file in files), tell)
         _check_sums(snapshot, files)
         return _install(staging / _storage_name(spec), _cache_folder() / _storage_name(spec), spec.revision)
     except Exception as error:
         if cancelled:
             raise cancelled[0] from None
-        raise _error(spec, _cause(error)) from error
+        raise _make_error(spec, _explain_failure(error)) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _described_files(spec: ModelSpec, settings: Settings) -> list[RepoSibling]:
-    """What the hub says of the files we need, asked once, without the library's half-minute of retries."""
+def _list_files(spec: ModelSpec, settings: Settings) -> list[RepoSibling]:
+    """Ask the hub about the files we need: once, without the library's half minute of retries."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 
     hub = HfApi(endpoint=settings.hub_endpoint)
@@ -89,21 +89,23 @@ def _described_files(spec: ModelSpec, settings: Settings) -> list[RepoSibling]:
         raise FileNotFoundError(f"the hub has none of {', '.join(spec.files)} at this revision")
     largest = max(files, key=lambda file: file.size or 0).rfilename
     url = hf_hub_url(spec.model, largest, revision=spec.revision, endpoint=settings.hub_endpoint)
-    # a gated model is described to everyone but not given out
+    # The hub describes a gated model to everyone, but refuses its files.
     get_hf_file_metadata(url, timeout=ANSWER_SECONDS, endpoint=settings.hub_endpoint)
     return files
 
 
-def _snapshot(spec: ModelSpec, settings: Settings, staging: Path, total: int, report: Progress) -> Path:
+def _download_snapshot(
+    spec: ModelSpec, settings: Settings, staging: Path, total: int, report: Progress
+) -> Path:
     from huggingface_hub import snapshot_download
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     what = f"bytes of {spec.model}"
 
     class ByteReport(tqdm):
-        """The bars of a snapshot download, as calls of `report`; shows nothing itself."""
+        """Turn the progress bars of a snapshot download into calls of `report`; prints nothing itself."""
 
-        monitor_interval = 0  # no thread to refresh what is not shown
+        monitor_interval = 0  # no thread: there is nothing to refresh
 
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options | {"file": io.StringIO()})
@@ -127,7 +129,7 @@ def _snapshot(spec: ModelSpec, settings: Settings, staging: Path, total: int, re
 
 
 def _check_sums(folder: Path, files: list[RepoSibling]) -> None:
-    """Hold each file against the hub's checksum: sha256 for a large file, git's sha1 for a small one."""
+    """Compare each file with the hub's checksum: sha256 for a large file, git's sha1 for a small one."""
     for file in files:
         path = folder / file.rfilename
         expected: str | None
@@ -150,13 +152,13 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _install(staged: Path, storage: Path, revision: str) -> Path:
-    """Move what was downloaded into the cache; the snapshot folder, which makes it a model, comes last."""
+    """Move the download into the cache. The snapshot folder comes last: only then does the cache have the model."""
     folder = storage / "snapshots" / revision
     for kind in ("blobs", "trees"):
         for file in (staged / kind).glob("*"):
             (storage / kind).mkdir(parents=True, exist_ok=True)
             file.resolve().replace(storage / kind / file.name)
-    shutil.rmtree(folder, ignore_errors=True)  # a part of it, by some other tool
+    shutil.rmtree(folder, ignore_errors=True)  # a partial download by another tool
     folder.parent.mkdir(parents=True, exist_ok=True)
     return (staged / "snapshots" / revision).replace(folder)
 
@@ -178,8 +180,8 @@ def _staging_folder(spec: ModelSpec) -> Path:
     return _cache_folder() / f".rag-inspect-{_storage_name(spec)}"
 
 
-def _arrived(staged: Path) -> int:
-    """Bytes of a download by somebody else; 0 where they are just now moving it into place."""
+def _count_arrived_bytes(staged: Path) -> int:
+    """Count the bytes another process has downloaded; 0 while it moves them into place."""
     try:
         return sum(file.stat().st_size for file in staged.rglob("blobs/*") if file.is_file())
     except FileNotFoundError:
@@ -188,7 +190,7 @@ def _arrived(staged: Path) -> int:
 
 @contextmanager
 def _one_at_a_time(spec: ModelSpec, report: Progress) -> Iterator[None]:
-    """Hold the lock on this model's download, telling `report` how far the one who has it is."""
+    """Hold the lock on this model's download; while another process has it, report how far that one is."""
     from filelock import FileLock, Timeout
 
     path = _cache_folder() / ".locks" / f"rag-inspect-{_storage_name(spec)}.lock"
@@ -198,24 +200,24 @@ def _one_at_a_time(spec: ModelSpec, report: Progress) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0.5)
         except Timeout:
-            done = _arrived(_staging_folder(spec))
+            done = _count_arrived_bytes(_staging_folder(spec))
             report(
                 min(done, spec.download_bytes),
                 spec.download_bytes,
                 f"bytes of {spec.model}, fetched elsewhere",
             )
         except OSError as error:
-            raise _error(spec, _cause(error)) from error
+            raise _make_error(spec, _explain_failure(error)) from error
     try:
         yield
     finally:
         lock.release()
 
 
-# -- what went wrong, in words -------------------------------------------------------------------------------
+# -- failures -------------------------------------------------------------------------------
 
 
-def _error(spec: ModelSpec, cause: str) -> ModelError:
+def _make_error(spec: ModelSpec, cause: str) -> ModelError:
     built_in = "mini" if spec.kind == "reranker" else "minilm"
     return ModelError(
         f"{spec.key} ({spec.model} at {spec.revision[:8]}): {cause}; "
@@ -223,8 +225,8 @@ def _error(spec: ModelSpec, cause: str) -> ModelError:
     )
 
 
-def _cause(error: BaseException) -> str:
-    """One line for a failed download, from what is known deepest inside."""
+def _explain_failure(error: BaseException) -> str:
+    """Explain a failed download in one line, from the causes inside the exception."""
     link: BaseException | None = error
     while link is not None:
         status = getattr(getattr(link, "response", None), "status_code", None)

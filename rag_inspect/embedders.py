@@ -1,4 +1,4 @@
-"""The first-stage models: a table of them, and one way to load them. Imports torch only to load one."""
+"""The embedders: a table of them, and how to load one. Imports torch only to load one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "cls"]
 
-QUERIES_REMEMBERED = 4096  # 6 MB of minilm: a large eval set and what is typed beside it
+QUERIES_REMEMBERED = 4096  # 6 MB of minilm's vectors: a large eval set, and the queries people type meanwhile
 PASSAGES_AT_ONCE = 1024  # tokenised and sorted together
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -59,7 +59,7 @@ EMBEDDERS: dict[str, ModelSpec] = {
             model="nomic-ai/nomic-embed-text-v1.5",
             revision="e5cf08aadaa33385f5990def41f7a23405aec398",
             parameters=136_731_648,
-            max_tokens=2048,  # what it was trained on; its card's 8192 needs rotary scaling
+            max_tokens=2048,  # its training length; the 8192 of its card need rotary scaling
             languages=("en",),
             licence="Apache-2.0",
             backend="transformers",
@@ -90,10 +90,10 @@ EMBEDDERS: dict[str, ModelSpec] = {
 
 
 def load_embedder(key: str, settings: Settings, on_progress: Progress | None = None) -> Embedder:
-    """The embedder of this name, downloaded first where need be. ModelError names the ones there are."""
+    """Load the embedder with this key, downloading it first if it is not on disk. Raises ModelError."""
     spec = EMBEDDERS.get(key)
     if spec is None:
-        raise ModelError(f"no embedder is named {key!r}; there are {', '.join(EMBEDDERS)}")
+        raise ModelError(f"unknown embedder {key!r}; choose one of {', '.join(EMBEDDERS)}")
     packaged = spec.backend == "packaged"
     folder = minilm_folder() if packaged else model_folder(spec, settings, on_progress)
     revision = spec.revision if packaged else found_revision(spec, folder)
@@ -131,11 +131,11 @@ class TransformerEmbedder:
     def from_folder(
         cls, spec: ModelSpec, folder: Path, device: str = "auto", revision: str | None = None
     ) -> TransformerEmbedder:
-        """Load a folder as the hub has it. No remote code: architectures are transformers' own."""
+        """Load a folder in the hub's layout. Runs no remote code: only architectures of transformers itself."""
         from transformers import AutoModel
 
         model, tokenizer = load_transformer(spec, folder, AutoModel)
-        return cls(spec, model, tokenizer, choose_device(device), _pooling(folder), revision)
+        return cls(spec, model, tokenizer, choose_device(device), _read_pooling(folder), revision)
 
     @property
     def fingerprint(self) -> str:
@@ -143,7 +143,7 @@ class TransformerEmbedder:
         return "|".join((*parts, self.pooling, self.precision, str(self.window)))
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 of shape (len(texts), dimensions); the last few thousand queries are remembered."""
+        """Return float32 of shape (len(texts), dimensions); keeps the vectors of the last few thousand queries."""
         with self._queries_lock:
             found = {text: self._queries[text] for text in texts if text in self._queries}
         missing = [text for text in dict.fromkeys(texts) if text not in found]
@@ -156,25 +156,25 @@ class TransformerEmbedder:
                 self._queries.move_to_end(text)
             while len(self._queries) > QUERIES_REMEMBERED:
                 self._queries.popitem(last=False)
-        return np.stack([found[text] for text in texts]) if texts else self._no_vectors()
+        return np.stack([found[text] for text in texts]) if texts else self._make_empty_vectors()
 
     def embed_passages(self, passages: Sequence[Passage]) -> np.ndarray:
-        """float32 of shape (len(passages), dimensions), in input order."""
+        """Return float32 of shape (len(passages), dimensions), in input order."""
         texts = [self.spec.passage_prefix + passage.full_text for passage in passages]
         starts = range(0, len(texts), PASSAGES_AT_ONCE)
         parts = [self._embed(texts[start : start + PASSAGES_AT_ONCE]) for start in starts]
-        return np.concatenate(parts) if parts else self._no_vectors()
+        return np.concatenate(parts) if parts else self._make_empty_vectors()
 
     def close(self) -> None:
-        """Let the model and its threads go, once the batches under way are done; it embeds nothing afterwards."""
+        """Wait for the running batches, then free the model and its threads. It cannot embed afterwards."""
         self._workers.shutdown()
         self._model = None
 
-    def _no_vectors(self) -> np.ndarray:
+    def _make_empty_vectors(self) -> np.ndarray:
         return np.empty((0, self.dimensions), dtype=np.float32)
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
-        with self._tokenizer_lock:  # truncation is a setting of the tokenizer, not of a call
+        with self._tokenizer_lock:  # truncation is a state of the tokenizer, so calls must not overlap
             rows = self._tokenizer(
                 [readable(text) for text in texts], truncation=True, max_length=self.window
             )
@@ -194,10 +194,10 @@ class TransformerEmbedder:
         inputs = inputs.to(self._device)
         with torch.inference_mode():
             states = self._model(**inputs).last_hidden_state.float()
-            vectors: np.ndarray = self._pooled(states, inputs["attention_mask"]).cpu().numpy()
+            vectors: np.ndarray = self._pool(states, inputs["attention_mask"]).cpu().numpy()
         return vectors
 
-    def _pooled(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _pool(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         import torch
 
         if self.pooling == "cls":
@@ -207,8 +207,8 @@ class TransformerEmbedder:
         return torch.nn.functional.normalize(pooled, dim=-1)
 
 
-def _pooling(folder: Path) -> Pooling:
-    """As 1_Pooling/config.json says; the mean where there is none, as sentence-transformers does."""
+def _read_pooling(folder: Path) -> Pooling:
+    """Read 1_Pooling/config.json; without one, the mean, as in sentence-transformers."""
     path = folder / "1_Pooling" / "config.json"
     config = json.loads(path.read_text()) if path.is_file() else {}
     return "cls" if config.get("pooling_mode_cls_token") or config.get("pooling_mode") == "cls" else "mean"

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: TREC run and qrels, per_query.csv, metrics.json, report.html, replay.json."""
+"""Write the files of an evaluation: TREC run and qrels, per_query.csv, metrics.json, report.html, replay.json."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ __all__ = [
 ]
 
 Report = Callable[[EvaluationDocument, Mapping[str, str]], str]
-_FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet would run
+_FORMULA = ("=", "+", "-", "@", "\t", "\n")  # a spreadsheet would run a cell that starts with one
 _SPACE = re.compile(r"[\s%]")
 
 
 def trec_run(outcome: Outcome, key: str) -> Iterator[str]:
-    """Lines `query Q0 passage rank score system`, the rank from 1.
+    """Yield lines `query Q0 passage rank score system`, the rank from 1.
 
-    trec_eval ignores the rank, keeps a score in single precision and orders ties by falling passage id; ties are
-    therefore parted by the least step there is, so that it sees our order. White space in an id becomes %xx.
+    trec_eval ignores the rank, reads scores in single precision and orders ties by descending passage id. So we lower
+    each tied score by the smallest possible step: then trec_eval sees our order. White space in an id becomes %xx.
     """
     for query_id, ranking in outcome.run(outcome.reranker_of(key)):
         last = np.float32(np.inf)
         for hit in ranking:
             score = np.float32(hit.score)
             last = score if score < last else np.nextafter(last, np.float32(-np.inf))
-            yield f"{_token(query_id)} Q0 {_token(hit.passage_id)} {hit.rank} {last:.9g} {_token(key)}\n"
+            yield f"{_escape_space(query_id)} Q0 {_escape_space(hit.passage_id)} {hit.rank} {last:.9g} {_escape_space(key)}\n"
 
 
 def trec_qrels(outcome: Outcome) -> Iterator[str]:
-    """Lines `query 0 passage grade`, of the queries that were evaluated."""
+    """Yield lines `query 0 passage grade` of the evaluated queries."""
     for query in outcome.queries:
         for passage_id, grade in outcome.qrels[query.query_id].items():
-            yield f"{_token(query.query_id)} 0 {_token(passage_id)} {grade}\n"
+            yield f"{_escape_space(query.query_id)} 0 {_escape_space(passage_id)} {grade}\n"
 
 
-def _token(text: str) -> str:
+def _escape_space(text: str) -> str:
     return _SPACE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text) or "%00"
 
 
 def per_query_csv(document: EvaluationDocument) -> str:
-    """One row a query: its gold, the best gold's rank under each system, verdicts and metrics.
+    """Write one row per query: its gold, the rank of its best gold in each system, verdicts and metrics.
 
-    A cell that a spreadsheet would take for a formula gets an apostrophe in front; line ends in a cell become \\n, which is quoted.
+    A cell that a spreadsheet would run as a formula gets an apostrophe in front; line ends in a cell become a quoted \\n.
     """
     rerankers = [system.key for system in document.rerankers]
     metrics = [(s.key, name) for s in document.systems for name in s.metrics]
@@ -78,11 +78,13 @@ def per_query_csv(document: EvaluationDocument) -> str:
         cells = [row.query_id, row.query, " ".join(row.gold), row.rank_before or ""]
         for key in rerankers:
             cells += [row.ranks[key] or "", row.verdicts[key]]
-        writer.writerow([_cell(cell) for cell in cells] + [row.metrics[key][name] for key, name in metrics])
+        writer.writerow(
+            [_escape_formula(cell) for cell in cells] + [row.metrics[key][name] for key, name in metrics]
+        )
     return out.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def _escape_formula(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     value = value.replace("\r\n", "\n").replace("\r", "\n")
@@ -90,14 +92,14 @@ def _cell(value: Any) -> Any:
 
 
 def metrics_json(evaluation: Evaluation) -> str:
-    """The document without the rows, for a dashboard or a diff."""
+    """Write the document without its rows, for a dashboard or a diff."""
     return as_json(
         {name: part for name, part in evaluation.to_json().items() if name != "per_query"}, indent=1
     )
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """Strict JSON: a number that is not finite is an error here, not in whoever reads it."""
+    """Write strict JSON: a number that is not finite raises here, not in the reader."""
     return (
         json.dumps(
             value,
@@ -121,7 +123,7 @@ def name_scores(document: EvaluationDocument) -> dict[str, str]:
 
 
 def export_files(evaluation: Evaluation, report: Report) -> Iterator[tuple[str, str]]:
-    """(name, text) of every file, made one after the other; `report` renders the HTML (views.report.report_html)."""
+    """Yield (name, text) of every file; `report` renders the HTML (views.report.report_html)."""
     outcome, document = evaluation.outcome, evaluation.document
     for system in outcome.systems:
         yield f"run.{system.key}.trec", "".join(trec_run(outcome, system.key))
@@ -133,5 +135,5 @@ def export_files(evaluation: Evaluation, report: Report) -> Iterator[tuple[str, 
 
 
 def write_all(folder: Path, evaluation: Evaluation, report: Report) -> list[Path]:
-    """All files into the folder, made if need be; what an earlier run left there is replaced file by file."""
+    """Write all files into the folder, creating it if needed; files of an earlier run are replaced one by one."""
     return [write_text(folder / name, text) for name, text in export_files(evaluation, report)]

@@ -1,4 +1,4 @@
-"""Retrieval metrics as objects one can parse and print: `parse("ndcg@10")`, one formula for one ranking or a million.
+"""Retrieval metrics as objects: parse one from text with `parse("ndcg@10")`, then compute it for one ranking or many.
 
 All formulas are trec_eval's (https://github.com/usnistgov/trec_eval), and a test holds them equal to pytrec_eval.
 Some call hit@k "recall@k" or "success@k"; here recall@k divides by all the gold a query has.
@@ -16,15 +16,15 @@ import numpy as np
 from rag_inspect.errors import InputError
 
 MAX_CUTOFF = 1000
-MAX_CUTOFFS = 10  # each is five measures, of every system on every query
+MAX_CUTOFFS = 10  # each adds five measures for every system and query
 
 
 @dataclass(frozen=True)
 class Judged:
     """The grades of n rankings, rank by rank.
 
-    grades: shape (n, depth), of the passage at each rank; 0 for one not judged, negative grades, and past the end.
-    ideal: shape (n, any width), the query's positive grades, best first, padded with 0.
+    grades: shape (n, depth), of the passage at each rank; 0 if it is unjudged or its grade negative, and past the end.
+    ideal: shape (n, width), each query's positive grades, best first, padded with 0.
     gold: shape (n,), how many passages of each query have a grade above 0, retrieved or not.
     """
 
@@ -33,7 +33,7 @@ class Judged:
     gold: np.ndarray
 
     def reordered(self, order: np.ndarray) -> Judged:
-        """The same candidates in another order; order has the shape of grades."""
+        """Return the same candidates in another order; `order` has the shape of `grades`."""
         return Judged(np.take_along_axis(self.grades, order, axis=1), self.ideal, self.gold)
 
     @property
@@ -43,13 +43,13 @@ class Judged:
 
     @property
     def first_gold(self) -> np.ndarray:
-        """Rank of each ranking's best gold, 0 where there is none; int of shape (n,)."""
+        """The rank of each ranking's best gold passage, 0 if there is none; int of shape (n,)."""
         found = self.grades > 0
         return np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
 
 
 def ideal_grades(qrels: Iterable[Mapping[str, int]], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """(ideal, gold) of a Judged from each query's grades; `width`: the deepest cutoff asked, or the most gold a query has."""
+    """Return (ideal, gold) of a Judged; `width` is the deepest cutoff, or the largest number of gold passages."""
     ideal, gold = [], []
     for grades in qrels:
         positive = sorted((grade for grade in grades.values() if grade > 0), reverse=True)
@@ -123,7 +123,7 @@ _NAME = re.compile(r"([a-z]+)@([1-9][0-9]*)")
 
 @dataclass(frozen=True, order=True)
 class Metric:
-    """One measure at one cutoff; prints as it is parsed."""
+    """One measure at one cutoff; `str` gives the text that `parse` reads, `label` the name for headings and prose."""
 
     measure: str
     cutoff: int
@@ -140,30 +140,30 @@ class Metric:
         return f"{self.label}: {MEASURES[self.measure].tooltip.format(k=self.cutoff)}"
 
     def values(self, judged: Judged) -> np.ndarray:
-        """One value a query, float of shape (n,), each between 0 and 1."""
+        """Compute one value per query, float of shape (n,), each between 0 and 1."""
         return MEASURES[self.measure].values(judged, self.cutoff)
 
     def of(self, passage_ids: Sequence[str], grades: Mapping[str, int]) -> float:
-        """The value of one ranking, best passage first, under one query's grades."""
+        """Compute the value of one ranking, best passage first, with one query's grades."""
         ideal, gold = ideal_grades([grades], self.cutoff)
         row = [max(grades.get(passage_id, 0), 0) for passage_id in passage_ids[: self.cutoff]]
         return float(self.values(Judged(np.array([row or [0]], dtype=float), ideal, gold))[0])
 
 
 def parse(name: str) -> Metric:
-    """`ndcg@10`, `MRR@5`, `hit@1`… InputError for anything else, with what there is."""
+    """Parse `ndcg@10`, `MRR@5`, `hit@1` … Raises InputError, which lists the measures."""
     found = _NAME.fullmatch(name.strip().lower())
     measure = _ALSO.get(found[1], found[1]) if found else ""
     if not found or measure not in MEASURES or int(found[2]) > MAX_CUTOFF:
         known = ", ".join(f"{measure}@k" for measure in MEASURES)
         raise InputError(
-            f"no metric {name[:40]!r}; expected {known} with k from 1 to {MAX_CUTOFF}, such as ndcg@10"
+            f"unknown metric {name[:40]!r}; expected {known} with k from 1 to {MAX_CUTOFF}, such as ndcg@10"
         )
     return Metric(measure, int(found[2]))
 
 
 def parse_cutoffs(text: str | Sequence[int]) -> tuple[int, ...]:
-    """`"1,5,10"` or numbers, sorted, each once. Raises InputError."""
+    """Parse `"1,5,10"`, or check numbers; returns them sorted, each once. Raises InputError."""
     try:
         parts = map(int, text.split(",")) if isinstance(text, str) else map(index, text)
         cutoffs = sorted(set(parts))
@@ -177,10 +177,10 @@ def parse_cutoffs(text: str | Sequence[int]) -> tuple[int, ...]:
 
 
 HEADLINE = ("recall@5", "mrr@5", "ndcg@10", "hit@1")
-"""The four that a table has room for; they are there whatever the cutoffs."""
+"""The four that a table has room for; computed for any cutoffs."""
 
 
 def metrics_at(cutoffs: Sequence[int], more: Iterable[str] = ()) -> tuple[Metric, ...]:
-    """The headline metrics, then every measure at every cutoff, then `more`; each once."""
+    """List the headline metrics, then every measure at every cutoff, then `more`; each once."""
     every = [Metric(measure, cutoff) for cutoff in cutoffs for measure in MEASURES]
     return tuple(dict.fromkeys([*map(parse, HEADLINE), *every, *map(parse, more)]))

@@ -1,4 +1,4 @@
-"""What a search and an evaluation can be asked for: each default and each check stands here, once."""
+"""The options of a search and of an evaluation: every default and every check, once."""
 
 from __future__ import annotations
 
@@ -20,48 +20,46 @@ SPLIT = "test"
 
 
 def check_depths(top_k: object, top_n: object) -> None:
-    """Raises InputError unless 1 <= top_n <= top_k <= MAX_TOP_K, whole numbers."""
+    """Raise InputError unless 1 <= top_n <= top_k <= MAX_TOP_K; both must be whole numbers."""
     for name, value in (("top_k", top_k), ("top_n", top_n)):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_TOP_K:
             found = repr(value)[:60] if not isinstance(value, int) or abs(value) < 10**18 else "a huge number"
             raise InputError(f"{name} is {found}; expected a whole number from 1 to {MAX_TOP_K}")
     if isinstance(top_k, int) and isinstance(top_n, int) and top_n > top_k:
-        raise InputError(
-            f"top_n {top_n} is more than top_k {top_k}; only candidates can be kept, so lower top_n or raise top_k"
-        )
+        raise InputError(f"top_n cannot exceed top_k ({top_n} > {top_k}); lower top_n or raise top_k")
 
 
 def check_model(kind: str, key: object, table: Mapping[str, ModelSpec]) -> None:
-    """Raises ModelError, which lists the names there are, unless the table has this one."""
+    """Raise ModelError, which lists the known names, unless the table has this one."""
     if not isinstance(key, str) or key not in table:
-        raise ModelError(f'no {kind} "{str(key)[:80]}"; there are {", ".join(table)}')
+        raise ModelError(f'unknown {kind} "{str(key)[:80]}"; choose one of {", ".join(table)}')
 
 
 def check_text(name: str, value: object, expected: str = "a string") -> None:
-    """Raises InputError unless this is a string."""
+    """Raise InputError unless this is a string."""
     if not isinstance(value, str):
         raise InputError(f"{name} is {str(value)[:60]}; expected {expected}")
 
 
 def split_names(text: object) -> tuple[str, ...]:
-    """The names of rerankers in a comma-separated list, each once, in order; () for None or "".
+    """Split a comma-separated list of rerankers into names, each once, in order; () for None or "".
 
-    Raises InputError for what is no string, or names nothing (","): then a variable was unset.
+    Raises InputError if this is not a string, or has no names ("," means that a variable was unset).
     """
     if text is None or text == "":
         return ()
     check_text("reranker", text, "a string, with commas between names")
     names = tuple(dict.fromkeys(name for part in str(text).split(",") if (name := part.strip())))
     if not names:
-        raise InputError(f"{str(text)[:40]!r} names no reranker; give one or more, comma-separated")
+        raise InputError(f"{str(text)[:40]!r} has no names; give one or more rerankers, comma-separated")
     return names
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """One query through both stages; without a reranker, with the default one.
+    """One query for both stages; `reranker` None is the default one.
 
-    Made, it is checked: raises InputError or ModelError. Whether the corpus is there is the library's to say.
+    Checked when made: raises InputError or ModelError. The library checks that the corpus exists.
     """
 
     query: str
@@ -69,7 +67,7 @@ class SearchOptions:
     embedder: str = EMBEDDER
     reranker: str | None = None
     top_k: int = TOP_K
-    top_n: int | None = None  # once made it is a number: TOP_N, or all of a smaller top_k
+    top_n: int | None = None  # None becomes TOP_N, or top_k if that is smaller
 
     def __post_init__(self) -> None:
         check_text("query", self.query)
@@ -81,16 +79,16 @@ class SearchOptions:
 
     @property
     def kept(self) -> int:
-        """top_n as the number it is."""
+        """top_n, as an int."""
         return self.top_n or TOP_N
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """An eval set through both stages; without rerankers, with the default one.
+    """An eval set for both stages; no `rerankers` is the default one.
 
-    Made, it is checked: raises InputError or ModelError. Whether corpus and split are there is theirs to say.
-    `metrics` are asked for beside those at the cutoffs.
+    Checked when made: raises InputError or ModelError. The library checks that the corpus exists, and the corpus
+    that the split does. `metrics` are computed in addition to those at the cutoffs.
     """
 
     corpus: str
@@ -98,7 +96,7 @@ class EvalOptions:
     embedder: str = EMBEDDER
     top_k: int = TOP_K
     top_n: int | None = None  # as in SearchOptions
-    cutoffs: str | Sequence[int] = CUTOFFS  # once made, a tuple
+    cutoffs: str | Sequence[int] = CUTOFFS  # becomes a tuple
     split: str = SPLIT
     metrics: Sequence[str] = ()
 
@@ -117,12 +115,12 @@ class EvalOptions:
 
     @property
     def kept(self) -> int:
-        """top_n as the number it is."""
+        """top_n, as an int."""
         return self.top_n or TOP_N
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """The cutoffs as the numbers they are."""
+        """The cutoffs, as ints."""
         return parse_cutoffs(self.cutoffs)
 
 

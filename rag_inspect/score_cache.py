@@ -1,4 +1,4 @@
-"""Scores on disk: (reranker fingerprint, query, passage) -> logit, shared by every process on the machine."""
+"""Scores on disk: (reranker fingerprint, query, passage) -> score, shared by all processes on the machine."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from typing import Any
 from rag_inspect.types import Pair
 
 _CHUNK = 500  # keys in one SELECT, well under SQLite's limit of bound variables
-_CLEARED_AT_ONCE = 20_000  # scores, 1 MB: some 10 ms, which is as long as anybody waits for it
+_DELETED_AT_ONCE = 20_000  # scores, 1 MB: about 10 ms, a delay nobody notices
 _COLUMNS = "(key BLOB PRIMARY KEY, logit REAL NOT NULL) WITHOUT ROWID"
 
 
 class ScoreCache:
-    """A table of logits in one SQLite file of at most `limit` bytes; readers never wait for writers.
+    """Scores in one SQLite file of at most `limit` bytes; readers never wait for writers.
 
-    New scores go into the table `scores`. Once it has half of the limit it becomes `scores_before`, and a new one is
-    begun; when both are full, the older half goes, some at every `put`. So what was written last, half the limit of
-    it, is always there. (Keys are hashes: to delete the oldest rows of one table would leave every page in use.)
-    A file of an older version has the table `scores` alone and is used as it is (past the limit nothing tells its newest
-    scores, so all of them go); an older version can read and write that table of ours. Pages that are let go are used
-    again: a file that is larger than the limit already does not shrink.
+    New scores go into the table `scores`. When it reaches half the limit it becomes `scores_before`, and a new table
+    begins; when both are full, the older half is deleted, a part at every `put`. So the newest scores, up to half the
+    limit, are always kept. (Keys are hashes, so deleting the oldest rows of one table would free no pages.)
 
-    A cache that cannot be read or written only costs time, so it says why once, in `trouble`, and goes on
-    empty. A file that is no database any more is set aside and begun anew.
+    A file of an older version has only the table `scores`, and older versions can use ours. Nothing in it tells which
+    scores are newest, so beyond the limit all of them go. SQLite uses freed pages again, but a file that is already
+    larger than the limit does not shrink.
+
+    A cache that cannot be read or written only costs time: `trouble` says why, and every score is computed again.
+    A damaged file is renamed, and a new one begins.
     """
 
     def __init__(self, path: Path, limit: float = math.inf) -> None:
@@ -43,22 +44,24 @@ class ScoreCache:
         return (self.trouble,) if self.trouble else ()
 
     def get(self, fingerprint: str, pairs: Sequence[Pair]) -> dict[int, float]:
-        """The logits that are known, by the pair's place in `pairs`."""
+        """Return the known scores, by the pair's place in `pairs`."""
         places: dict[bytes, list[int]] = {}
         for place, pair in enumerate(pairs):
-            places.setdefault(_key(fingerprint, pair), []).append(place)
+            places.setdefault(_make_key(fingerprint, pair), []).append(place)
         keys, known = list(places), {}
-        for table in ("scores_before", "scores"):  # the newer one has the last word
+        for table in ("scores_before", "scores"):  # the newer table comes last, so its score wins
             for start in range(0, len(keys), _CHUNK):
                 chunk = keys[start : start + _CHUNK]
                 marks = ",".join("?" * len(chunk))
-                for key, logit in self._run(f"SELECT key, logit FROM {table} WHERE key IN ({marks})", chunk):
+                for key, logit in self._select(
+                    f"SELECT key, logit FROM {table} WHERE key IN ({marks})", chunk
+                ):
                     known.update(dict.fromkeys(places[key], logit))
         return known
 
     def put(self, fingerprint: str, scored: Iterable[tuple[Pair, float]]) -> None:
-        """Keep these logits; all of them or, if the process dies, none."""
-        rows = [(_key(fingerprint, pair), logit) for pair, logit in scored]
+        """Store these scores: all of them or, if the process dies, none."""
+        rows = [(_make_key(fingerprint, pair), logit) for pair, logit in scored]
         with self._lock:
             try:
                 with self._connection:
@@ -66,27 +69,29 @@ class ScoreCache:
                     self._make_room()
                     self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", rows)
             except sqlite3.Error as error:
-                self._tell(error)
+                self._note_trouble(error)
 
     def close(self) -> None:
         with self._lock:
             self._connection.close()
 
     def _make_room(self) -> None:
-        """Within the transaction of a `put`: go on clearing what is on its way out, or begin a new half."""
+        """Within the transaction of `put`: delete a part of the leaving half, or begin a new half."""
         ask = self._connection.execute
         names = {name for (name,) in ask("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if "scores_leaving" in names:
-            # A range of keys, so that whole pages become free.
+            # Delete a range of keys, so that whole pages become free.
             last = ask(
-                f"SELECT key FROM scores_leaving ORDER BY key LIMIT 1 OFFSET {_CLEARED_AT_ONCE}"
+                f"SELECT key FROM scores_leaving ORDER BY key LIMIT 1 OFFSET {_DELETED_AT_ONCE}"
             ).fetchone()
             if last:
                 ask("DELETE FROM scores_leaving WHERE key < ?", last)
             else:
                 ask("DROP TABLE scores_leaving")
             return
-        size = _pragma(ask, "page_size") * (_pragma(ask, "page_count") - _pragma(ask, "freelist_count"))
+        size = _read_pragma(ask, "page_size") * (
+            _read_pragma(ask, "page_count") - _read_pragma(ask, "freelist_count")
+        )
         both = ask("SELECT 1 FROM scores_before LIMIT 1").fetchone()
         if size <= (self.limit if both else self.limit / 2):
             return
@@ -94,15 +99,15 @@ class ScoreCache:
         ask("ALTER TABLE scores RENAME TO scores_before")
         ask(f"CREATE TABLE scores {_COLUMNS}")
 
-    def _run(self, sql: str, values: Sequence[bytes]) -> list[tuple[bytes, float]]:
+    def _select(self, sql: str, values: Sequence[bytes]) -> list[tuple[bytes, float]]:
         with self._lock:
             try:
                 return self._connection.execute(sql, values).fetchall()
             except sqlite3.Error as error:
-                self._tell(error)
+                self._note_trouble(error)
                 return []
 
-    def _tell(self, error: Exception) -> None:
+    def _note_trouble(self, error: Exception) -> None:
         self.trouble = f"the score cache {self.path} failed ({error}); scores are computed again each time"
 
     def _open(self) -> sqlite3.Connection:
@@ -110,14 +115,14 @@ class ScoreCache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 return _connect(str(self.path))
-            except sqlite3.OperationalError:  # not ours to write, locked or full
+            except sqlite3.OperationalError:  # read-only, locked or full: keep the file
                 raise
             except sqlite3.DatabaseError as error:  # not a database
-                self._tell(error)
+                self._note_trouble(error)
                 self.path.replace(self.path.with_suffix(".broken"))
                 return _connect(str(self.path))
         except (sqlite3.Error, OSError) as error:
-            self._tell(error)
+            self._note_trouble(error)
             return _connect(":memory:")
 
 
@@ -127,7 +132,9 @@ def _connect(path: str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"CREATE TABLE IF NOT EXISTS scores {_COLUMNS}")
-        connection.execute("SELECT key, logit FROM scores LIMIT 0")  # somebody else's table is left alone
+        connection.execute(
+            "SELECT key, logit FROM scores LIMIT 0"
+        )  # fails on another program's table, which stays as it is
         connection.execute(f"CREATE TABLE IF NOT EXISTS scores_before {_COLUMNS}")
     except sqlite3.Error:
         connection.close()
@@ -135,11 +142,11 @@ def _connect(path: str) -> sqlite3.Connection:
     return connection
 
 
-def _pragma(ask: Any, name: str) -> int:
+def _read_pragma(ask: Any, name: str) -> int:
     return int(ask(f"PRAGMA {name}").fetchone()[0])
 
 
-def _key(fingerprint: str, pair: Pair) -> bytes:
+def _make_key(fingerprint: str, pair: Pair) -> bytes:
     digest = hashlib.sha256()
     for part in (fingerprint, pair[0], pair[1].full_text):
         raw = part.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""A visitor, one browser or API client of the app, and the rule for what a visitor may see."""
+"""A visitor (one browser or API client of the app) and the rule for what a visitor may see."""
 
 from __future__ import annotations
 
@@ -18,58 +18,60 @@ SECRET_LETTERS = 32
 
 @dataclass(frozen=True)
 class Visitor:
-    """Whoever asks, by a long random id that is kept in their browser. Whoever knows the id is the visitor."""
+    """One browser, known by a long random id that it keeps. Whoever has the id is the visitor."""
 
     visitor_id: str = ""
 
     @classmethod
     def from_browser(cls, value: object) -> Visitor:
-        """The visitor of an id as a browser sent it: any JSON at all, so what is not text counts as no id."""
+        """Return the visitor with the id a browser sent. It may be any JSON: a value that is not text counts as no id."""
         return cls(value) if isinstance(value, str) else LOCAL
 
     @classmethod
     def new(cls) -> Visitor:
-        """A visitor nobody can guess, for a browser that has no id yet."""
+        """Make a visitor with an id that nobody can guess, for a browser without one."""
         return cls(secrets.token_hex(16))
 
     @property
     def owner(self) -> str:
-        """What is written on a visitor's things: enough to know the visitor again, and no way back to the id."""
+        """The mark on a visitor's runs and jobs: a hash that identifies the visitor and does not reveal the id."""
         raw = self.visitor_id.encode("utf-8", "replace")
         return hashlib.sha256(raw).hexdigest() if raw else ""
 
 
 LOCAL = Visitor()
-"""Nobody in particular: the command line, and an API client that sends no id. In public mode LOCAL sees nothing."""
+"""The command line, and API clients that send no id. In public mode LOCAL sees no runs or jobs."""
 
 
 class Sessions:
-    """Which visitor may see what, and what a browser's name for itself is sealed with."""
+    """Decides which visitor may see what, and keeps the key that encrypts the ids in browsers."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._owners: WeakKeyDictionary[object, str] = WeakKeyDictionary()  # an entry goes with its thing
+        self._owners: WeakKeyDictionary[object, str] = (
+            WeakKeyDictionary()
+        )  # an entry lives as long as its object
 
     def may_see(self, visitor: Visitor, owner: str) -> bool:
-        """In public mode a visitor sees only their own runs and jobs; on a laptop everything is yours."""
+        """Return whether the visitor may see the owner's runs and jobs: in public mode only their own, else all."""
         return not self._settings.public or (owner != "" and owner == visitor.owner)
 
-    def give(self, thing: object, visitor: Visitor) -> None:
-        """Note that the thing (a job, say) is this visitor's, for as long as it lives."""
+    def set_owner(self, thing: object, visitor: Visitor) -> None:
+        """Record that the object (such as a job) belongs to this visitor, for as long as the object lives."""
         self._owners[thing] = visitor.owner
 
     def owner(self, thing: object) -> str:
-        """Whose the thing is, as `Visitor.owner`; "" where it was given to nobody."""
+        """Return the `Visitor.owner` of the object; "" if it has none."""
         return self._owners.get(thing, "")
 
     @cached_property
     def browser_secret(self) -> str:
-        """What a browser's name for itself is sealed with; kept on disk, so that its runs outlive a restart."""
+        """The key that encrypts visitors' ids in their browsers; on disk, so that a visitor keeps their runs after a restart."""
         path = self._settings.home / "browser.secret"
         with suppress(OSError, UnicodeDecodeError):
             if len(kept := path.read_text(encoding="utf-8")) == SECRET_LETTERS:
                 return kept
         secret = secrets.token_hex(SECRET_LETTERS // 2)
-        with suppress(RagInspectError):  # a full disk: then it lasts until the next restart
+        with suppress(RagInspectError):  # a full disk: the key lasts until the next restart
             write_text(path, secret, PRIVATE)
         return secret

@@ -1,4 +1,4 @@
-"""Where things live and what is on, read once from the environment: the only reader of os.environ."""
+"""The settings, read once from the environment; the only module that reads os.environ."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from rag_inspect.errors import InputError
 
 
 def find_built_in_corpora(package: Path) -> Path:
-    """A checkout has them beside the package, an installed wheel inside it.
+    """Return the folder of the built-in corpora: inside an installed package, beside it in a checkout.
 
-    The wheel's come first: beside an installed package, `corpora` would be somebody else's.
+    Look inside first: a folder `corpora` beside an installed package belongs to somebody else.
     """
     packed = package / "built_in_corpora"
     return packed if packed.is_dir() else package.parent / "corpora"
@@ -27,36 +27,36 @@ BUILT_IN_CORPORA = find_built_in_corpora(Path(__file__).resolve().parent)
 
 HUB = "https://huggingface.co"
 CACHE_MB = 2_000
-UNKNOWN_MEMORY_MB = 8_000  # taken for what this machine has, where it does not tell
+UNKNOWN_MEMORY_MB = 8_000  # assumed if the machine does not tell
 
 
 def half_of_memory() -> int:
-    """Half of this machine's memory, or of what its container may use, in MB."""
-    return max(1, (_memory_bytes() or UNKNOWN_MEMORY_MB * 1_000_000) // 2_000_000)
+    """Return half of the memory of this machine or container, in MB."""
+    return max(1, (_read_memory_bytes() or UNKNOWN_MEMORY_MB * 1_000_000) // 2_000_000)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that can be set from outside; each field names its variable.
+    """Everything that can be set from outside; each field names its variable.
 
     home         RAG_INSPECT_HOME         local state (default: the user cache folder)
     models_dir   RAG_INSPECT_MODELS_DIR   model folders for a machine without a hub: MODELS_DIR/<owner>/<name>
     chroma_url   RAG_INSPECT_CHROMA_URL   a Chroma server instead of the embedded one
-    corpora_dir  RAG_INSPECT_CORPORA_DIR  where the named corpora are (default: the built-in ones)
+    corpora_dir  RAG_INSPECT_CORPORA_DIR  folder of the named corpora (default: the built-in ones)
     hub_endpoint HF_ENDPOINT              the model hub
     hub_offline  HF_HUB_OFFLINE           never ask the hub
     device       RAG_INSPECT_DEVICE       cpu, cuda, mps or auto
-    downloads    RAG_INSPECT_DOWNLOADS    on or off: whether choosing a model may fetch it (off on a Space, where
-                                          a stranger's link could ask for gigabytes)
-    int8         RAG_INSPECT_QUANTIZE     on or off: mini's linear layers in int8 on a CPU (faster, another order now and
-                                          then; mini's card has both measured)
-    opened_corpus  the folder that the app opens on (`serve --corpus`): it can be chosen wherever it is
-    model_memory_mb RAG_INSPECT_MODEL_MEMORY  MB of models held at once: past it, those used longest ago are let go
+    downloads    RAG_INSPECT_DOWNLOADS    on or off: whether choosing a model may download it (off on a Space,
+                                          where anybody's link could start a download of gigabytes)
+    int8         RAG_INSPECT_QUANTIZE     on or off: mini's linear layers in int8 on a CPU (faster; the order
+                                          sometimes differs; mini's card measures both)
+    opened_corpus  the folder that the app opens on (`serve --corpus`); anybody may choose it, even in public mode
+    model_memory_mb RAG_INSPECT_MODEL_MEMORY  MB of models in memory; beyond it, the least recently used are closed
                                           (default: half of this machine's memory)
-    cache_mb     RAG_INSPECT_CACHE_MB     MB of the score cache: past it, the oldest scores go (default: 2,000)
-    has_screen     whether a browser can be opened here: macOS, Windows, or a display
-    public         on where SPACE_ID is set: strangers come, who choose corpora by name, never by a path on the
-                   server, and see no evaluations but their own
+    cache_mb     RAG_INSPECT_CACHE_MB     MB of the score cache; beyond it, the oldest scores go (default: 2,000)
+    has_screen     whether a browser can open here: macOS, Windows, or a display
+    public         public mode, on if SPACE_ID is set: visitors choose corpora by name, never by a path on the
+                   server, and see only their own evaluations
     """
 
     home: Path
@@ -76,7 +76,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Settings as the environment gives them; an empty variable counts as unset. InputError where one is nonsense."""
+        """Read the settings; an empty variable counts as unset. Raises InputError for a value that makes no sense."""
         given = {name: value for name, value in environ.items() if value}
         models_dir = given.get("RAG_INSPECT_MODELS_DIR")
         return cls(
@@ -85,23 +85,25 @@ class Settings:
             chroma_url=given.get("RAG_INSPECT_CHROMA_URL"),
             corpora_dir=Path(given.get("RAG_INSPECT_CORPORA_DIR") or BUILT_IN_CORPORA).expanduser(),
             hub_endpoint=given.get("HF_ENDPOINT", HUB).rstrip("/"),
-            hub_offline=_on(given.get("HF_HUB_OFFLINE", "")),
+            hub_offline=_parse_switch(given.get("HF_HUB_OFFLINE", "")),
             device=given.get("RAG_INSPECT_DEVICE", "auto"),
             public="SPACE_ID" in given,
-            downloads=_on(given.get("RAG_INSPECT_DOWNLOADS", "off" if "SPACE_ID" in given else "on")),
-            int8=_on(given.get("RAG_INSPECT_QUANTIZE", "off")),
-            model_memory_mb=_megabytes(given, "RAG_INSPECT_MODEL_MEMORY") or half_of_memory(),
-            cache_mb=_megabytes(given, "RAG_INSPECT_CACHE_MB") or CACHE_MB,
+            downloads=_parse_switch(
+                given.get("RAG_INSPECT_DOWNLOADS", "off" if "SPACE_ID" in given else "on")
+            ),
+            int8=_parse_switch(given.get("RAG_INSPECT_QUANTIZE", "off")),
+            model_memory_mb=_parse_megabytes(given, "RAG_INSPECT_MODEL_MEMORY") or half_of_memory(),
+            cache_mb=_parse_megabytes(given, "RAG_INSPECT_CACHE_MB") or CACHE_MB,
             has_screen=sys.platform in {"darwin", "win32"}
             or bool(given.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}),
         )
 
 
-def _on(value: str) -> bool:
+def _parse_switch(value: str) -> bool:
     return value.lower() in {"1", "true", "yes", "on"}
 
 
-def _megabytes(given: Mapping[str, str], name: str) -> int | None:
+def _parse_megabytes(given: Mapping[str, str], name: str) -> int | None:
     value = given.get(name)
     if value is None:
         return None
@@ -111,21 +113,19 @@ def _megabytes(given: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def _memory_bytes() -> int | None:
-    """What this machine has, or this container may use; None where nobody says."""
-    known = [_windows_memory()]
+def _read_memory_bytes() -> int | None:
+    """Return the memory of this machine or container; None if unknown."""
+    known = [_read_windows_memory()]
     with suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
         known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for limit in (
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ):  # of a container
-        with suppress(ValueError, OSError):  # "max": none
+    # A container's limit, in cgroup v2 and v1.
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(ValueError, OSError):  # "max": no limit
             known.append(int(Path(limit).read_text()))
     return min((size for size in known if size and size > 0), default=None)
 
 
-def _windows_memory() -> int | None:
+def _read_windows_memory() -> int | None:
     if sys.platform != "win32":
         return None
     import ctypes

@@ -1,7 +1,7 @@
-"""What a difference between two systems is worth: intervals, p-values, wins and losses, and what n queries can tell.
+"""How certain a difference between two systems is: intervals, p-values, wins and losses, and what n queries detect.
 
-Everything is paired by query and has a fixed seed: the same run always gives the same numbers. Queries of one group (the
-same text, asked again) are drawn, and change sign, together: a thousand copies of a query tell as much as the one.
+All tests are paired by query and have a fixed seed: the same run always gives the same numbers. Queries with the same
+text form a group, which is drawn, and changes its sign, as one: a thousand copies of a query count as one query.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 SEED = 20_240_229
 RESAMPLES = 2000
 FLIPS = 10_000
-EXACT_QUERIES = 12  # up to here every one of the 2^n sign patterns is tried
-_CELLS = 2_000_000  # of one block of resamples: 16 MB, however many queries
+EXACT_QUERIES = 12  # up to this number, all 2^n sign patterns are tried
+_CELLS = 2_000_000  # in one block of resamples: 16 MB, for any number of queries
 _EPSILON = 1e-12
 POWER = 1.96 + 0.8416  # 95 % confidence and 80 % power, in standard errors
 
@@ -24,15 +24,15 @@ POWER = 1.96 + 0.8416  # 95 % confidence and 80 % power, in standard errors
 def intervals(
     values: np.ndarray, low: float = 0.0, high: float = 1.0, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """95 % percentile-bootstrap intervals of the means; values (n, columns) -> (columns, 2).
+    """Compute 95 % percentile-bootstrap intervals of the means; values (n, columns) -> (columns, 2).
 
-    `groups`: the group of each query, int of shape (n,) from 0; each its own where there is none. The same resample
-    serves every column. A column that never varies from group to group leaves the bootstrap blind: there the rule of three (Hanley &
-    Lippman-Hand 1983, 3/n) bounds the mean. Never outside [low, high].
+    `groups`: the group of each query, int of shape (n,) from 0; None puts each query in its own group. All columns
+    share the resamples. If a column has the same mean in every group, the bootstrap would give an empty interval, so
+    the rule of three bounds the mean (3/n; Hanley & Lippman-Hand 1983). Never outside [low, high].
     """
-    sums, sizes = _by_group(values, groups)
+    sums, sizes = _sum_groups(values, groups)
     n, means = len(sizes), values.mean(axis=0)
-    sampled = np.concatenate([(drawn @ sums) / (drawn @ sizes)[:, None] for drawn in _resamples(n)])
+    sampled = np.concatenate([(drawn @ sums) / (drawn @ sizes)[:, None] for drawn in _draw_resamples(n)])
     bounds = np.percentile(sampled, [2.5, 97.5], axis=0).T
     still = np.ptp(sums / sizes[:, None], axis=0) < _EPSILON
     bounds[still] = np.stack([means[still] - 3 / n, means[still] + 3 / n], axis=1)
@@ -40,14 +40,14 @@ def intervals(
     return np.clip(bounds, low, high)
 
 
-def same_text(texts: Sequence[str]) -> np.ndarray:
-    """The group of each text, int of shape (n,): equal ones, but for white space around them, share theirs."""
+def group_by_text(texts: Sequence[str]) -> np.ndarray:
+    """Return the group of each text, int of shape (n,): texts equal up to white space at the ends share a group."""
     places: dict[str, int] = {}
     return np.array([places.setdefault(text.strip(), len(places)) for text in texts], dtype=int)
 
 
-def _by_group(values: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """(sums of shape (groups, columns), how many queries each group has, as float)."""
+def _sum_groups(values: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return (sums of shape (groups, columns), the number of queries in each group as float)."""
     if groups is None:
         return values, np.ones(len(values))
     sizes = np.bincount(groups).astype(float)
@@ -56,8 +56,8 @@ def _by_group(values: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray
     return sums, sizes
 
 
-def _resamples(n: int) -> Iterator[np.ndarray]:
-    """How often each group was drawn, as float of shape (block, n); RESAMPLES rows in all."""
+def _draw_resamples(n: int) -> Iterator[np.ndarray]:
+    """Yield how often each group was drawn, float of shape (block, n); RESAMPLES rows in all."""
     generator = np.random.default_rng(SEED)
     block = max(1, _CELLS // n)
     for start in range(0, RESAMPLES, block):
@@ -67,21 +67,21 @@ def _resamples(n: int) -> Iterator[np.ndarray]:
 
 
 def randomisation_p(differences: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
-    """Two-sided p of a paired randomisation test on the mean; differences (n, columns) -> (columns,).
+    """Compute the two-sided p of a paired randomisation test on the mean; differences (n, columns) -> (columns,).
 
-    Under the null each query's difference is as likely to have the other sign (Smucker, Allan & Carterette 2007).
-    Exact up to EXACT_QUERIES queries, else FLIPS random sign patterns, counted as (1 + extreme) / (1 + FLIPS).
+    Under the null hypothesis each query's difference may equally well have the other sign (Smucker, Allan & Carterette 2007).
+    Exact up to EXACT_QUERIES groups; above, FLIPS random sign patterns, and p = (1 + extreme) / (1 + FLIPS).
     """
-    sums, sizes = _by_group(differences, groups)
+    sums, sizes = _sum_groups(differences, groups)
     observed = np.abs(sums.sum(axis=0)) - _EPSILON * max(len(differences), 1)
-    extreme = sum((np.abs(signs @ sums) >= observed).sum(axis=0) for signs in _signs(len(sizes)))
+    extreme = sum((np.abs(signs @ sums) >= observed).sum(axis=0) for signs in _draw_signs(len(sizes)))
     if len(sizes) <= EXACT_QUERIES:
         return np.asarray(extreme / 2 ** len(sizes))
     return np.asarray((1 + extreme) / (1 + FLIPS))
 
 
-def _signs(n: int) -> Iterator[np.ndarray]:
-    """Rows of +1 and -1, shape (block, n): all 2^n of them, or FLIPS at random."""
+def _draw_signs(n: int) -> Iterator[np.ndarray]:
+    """Yield rows of +1 and -1, shape (block, n): all 2^n of them, or FLIPS random ones."""
     if n <= EXACT_QUERIES:
         yield ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) * 2.0 - 1
         return
@@ -92,7 +92,7 @@ def _signs(n: int) -> Iterator[np.ndarray]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979), in input order: controls the chance of any false claim."""
+    """Correct p-values by Holm's step-down method (1979), in input order: controls the chance of any false claim."""
     adjusted, worst = [0.0] * len(p_values), 0.0
     for step, at in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         worst = max(worst, min(1.0, (len(p_values) - step) * p_values[at]))
@@ -101,11 +101,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def resolvable(differences: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
-    """The smallest true mean difference that n such queries would show 8 times in 10; (n, columns) -> (columns,).
+    """Compute the smallest true mean difference that n such queries detect with 80 % power; (n, columns) -> (columns,).
 
-    (1.96 + 0.84) standard errors of the paired difference; 3/n where no query differs.
+    It is (1.96 + 0.84) standard errors of the paired difference, or 3/n if no query differs.
     """
-    sums, sizes = _by_group(differences, groups)
+    sums, sizes = _sum_groups(differences, groups)
     n = len(sizes)
     apart = sums - differences.mean(axis=0) * sizes[:, None]
     error = np.sqrt((apart**2).sum(axis=0) * n / max(n - 1, 1)) / len(differences)
@@ -114,7 +114,7 @@ def resolvable(differences: np.ndarray, groups: np.ndarray | None = None) -> np.
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of one system against another's, over the same queries."""
+    """The difference of one metric between two systems, over the same queries."""
 
     delta: float
     ci95: tuple[float, float]
@@ -129,7 +129,7 @@ class Difference:
 
 
 def differences(before: np.ndarray, after: np.ndarray, groups: np.ndarray | None = None) -> list[Difference]:
-    """One Difference a column, `after` minus `before`; both (n, columns), rows paired by query."""
+    """Compute a Difference for each column, `after` minus `before`; both (n, columns), rows paired by query."""
     change = after - before
     bounds = intervals(change, -1.0, 1.0, groups)
     p_values, resolves = randomisation_p(change, groups), resolvable(change, groups)

@@ -1,7 +1,7 @@
-"""Slow things, each in a thread of its own: watched, stopped, made once for all who ask, and let go of when unused.
+"""Run slow work in threads: watch it, stop it, share its result, and close the result when nobody uses it.
 
-A `Task` makes one thing. A `Store` holds what tasks have made, one a key, and closes what nobody uses once it
-holds too much. Whoever uses a thing of a store holds a `Lease` on it: what is leased is never closed.
+A `Task` makes one thing. A `Store` holds the things that tasks made, one per key, and closes unused ones once it
+holds too much. To use a thing of a store, hold a `Lease` on it: a leased thing is never closed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ H = TypeVar("H")
 
 @dataclass(frozen=True)
 class Stage:
-    """How far a task is: `done` of `total` (0 where nobody knows) of `what`."""
+    """The progress of a task: `done` of `total` (0 if unknown), in words `what`."""
 
     done: int
     total: int
@@ -39,14 +39,14 @@ class Stage:
 
 
 class _Cancelled(BaseException):
-    """Ends the work of a task that was told to stop. No `except Exception` on its way may hold it up."""
+    """Ends the work of a stopped task; a BaseException, so that no `except Exception` in the work catches it."""
 
 
 class Task(Generic[T]):
-    """One making of one thing, begun when the first asks for it. Whoever watches may leave; it goes on.
+    """Makes one thing in a thread. It begins when somebody first watches it, and goes on if they leave.
 
-    The work is a function of the task itself: it calls `report` (or `check`) now and then, which is where it ends
-    when somebody called `stop`, and `hold` for what the made thing needs as long as it is there.
+    The work is a function that takes the task. It calls `report` or `check` regularly, which end it after `stop`, and
+    `hold` on the leases that the made thing needs for as long as it exists.
     """
 
     def __init__(
@@ -58,25 +58,25 @@ class Task(Generic[T]):
         self._work, self._on_over = partial(make, self), on_over
         self._made: list[T] = []
         self._held: list[Lease[Any]] = []
-        self._begun = threading.Lock()  # taken once, by whoever begins it
+        self._begun = threading.Lock()  # acquired once, by the first to begin
         self._halt, self._over = threading.Event(), threading.Event()
 
-    # For whoever waits
+    # For those who wait for the task
 
     def start(self) -> Self:
-        """Begin, where it has not begun."""
+        """Begin, unless it has begun."""
         if self._begun.acquire(blocking=False):
             threading.Thread(target=self._run, name=self.what, daemon=True).start()
         return self
 
     def watch(self, every: float = 0.2) -> Iterator[Stage]:
-        """Stages until it is over; leaving early stops the watching, not the task."""
+        """Yield stages until the task is over. Leaving early does not stop the task."""
         self.start()
         while not self._over.wait(every):
             yield self.stage
 
     def value(self, on_progress: Progress | None = None) -> T:
-        """Wait, and return what was made; raises what the work raised, and a RagInspectError if it was stopped."""
+        """Wait, then return the made thing; raises what the work raised, or RagInspectError if the task was stopped."""
         for stage in self.watch():
             if on_progress:
                 on_progress(stage.done, stage.total, stage.what)
@@ -87,7 +87,7 @@ class Task(Generic[T]):
         return self._made[0]
 
     def stop(self) -> None:
-        """Ask it to end; it does at its next report."""
+        """Ask the task to end; it does at its next report."""
         self._halt.set()
 
     @property
@@ -100,7 +100,7 @@ class Task(Generic[T]):
 
     @property
     def made(self) -> bool:
-        """True once what it makes is there."""
+        """True once the thing is made."""
         return self.over and bool(self._made)
 
     @property
@@ -110,7 +110,7 @@ class Task(Generic[T]):
 
     @property
     def result(self) -> T | None:
-        """What was made; None until then, or where nothing was."""
+        """The made thing, or None."""
         return self._made[0] if self.made else None
 
     # For the work
@@ -120,29 +120,29 @@ class Task(Generic[T]):
         return self._halt.is_set()
 
     def report(self, done: int, total: int, what: str) -> None:
-        """Tell those who watch how far it is: a `Progress`, to be handed on."""
+        """Report the progress to those who watch. The method is a `Progress`, so pass it on as one."""
         self.stage = Stage(done, total, what)
         self.check()
 
     def check(self) -> None:
-        """End the work here if somebody asked for that."""
+        """End the work here if somebody called `stop`."""
         if self.stopping:
             raise _Cancelled
 
     def hold(self, lease: Lease[H]) -> Lease[H]:
-        """Keep the lease until the made thing is closed, or until this task fails."""
+        """Keep the lease until the made thing is closed or this task fails."""
         self._held.append(lease)
         return lease
 
     # For the store
 
     def close(self, used: float | None = None) -> None:
-        """Close what was made, if it can be, and release what it held as last used at this time (default: now)."""
+        """Close the made thing and release its leases, as last used at this time (default: now)."""
         made, self._made = self._made, []
         try:
             for thing in made:
                 getattr(thing, "close", lambda: None)()
-        except Exception:  # the memory matters to others, the failure only to whoever reads the log
+        except Exception:  # log the failure and go on: the leases below must be released
             logging.getLogger(__name__).exception("closing what came of %s failed", self.what)
         while self._held:
             self._held.pop().release(used)
@@ -153,7 +153,7 @@ class Task(Generic[T]):
             self._made.append(self._work())
         except _Cancelled:
             pass
-        except BaseException as error:  # handed to whoever waits, in `value`
+        except BaseException as error:  # `value` raises it for those who wait
             self.error = error
         finally:
             if not self._made:
@@ -168,7 +168,7 @@ class Lease(Generic[T]):
     def __init__(self, task: Task[T], give_back: Callable[[float], None]) -> None:
         self.task = task
         self._give_back = give_back
-        self._open = threading.Lock()  # taken once, by the release
+        self._open = threading.Lock()  # acquired once, by the first release
 
     def watch(self, every: float = 0.2) -> Iterator[Stage]:
         return self.task.watch(every)
@@ -177,7 +177,7 @@ class Lease(Generic[T]):
         return self.task.value(on_progress)
 
     def release(self, used: float | None = None) -> None:
-        """Give the thing back, as last used at this time of `time.perf_counter` (default: now)."""
+        """Return the thing to its store, as last used at this time of `time.perf_counter` (default: now)."""
         if self._open.acquire(blocking=False):
             self._give_back(time.perf_counter() if used is None else used)
 
@@ -201,11 +201,11 @@ class _Entry:
 
 
 class Store:
-    """At most one task a key; what failed or was stopped is made again when next asked for.
+    """Holds at most one task per key; a task that failed or was stopped is made again at the next request.
 
-    `size` of all that was made may add up to `budget`; past it, what was used longest ago and is leased by nobody
-    is closed. By default each thing counts one. Where `abandonable`, a task that the last lease leaves before it is
-    over is stopped. `dependents` is a store whose things hold leases of this one: what is idle there goes first.
+    The `size` of all things (by default 1 each) may add up to `budget`; beyond it, the least recently used thing
+    without a lease is closed. If `abandonable`, a task stops when its last lease is released before it is over.
+    `dependents` is a store whose things hold leases of this one; its idle things are closed first.
     """
 
     def __init__(
@@ -219,15 +219,15 @@ class Store:
         self._budget, self._size = budget, size
         self._abandonable, self._dependents = abandonable, dependents
         self._entries: dict[Hashable, _Entry] = {}
-        self._replaced: list[_Entry] = []  # stopped and asked for again before they were over
+        self._replaced: list[_Entry] = []  # replaced or forgotten; closed once they are idle
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """How many things there are, or are being made."""
+        """Count the things that are made or being made."""
         return len(self._entries)
 
     def lease(self, key: Hashable, make: Callable[[Task[T]], T], what: str) -> Lease[T]:
-        """A lease on the thing of that key. If there is none, its task begins with the first watch or value."""
+        """Return a lease on the thing with this key. If there is none, its task begins at the first `watch` or `value`."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None or entry.task.error or (entry.task.stopping and not entry.task.made):
@@ -236,14 +236,14 @@ class Store:
         return Lease(entry.task, partial(self._release, key, entry))
 
     def forget(self, key: Hashable) -> None:
-        """Let go of the thing of that key, now or with its last lease; it is made again when next asked for."""
+        """Close the thing with this key, now or at its last release; the next request makes it again."""
         with self._lock:
             if entry := self._entries.pop(key, None):
                 self._replaced.append(entry)
         self._sweep()
 
     def close(self) -> None:
-        """Stop what is being made and close the rest: now what nobody uses, else when its last lease is released."""
+        """Stop running tasks and close all things: idle ones now, the others when their last lease is released."""
         with self._lock:
             self._budget = -1
             for entry in self._entries.values():
@@ -253,17 +253,19 @@ class Store:
 
     def _new(self, key: Hashable, make: Callable[[Task[T]], T], what: str, before: _Entry | None) -> _Entry:
         def work(task: Task[T]) -> T:
-            if before is not None and before.task.begun:  # told to stop, but two must never make one thing
+            if (
+                before is not None and before.task.begun
+            ):  # it was told to stop; wait, so that two tasks never make one thing
                 for _ in before.task.watch():
                     task.check()
             return make(task)
 
         if before is not None:
             self._replaced.append(before)
-        entry = _Entry(Task(work, what, on_over=lambda: self._ended(key, entry)))
+        entry = _Entry(Task(work, what, on_over=lambda: self._remove_ended(key, entry)))
         return entry
 
-    def _ended(self, key: Hashable, entry: _Entry) -> None:
+    def _remove_ended(self, key: Hashable, entry: _Entry) -> None:
         with self._lock:
             if entry.task.made:
                 entry.size = self._size(entry.task.result)
@@ -285,7 +287,7 @@ class Store:
         self._sweep()
 
     def _sweep(self, everything: bool = False) -> None:
-        """Close what is too much, outside the lock: closing takes time, and may release leases of this very store."""
+        """Close what exceeds the budget, outside the lock: closing takes time and may release leases of this store."""
         if self._dependents and self._total() > self._budget:
             self._dependents._sweep(everything=True)
         gone: list[_Entry] = []

@@ -17,18 +17,18 @@ _CONTROL_CODES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
 
 
 def add_json(command: argparse.ArgumentParser) -> None:
-    """The option that every command which prints something has."""
+    """Add --json, which every command that prints a result has."""
     command.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
 
 
 def print_json(document: Any) -> None:
-    """One document and nothing else; in ASCII where stdout is not UTF-8. A number that is not finite is an error."""
+    """Print one document and nothing else; in ASCII if stdout is not UTF-8. A number that is not finite is an error."""
     ascii_only = (sys.stdout.encoding or "").lower() not in {"utf-8", "utf8"}
     print(json.dumps(document, ensure_ascii=ascii_only, indent=2, allow_nan=False))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows by column; numbers to the right, long cells folded."""
+    """Print a table; whole numbers are right-aligned, long cells wrap."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
@@ -37,15 +37,15 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, 
         side: Any = "right" if numeric else "left"
         table.add_column(column.replace("_", " "), justify=side, overflow="fold")
     for row in rows:
-        table.add_row(*(_text(_cell(row[column])) for column in columns))
-    _console().print(table)
+        table.add_row(*(_format_text(_format_cell(row[column])) for column in columns))
+    _open_console().print(table)
 
 
 def print_lines(*lines: str) -> None:
-    """Lines as they are."""
-    console = _console()
+    """Print each line, without markup or control codes."""
+    console = _open_console()
     for line in lines:
-        console.print(_text(line))
+        console.print(_format_text(line))
 
 
 LINE_EVERY, FIRST_LINE = 60.0, 2.0  # seconds
@@ -53,7 +53,7 @@ LINE_EVERY, FIRST_LINE = 60.0, 2.0  # seconds
 
 @contextmanager
 def progress(lines: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """show(text, done, total) as a bar on the terminal's stderr; on anything else, if asked for, a line after two seconds and then one a minute."""
+    """Yield show(text, done, total): a bar if stderr is a terminal; else, with `lines`, a line after 2 s and then one a minute."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -72,27 +72,27 @@ def progress(lines: bool = False) -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def _text(words: str) -> Any:
-    """No markup in what others wrote, and no terminal's control codes either."""
+def _format_text(words: str) -> Any:
+    """Strip control codes and markup from text that others wrote."""
     from rich.text import Text
 
     return Text(words.translate(_CONTROL_CODES))
 
 
-def _console() -> Console:
-    """As wide as the terminal; into a pipe or a file, wide enough that nothing is folded small."""
+def _open_console() -> Console:
+    """Return a console as wide as the terminal; 160 columns for a pipe or a file."""
     from rich.console import Console
 
     class Plain(Console):
         def on_broken_pipe(self) -> None:
-            """As any other writer's: rich would exit with 1 where a reader has merely seen enough."""
+            """Raise like any other writer; rich would exit with 1 because the reader closed the pipe."""
             raise BrokenPipeError
 
     console = Plain()
     return console if console.is_terminal else Plain(width=160)
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -254,7 +254,7 @@ class Workbench:
             options.corpus,
             JobSettings.of(options),
         )
-        self.sessions.give(job, visitor)
+        self.sessions.set_owner(job, visitor)
         return job
 
     def job(self, job_id: str, visitor: Visitor = LOCAL) -> Job | None:

@@ -145,7 +145,7 @@ def ask(page, query: str) -> None:
 
 def open_past_run(page, corpus: str) -> None:
     """On the Evaluate tab: open the newest past run of a corpus, and wait for its table."""
-    page.get_by_text("Past runs, and replays").click()
+    page.get_by_text("Past runs and replays").click()
     page.get_by_label("Open one, or compare two").click()
     page.get_by_role("option").filter(has_text=corpus).first.click()
     page.keyboard.press("Escape")

@@ -59,10 +59,13 @@ def test_search_returns_the_contract(client):
     ("arguments", "words"),
     [
         ({"query": " ", "corpus": "fruit"}, "blank"),
-        ({"query": "x", "corpus": "nowhere"}, 'no corpus "nowhere"; there are fruit'),
-        ({"query": "x", "corpus": "fruit", "reranker": "gpt"}, 'no reranker "gpt"; there are mini, base'),
+        ({"query": "x", "corpus": "nowhere"}, 'unknown corpus "nowhere"; choose one of fruit'),
+        (
+            {"query": "x", "corpus": "fruit", "reranker": "gpt"},
+            'unknown reranker "gpt"; choose one of mini, base',
+        ),
         ({"query": "x", "corpus": "fruit", "top_k": 0}, "top_k is 0"),
-        ({"query": "x", "corpus": "fruit", "top_k": 3, "top_n": 4}, "top_n 4 is more than top_k 3"),
+        ({"query": "x", "corpus": "fruit", "top_k": 3, "top_n": 4}, "top_n cannot exceed top_k (4 > 3)"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(client, arguments, words):

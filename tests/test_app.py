@@ -140,7 +140,7 @@ def test_top_n_above_top_k_is_a_clear_word(visit):
     ranked(page)
     page.locator("#settings input[type=number]").nth(1).fill("9")
     page.get_by_role("button", name="Search").click()
-    says(page, "top_n 9 is more than top_k 5")
+    says(page, "top_n cannot exceed top_k (9 > 5)")
 
 
 def test_a_huge_query_is_cut_and_said_so(visit):
@@ -153,7 +153,7 @@ def test_a_huge_query_is_cut_and_said_so(visit):
 
 def test_a_model_that_cannot_be_had_gives_way_to_mini_in_words(visit):
     page = visit("?corpus=fruit&q=where do apples keep&reranker=base")
-    says(page, "Shown with mini instead", timeout=90_000)
+    says(page, "Showing mini instead", timeout=90_000)
     assert "HF_HUB_OFFLINE" in page.locator("#aside").inner_text()
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('mini score · mini')")
 

@@ -46,7 +46,7 @@ def settle(page: Page) -> None:
 def test_a_reranker_chosen_is_one_search(fruit, asked):
     open_list(fruit, "Reranker")
     fruit.get_by_role("option").filter(has_text="base").click()
-    says(fruit, "Shown with mini instead")
+    says(fruit, "Showing mini instead")
     settle(fruit)
     assert asked == [(APPLES, "base")]
     open_list(fruit, "Reranker")
@@ -60,7 +60,7 @@ def test_a_reranker_chosen_with_the_keyboard_is_one_search(fruit, asked):
     box = open_list(fruit, "Reranker")
     box.fill("large")
     box.press("Enter")
-    says(fruit, "Shown with mini instead")
+    says(fruit, "Showing mini instead")
     settle(fruit)
     assert asked == [(APPLES, "large")]
 

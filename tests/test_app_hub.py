@@ -64,7 +64,7 @@ def test_the_download_is_shown_and_then_its_ranking(page, hub):
 def test_a_failed_download_is_said_and_mini_takes_its_place(page, hub, failure, words):
     hub.failure = failure
     choose_base(page)
-    says(page, "Shown with mini instead")
+    says(page, "Showing mini instead")
     assert words in page.locator("#aside").inner_text()
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('mini score · mini')")
     hub.failure = None

@@ -32,7 +32,7 @@ def test_a_visitors_runs_outlive_a_restart_and_a_lost_job_is_said(chromium, tmp_
     try:
         page.goto(address, wait_until="domcontentloaded")
         page.get_by_role("tab", name="Evaluate").click()
-        page.locator("#eval-progress").get_by_text("not known here any more").wait_for()
+        page.locator("#eval-progress").get_by_text("was lost when the app restarted").wait_for()
         open_past_run(page, "fruit")
         page.get_by_label("Open one, or compare two").click()
         assert page.get_by_role("option").filter(has_text="fruit").count() == 2  # of both tabs

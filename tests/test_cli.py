@@ -171,14 +171,14 @@ def test_what_others_wrote_is_no_markup_and_no_control_code(home, corpus_folder,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["search", "x", "--corpus", "nope"], 'no corpus "nope"; there are tiny'),
+        (["search", "x", "--corpus", "nope"], 'unknown corpus "nope"; choose one of tiny'),
         (["search", " ", "--corpus", "tiny"], "the query is blank"),
         (
             ["search", "x", "--corpus", "tiny", "--top-k", "0"],
             "top_k is 0; expected a whole number from 1 to 200",
         ),
         (["search", "x", "--corpus", "tiny", "--top-k", "201"], "top_k is 201"),
-        (["search", "x", "--corpus", "tiny", "--top-n", "21"], "top_n 21 is more than top_k 20"),
+        (["search", "x", "--corpus", "tiny", "--top-n", "21"], "top_n cannot exceed top_k (21 > 20)"),
         (
             ["search", "x", "--corpus", "tiny", "--reranker", "base"],
             "base (BAAI/bge-reranker-base at 2cfc18c9)",
@@ -207,7 +207,7 @@ def test_the_linter_goes_by_name_or_folder_and_says_which_it_does_not_know(home,
         assert rows and {row["corpus"] for row in rows} == {asked}
     assert run(capsys, "corpora", "lint", "nope")[::2] == (
         1,
-        'rag-inspect: no corpus "nope"; there are tiny\n',
+        'rag-inspect: unknown corpus "nope"; choose one of tiny\n',
     )
 
 
@@ -217,7 +217,7 @@ def test_a_broken_corpus_hides_no_other(home, settings, corpus_folder, capsys):
     path.write_text('{"_id": "b"}\n')
     code, out, err = run(capsys, "corpora", "--json")
     assert code == 1 and [row["name"] for row in json.loads(out)] == ["whole"]
-    assert f'1 more cannot be read, first {path}:1 has no "text"' in err
+    assert f'cannot read 1 corpus: {path}:1 has no "text"' in err
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_pipe_that_breaks_while_rich_writes_is_no_error_either(home, monkeypat
     def broken(*_):
         raise BrokenPipeError
 
-    console = terminal._console()
+    console = terminal._open_console()
     monkeypatch.setattr(type(console), "_write_buffer", broken, raising=False)
     with pytest.raises(BrokenPipeError):
         console.print("x")

@@ -178,9 +178,9 @@ def test_an_output_that_cannot_be_written_is_one_line():
     ("more", "words"),
     [
         (["--split", "dev"], 'no split "dev"; there are test'),
-        (["--reranker", "none"], 'no reranker "none"; there are mini'),
+        (["--reranker", "none"], 'unknown reranker "none"; choose one of mini'),
         (["--top-k", "0"], "top_k is 0"),
-        (["--top-k", "3", "--top-n", "5"], "top_n 5 is more than top_k 3"),
+        (["--top-k", "3", "--top-n", "5"], "top_n cannot exceed top_k (5 > 3)"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_line(folder, capsys, more, words):
@@ -193,9 +193,9 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(folder, capsys, more, w
     ("more", "words"),
     [
         (["--cutoffs", "0"], "whole numbers from 1"),
-        (["--fail-under", "mrr@5"], "is no limit"),
-        (["--fail-under", "map@5=1"], "no metric"),
-        (["--out", ""], "the folder has no name"),
+        (["--fail-under", "mrr@5"], "is not a limit"),
+        (["--fail-under", "map@5=1"], "unknown metric"),
+        (["--out", ""], "the folder's name is empty"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_a_wrong_usage(folder, capsys, more, words):
@@ -253,7 +253,7 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_work(folder, tmp_pa
     out, err = capsys.readouterr()
     assert out == "" and "cannot be written" in err and "choose another folder" in err
     assert main(["eval", "--corpus", str(folder), "--reranker", ","]) == 1
-    assert "names no reranker" in capsys.readouterr().err
+    assert "has no names" in capsys.readouterr().err
 
 
 def test_in_public_mode_everyone_sees_their_own_runs_only(folder):
@@ -290,9 +290,9 @@ def _full(path, text):
 
 def test_what_is_wrong_is_known_before_a_model_is_loaded(folder):
     bench = Workbench(Settings.from_env())
-    with pytest.raises(ModelError, match='no embedder "none"'):
+    with pytest.raises(ModelError, match='unknown embedder "none"'):
         EvalOptions(corpus=str(folder), rerankers=["mini"], embedder="none")
-    with pytest.raises(InputError, match="no metric"):
+    with pytest.raises(InputError, match="unknown metric"):
         EvalOptions(corpus=str(folder), rerankers=["mini"], metrics=["map@5"])
     with pytest.raises(InputError, match="cutoffs"):
         EvalOptions(corpus=str(folder), rerankers=["mini"], cutoffs=[0])

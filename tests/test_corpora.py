@@ -236,7 +236,7 @@ def test_what_the_user_brought_is_listed_after_the_built_in_ones(corpus_folder, 
 )
 def test_a_name_there_is_none_of_is_told_the_names_there_are(corpus_folder, settings, name):
     corpus_folder(passages={"a": "one"})
-    with pytest.raises(CorpusError, match=r"no corpus .*there are tiny") as caught:
+    with pytest.raises(CorpusError, match=r"unknown corpus .*choose one of tiny") as caught:
         read_corpus(name, settings)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
@@ -246,7 +246,7 @@ def test_a_space_reads_no_folder_of_the_server(corpus_folder, settings, tmp_path
     space = Settings(home=settings.home, corpora_dir=settings.corpora_dir, public=True)
     assert read_corpus("tiny", space).name == "tiny"
     for name in (str(folder), "../corpora/tiny", "./tiny", os.path.relpath(folder)):
-        with pytest.raises(CorpusError, match="no corpus"):
+        with pytest.raises(CorpusError, match="unknown corpus"):
             read_corpus(name, space)
 
 
@@ -347,12 +347,12 @@ BROKEN_QRELS = {
     "no grade": (HEADER + b"q\ta\t\n", ":2 has the grade ''", "a whole number"),
     "endless grade": (HEADER + b"q\ta\t" + b"9" * 9000 + b"\n", ":2 has the grade", "a whole number"),
     "huge grade": (HEADER + b"q\ta\t" + b"9" * 400 + b"\n", ":2 has the grade", "a whole number"),
-    "unknown query": (HEADER + b"q\ta\t1\nr\ta\t1\n", ':3 names query "r"', "queries.jsonl does not hold"),
-    "unknown passage": (HEADER + b"q\tz\t1\n", ':2 names passage "z"', "corpus.jsonl does not hold"),
+    "unknown query": (HEADER + b"q\ta\t1\nr\ta\t1\n", ':3 names query "r"', "is not in queries.jsonl"),
+    "unknown passage": (HEADER + b"q\tz\t1\n", ':2 names passage "z"', "is not in corpus.jsonl"),
     "judged twice": (
         HEADER + b"q\ta\t1\nq\ta\t0\n",
         ':3 judges passage "a" for query "q" again',
-        "one grade a pair",
+        "keep one grade per pair",
     ),
     "not UTF-8": (HEADER + b"q\t\xff\t1\n", ":2 is not UTF-8", "save the file as UTF-8"),
 }
@@ -373,9 +373,9 @@ def test_qrels_without_queries(corpus_folder, settings):
 
 BROKEN_CARDS = {
     "broken": ("name: [", "cannot be read as YAML"),
-    "a list": ("- name\n", "holds a list; expected keys"),
-    "a word": ("hello", "holds a str; expected keys"),
-    "unknown key": ("name: a\nlicense: MIT\n", "unknown keys license; known are name, title"),
+    "a list": ("- name\n", "is a list; expected keys"),
+    "a word": ("hello", "is a str; expected keys"),
+    "unknown key": ("name: a\nlicense: MIT\n", "unknown keys license; expected name, title"),
     "Python object": ("name: !!python/object/apply:os.system ['exit 3']\n", "cannot be read as YAML"),
     "no such day": ("date: 2026-13-45\n", "cannot be read as YAML"),
     "a mapping for text": ("title:\n  en: Tools\n", '"title" of type dict'),
@@ -411,7 +411,7 @@ def test_a_card_that_is_not_utf8(corpus_folder, settings):
 
 def test_examples_have_to_be_queries(corpus_folder, settings):
     folder = corpus_folder(passages={"a": "one"}, queries={"q": "?"}, card="examples: [q, q9]\n")
-    _refused(folder, settings, str(folder / "corpus.yaml"), "q9", "queries.jsonl does not hold")
+    _refused(folder, settings, str(folder / "corpus.yaml"), "q9", "is not in queries.jsonl")
 
 
 @pytest.mark.parametrize("card", ["\n# nothing yet\n", "name:\ntitle:\nlanguage:\n"])
@@ -445,7 +445,7 @@ def test_a_gzip_bomb_ends_at_the_limit(corpus_folder, settings, monkeypatch):
     (folder / "corpus.jsonl").unlink()
     rows = b"".join(b'{"_id": "%d", "text": "%s"}\n' % (n, b"0" * 9000) for n in range(300))
     (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(rows))
-    _refused(folder, settings, "corpus.jsonl.gz:117 is past the limit")
+    _refused(folder, settings, "corpus.jsonl.gz:117 exceeds the limit")
 
 
 def test_a_line_without_end_is_not_read_to_its_end(corpus_folder, settings, monkeypatch):
@@ -453,4 +453,4 @@ def test_a_line_without_end_is_not_read_to_its_end(corpus_folder, settings, monk
     folder = corpus_folder(passages={"a": "one"})
     (folder / "corpus.jsonl").unlink()
     (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(b'{"_id": "' + b"0" * 50_000_000))
-    _refused(folder, settings, "corpus.jsonl.gz:1 is past the limit")
+    _refused(folder, settings, "corpus.jsonl.gz:1 exceeds the limit")

@@ -127,7 +127,7 @@ def test_other_weights_than_the_hubs_are_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_unknown_name_is_answered_with_the_names(settings: Settings) -> None:
-    with pytest.raises(ModelError, match="'mini'; there are minilm, nomic, bge-m3"):
+    with pytest.raises(ModelError, match="'mini'; choose one of minilm, nomic, bge-m3"):
         load_embedder("mini", settings)
 
 

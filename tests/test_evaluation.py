@@ -244,7 +244,7 @@ def test_a_metric_deeper_than_what_was_retrieved_is_named():
 
 def test_depths_are_checked_before_anything_is_read():
     reranker = ScriptedReranker()
-    with pytest.raises(InputError, match="top_n 5 is more than top_k 3"):
+    with pytest.raises(InputError, match=r"top_n cannot exceed top_k \(5 > 3\)"):
         evaluated(make_corpus(3), reranker, top_k=3)
     assert reranker.read == 0
 

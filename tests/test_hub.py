@@ -373,13 +373,13 @@ def test_a_folder_that_goes_while_it_is_counted_counts_as_nothing(
 ) -> None:
     (tmp_path / "blobs").mkdir()
     (tmp_path / "blobs" / "a").write_bytes(b"123")
-    assert download_module._arrived(tmp_path) == 3
+    assert download_module._count_arrived_bytes(tmp_path) == 3
 
     def gone(folder: Path, pattern: str) -> Iterator[Path]:
         raise FileNotFoundError(pattern)
 
     monkeypatch.setattr(Path, "rglob", gone)
-    assert download_module._arrived(tmp_path) == 0
+    assert download_module._count_arrived_bytes(tmp_path) == 0
 
 
 @pytest.mark.parametrize("changed", ["tokenizer.json", "config.json", "1_Pooling/config.json"])

@@ -136,7 +136,7 @@ def test_a_corpus_that_comes_or_goes_while_the_library_is_open(corpus_folder, se
     folder = corpus_folder("late", TEXTS)
     assert shelves.list() == {"late": folder} and shelves.open("late").name == "late"
     (folder / "corpus.jsonl").unlink()
-    with pytest.raises(CorpusError, match='no corpus "late"'):
+    with pytest.raises(CorpusError, match='unknown corpus "late"'):
         shelves.open("late")
 
 
@@ -145,23 +145,25 @@ def test_a_workbench_made_public_opens_no_folder_of_the_server(corpus_folder, se
     assert bench.corpus(str(folder)).name == "tiny"
     bench.settings = replace(settings, public=True)
     assert bench.corpus("tiny").name == "tiny"
-    with pytest.raises(CorpusError, match="no corpus"):
+    with pytest.raises(CorpusError, match="unknown corpus"):
         bench.corpus(str(folder))
 
 
 def test_where_the_first_corpus_cannot_be_read_the_page_still_lists_the_others(corpus_folder, settings):
-    from rag_inspect.ui import build_app, evaluate, moments
+    from rag_inspect.ui import build_app, evaluate, search_stream
 
     broken = corpus_folder("aaa", TEXTS)
     (broken / "corpus.jsonl").write_text("{\n")
     corpus_folder("whole", TEXTS)
     bench = Workbench(settings)
-    arriving = moments.arrive(bench, {})
+    arriving = search_stream.arrive(bench, {})
     assert next(arriving)[1]["choices"] == ["aaa", "whole"]
     with pytest.raises(CorpusError, match=r"corpus.jsonl:1 is not JSON"):
         next(arriving)
     functions = {unwrap(made.fn): made.fn for made in build_app(bench).fns.values() if made.fn}
-    load = next(fn for inner, fn in functions.items() if getattr(inner, "func", None) is evaluate._return)
+    load = next(
+        fn for inner, fn in functions.items() if getattr(inner, "func", None) is evaluate._restore_job
+    )
     updates = [update for update in load("", "").values() if isinstance(update, dict)]
     lists = [update["choices"] for update in updates if "choices" in update]
     assert lists == [

@@ -25,7 +25,7 @@ def test_a_built_in_corpus_has_nothing_worse_than_notes(name, tmp_path):
         ({"a": LONG}, {"q": "when does it stand in the shallow water of a bay"}, {"q": {"a": 1}}, "queries.jsonl:1 q", "word for word"),
         ({"a": LONG}, {"q": "heron fish tide bay"}, {"q": {"a": 1}}, "queries.jsonl:1 q", "too easy to find"),
         ({"a": LONG}, {"q": "which bird"}, {"q": {"a": 0}}, "queries.jsonl:1 q", "none above 0"),
-        ({"a": LONG}, {"q": "which bird", "r": "Which bird"}, {"q": {"a": 1}}, "queries.jsonl:2 r", "asked more than once"),
+        ({"a": LONG}, {"q": "which bird", "r": "Which bird"}, {"q": {"a": 1}}, "queries.jsonl:2 r", "text of another query"),
     ],
 )  # fmt: skip
 def test_what_would_mislead_is_a_warning(corpus_folder, settings, passages, queries, qrels, place, words):
@@ -43,7 +43,7 @@ def test_what_is_worth_knowing_is_a_note(corpus_folder, settings):
         "longer than 512 tokens",
         "under 200",
         "1 judged queries",
-        "1 queries have no judgement",
+        "1 queries have no judgements",
         "licence",
     ):
         assert words in notes
@@ -54,7 +54,7 @@ def test_a_corpus_that_cannot_be_read_is_an_error_in_the_readers_words(corpus_fo
     (folder / "corpus.jsonl").write_text('{"_id": "a"}\n')
     [finding] = lint_named("tiny", CorpusLibrary(settings))
     assert finding.level == "error" and "corpus.jsonl:1" in finding.message
-    with pytest.raises(CorpusError, match='no corpus "nowhere"'):
+    with pytest.raises(CorpusError, match='unknown corpus "nowhere"'):
         lint_named("nowhere", CorpusLibrary(settings))
 
 

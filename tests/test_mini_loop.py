@@ -60,11 +60,11 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, capsys, device):
     assert {part.dtype for part in training.model.parameters()} == {torch.float32}
     training.save()
     again = small_training(checkpoint, device)
-    for name, tensor in training.averaged.items():  # between the start and the last weights
-        assert torch.equal(again.averaged[name], tensor)
-    assert not torch.equal(training.averaged["classifier.weight"], training.model.classifier.weight)
+    for name, tensor in training.average_weights().items():  # between the start and the last weights
+        assert torch.equal(again.average_weights()[name], tensor)
+    assert not torch.equal(training.average_weights()["classifier.weight"], training.model.classifier.weight)
     assert again.steps == 40 and "resumed at step 40" in capsys.readouterr().out
-    again.go(0.5)
+    again.train(0.5)
     assert again.steps > 40 and "minutes left" in capsys.readouterr().out
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_another_recipe_or_none_at_all_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"negatives 3, asked 5.*--out"):
         small_training(checkpoint, negatives=5)
     checkpoint.write_bytes(b"something else")
-    with pytest.raises(ModelError, match="no checkpoint of this program"):
+    with pytest.raises(ModelError, match="not a checkpoint of this program"):
         small_training(checkpoint)
 
 

@@ -16,13 +16,13 @@ from rag_inspect.settings import Settings
 from rag_inspect.training.compress import measure_rarity
 from rag_inspect.training.examples import (
     Asked,
-    Kept,
-    code_source,
+    StoredEmbedder,
+    find_functions,
+    make_code_source,
     mine,
-    python_functions,
     read_sources,
 )
-from rag_inspect.training.train import HEAD, first_state, in_the_sum, install, main, write
+from rag_inspect.training.train import HEAD, install, load_start, main, scale_head, write
 from rag_inspect.types import Passage
 
 CITIES = ["Oslo", "Lima", "Quito", "Rabat", "Seoul", "Tunis", "Vienna", "Zagreb", "Accra", "Bern"]
@@ -71,7 +71,7 @@ def test_the_standard_library_gives_functions_without_their_docstrings():
     from itertools import islice
     from pathlib import Path
 
-    functions = list(islice(python_functions(Path(sysconfig.get_paths()["stdlib"])), 20))
+    functions = list(islice(find_functions(Path(sysconfig.get_paths()["stdlib"])), 20))
     assert len({key for key, _, _ in functions}) == 20
     assert all("def " in code and summary not in code for _, summary, code in functions)
 
@@ -82,7 +82,7 @@ def test_code_that_stands_twice_is_one_passage_and_one_summary_one_query(tmp_pat
     for name, change in (("a", ""), ("b", ""), ("c", "    value = -value\n")):
         text = f'def add(value):\n    """{summary}"""\n{change}{body}\n    return value\n'
         (tmp_path / f"{name}.py").write_text(text)
-    passages, [asked] = code_source(tmp_path, 10)
+    passages, [asked] = make_code_source(tmp_path, 10)
     assert len(passages) == 2 and asked.text == summary
     assert asked.positives == [passage.passage_id for passage in passages]
 
@@ -155,7 +155,7 @@ def test_vectors_are_made_once(tmp_path):
 
     inner = Counting()
     for _ in range(2):
-        kept = Kept(inner, tmp_path / "vectors")
+        kept = StoredEmbedder(inner, tmp_path / "vectors")
         assert kept.embed_queries(["one", "three"]).tolist() == [[3], [5]]
         assert kept.embed_passages([Passage("p", "four", "")]).tolist() == [[4]]
     assert inner.calls == 2
@@ -186,9 +186,9 @@ def test_several_starts_are_averaged_and_the_weight_in_the_sum_is_in_the_head(tm
     for folder, value in (("a", 1.0), ("b", 3.0)):
         (tmp_path / folder).mkdir()
         save_file({"body": torch.tensor([value]), **heads}, tmp_path / folder / "model.safetensors")
-    state = first_state([f"{tmp_path}/a:0.5", f"{tmp_path}/b"], {})
+    state = load_start([f"{tmp_path}/a:0.5", f"{tmp_path}/b"], {})
     assert state["body"].item() == 2.0 and state["classifier.weight"][0, 0].item() == 1.5
-    scaled = in_the_sum(state, weight=0.2, centre=12.0)
+    scaled = scale_head(state, weight=0.2, centre=12.0)
     assert scaled["classifier.weight"][0, 0].item() == pytest.approx(0.3)
     assert scaled["classifier.bias"][0, 0].item() == pytest.approx(0.3 - 12)
     assert torch.equal(scaled["body"], state["body"])
@@ -204,17 +204,17 @@ def test_a_file_it_wrote_is_a_start_as_it_was_before_it_went_into_the_sum(tmp_pa
     state["bert.layer.weight"] = state["bert.layer.weight"] + 1.0
     path = tmp_path / "mini.safetensors"
     notes = {"logit_weight": "0.35", "centre": "12.0"}
-    write(in_the_sum(state, 0.35, 12.0), base, np.zeros(3), notes, path)
-    started = first_state([f"{path}:0.5"], base)
+    write(scale_head(state, 0.35, 12.0), base, np.zeros(3), notes, path)
+    started = load_start([f"{path}:0.5"], base)
     assert started.keys() == state.keys()
     assert torch.allclose(started["bert.layer.weight"], state["bert.layer.weight"], atol=0.02)
     for name in HEAD:
         assert torch.allclose(started[name], state[name] * 0.5, rtol=2e-3, atol=2e-2)
     write(state, base, np.zeros(3), {}, path)
-    with pytest.raises(ModelError, match="nothing to start from"):
-        first_state([str(path)], base)
+    with pytest.raises(ModelError, match="cannot start from this"):
+        load_start([str(path)], base)
 
 
 def test_nothing_to_start_from_is_said(tmp_path):
-    with pytest.raises(ModelError, match="nothing to start from"):
-        first_state([str(tmp_path)], {})
+    with pytest.raises(ModelError, match="cannot start from this"):
+        load_start([str(tmp_path)], {})

@@ -55,7 +55,7 @@ def test_a_listed_corpus_keeps_its_name(bench, corpus_folder, tmp_path, monkeypa
 def test_what_is_no_corpus_is_refused(bench, tmp_path):
     (tmp_path / "empty").mkdir()
     for name, said in (
-        ("nope", 'no corpus "nope"; there are tiny'),
+        ("nope", 'unknown corpus "nope"; choose one of tiny'),
         (f"{tmp_path}/empty", "needs a corpus.jsonl"),
     ):
         with pytest.raises(CorpusError, match=said):
@@ -67,7 +67,7 @@ def test_in_public_mode_it_is_known_by_its_name_alone(bench, elsewhere):
     bench.open_on(str(elsewhere))
     bench.settings = replace(bench.settings, public=True)  # as listening to other machines does
     assert bench.default_corpus == "mine" and bench.corpus("mine").passages
-    with pytest.raises(CorpusError, match="no corpus"):
+    with pytest.raises(CorpusError, match="unknown corpus"):
         bench.corpus(str(elsewhere))
 
 
@@ -79,4 +79,4 @@ def test_serve_opens_it_before_the_page_is_built(bench, elsewhere, settings, mon
     assert main(["serve", "--corpus", str(elsewhere)]) == 0 and main(["serve"]) == 0
     assert opened == ["mine", "tiny"]
     assert main(["serve", "--corpus", "nope"]) == 1 and len(opened) == 2
-    assert capsys.readouterr().err == 'rag-inspect: no corpus "nope"; there are tiny\n'
+    assert capsys.readouterr().err == 'rag-inspect: unknown corpus "nope"; choose one of tiny\n'

@@ -16,7 +16,7 @@ import pytest
 
 from rag_inspect.errors import RetrievalError
 from rag_inspect.retrieval import DenseRetriever, connect, delete_unused
-from rag_inspect.retrieval.chroma import stamp
+from rag_inspect.retrieval.chroma import stamp_opened
 from rag_inspect.retrieval.dense import BATCH
 from rag_inspect.types import Corpus, CorpusCard, Passage, Query
 from tests.fixed_embedder import FixedEmbedder
@@ -125,7 +125,7 @@ def test_a_passage_that_is_lost_while_the_index_is_asked_is_a_clear_word(client,
     retriever.index()
     get = retriever._collection.get
     monkeypatch.setattr(retriever._collection, "get", lambda ids, include: get(ids=ids[1:], include=include))
-    with pytest.raises(RetrievalError, match=r"lost 1 of its passages .*'p\d+'.* start again"):
+    with pytest.raises(RetrievalError, match=r"lost 1 passage during .*'p\d+'.* run it again"):
         retrieved(retriever, "amber fjord", 10)
 
 
@@ -467,8 +467,8 @@ def test_collections_unused_for_thirty_days_are_deleted_and_those_of_others_are_
     old = DenseRetriever(client, random_corpus(5, seed=8), FixedEmbedder())
     old.index()
     client.get_or_create_collection("somebody.elses.collection", embedding_function=None)
-    stamp(old._collection, day - timedelta(days=31))
-    stamp(whole._collection, day - timedelta(days=29))
+    stamp_opened(old._collection, day - timedelta(days=31))
+    stamp_opened(whole._collection, day - timedelta(days=29))
     assert delete_unused(client, day, keep=whole.name) == [old.name]
     left = {collection.name for collection in client.list_collections()}
     assert left == {whole.name, "somebody.elses.collection"}
@@ -485,6 +485,6 @@ def test_a_collection_of_an_earlier_version_has_thirty_days_from_now(client):
 
 
 def test_opening_an_index_writes_the_day_down(client, whole):
-    stamp(whole._collection, date(2020, 1, 1))
+    stamp_opened(whole._collection, date(2020, 1, 1))
     again = DenseRetriever(client, CORPUS, FixedEmbedder(dimensions=32))
     assert again._collection.metadata["opened"] == date.today().isoformat()

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from rag_inspect.score_cache import ScoreCache, _key
+from rag_inspect.score_cache import ScoreCache, _make_key
 from rag_inspect.types import Passage
 
 PASSAGES = [Passage(f"p{n}", f"text {n}") for n in range(5)]
@@ -237,7 +237,7 @@ def as_it_was(path, rows):
 
 
 def test_the_scores_of_an_older_version_are_kept(path):
-    as_it_was(path, [(_key("model", pair), 0.25) for pair in PAIRS])
+    as_it_was(path, [(_make_key("model", pair), 0.25) for pair in PAIRS])
     cache = ScoreCache(path, 2_000_000)
     assert cache.get("model", PAIRS) == dict.fromkeys(range(5), 0.25) and cache.trouble is None
     for start in range(1000, 20_000, 500):
@@ -246,7 +246,7 @@ def test_the_scores_of_an_older_version_are_kept(path):
 
 
 def test_a_file_of_an_older_version_past_the_limit_is_cut_down(path):
-    as_it_was(path, [(_key("model", pair), 0.25) for pair in pairs_of(0, 50_000)])
+    as_it_was(path, [(_make_key("model", pair), 0.25) for pair in pairs_of(0, 50_000)])
     cache = ScoreCache(path, 1_000_000)
     for start in range(100_000, 105_000, 100):
         cache.put("model", [(pair, 0.5) for pair in pairs_of(start, 100)])
@@ -260,8 +260,8 @@ def test_an_older_version_beside_us_reads_and_writes(path):
         cache.put("model", [(pair, 0.5) for pair in pairs_of(start, 500)])
     older = sqlite3.connect(path)
     with older:
-        older.execute("INSERT OR REPLACE INTO scores VALUES (?, ?)", (_key("model", PAIRS[0]), 3.0))
-    assert older.execute("SELECT logit FROM scores WHERE key = ?", (_key("model", PAIRS[0]),)).fetchone()
+        older.execute("INSERT OR REPLACE INTO scores VALUES (?, ?)", (_make_key("model", PAIRS[0]), 3.0))
+    assert older.execute("SELECT logit FROM scores WHERE key = ?", (_make_key("model", PAIRS[0]),)).fetchone()
     older.close()
     assert cache.get("model", PAIRS) == {0: 3.0}
 

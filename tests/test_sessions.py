@@ -83,7 +83,7 @@ def test_the_page_stops_and_polls_for_nobody_but_the_visitor(public, queued):
     functions = [made.fn for made in build_app(bench).fns.values()]
     handlers = {getattr(getattr(fn, "func", fn), "__name__", ""): fn for fn in functions}
     words = [str(value) for value in handlers["poll"](job.job_id, 0, "eve", None).values()]
-    assert any("not known here" in word for word in words) and not any("tiny" in word for word in words)
+    assert any("was lost" in word for word in words) and not any("tiny" in word for word in words)
     assert any("queued" in str(value) for value in handlers["poll"](job.job_id, 0, "ann", None).values())
     for sent in ("eve", "", None, ["ann"]):
         assert "Nothing is running" in handlers["_stop"](job.job_id, sent) and not job.over

@@ -71,17 +71,17 @@ def ask(bench, query="which number", corpus="tiny", **options) -> Reranking:
 @pytest.mark.parametrize(
     ("asked", "error", "said"),
     [
-        ({"corpus": "nope"}, CorpusError, 'no corpus "nope"; there are tiny'),
+        ({"corpus": "nope"}, CorpusError, 'unknown corpus "nope"; choose one of tiny'),
         ({"corpus": ["tiny"]}, InputError, "corpus is ['tiny']; expected a string"),
-        ({"embedder": "nope"}, ModelError, f'no embedder "nope"; there are {", ".join(EMBEDDERS)}'),
-        ({"embedder": ["minilm"]}, ModelError, "no embedder"),
-        ({"embedder": ""}, ModelError, "no embedder"),
-        ({"reranker": "nope"}, ModelError, f'no reranker "nope"; there are {", ".join(RERANKERS)}'),
-        ({"reranker": "x" * 9000}, ModelError, "there are mini, base"),
+        ({"embedder": "nope"}, ModelError, f'unknown embedder "nope"; choose one of {", ".join(EMBEDDERS)}'),
+        ({"embedder": ["minilm"]}, ModelError, "unknown embedder"),
+        ({"embedder": ""}, ModelError, "unknown embedder"),
+        ({"reranker": "nope"}, ModelError, f'unknown reranker "nope"; choose one of {", ".join(RERANKERS)}'),
+        ({"reranker": "x" * 9000}, ModelError, "choose one of mini, base"),
         ({"query": "  "}, InputError, "blank"),
         ({"query": None}, InputError, "query is None; expected a string"),
         ({"top_k": 0}, InputError, "top_k is 0"),
-        ({"top_n": 30}, InputError, "top_n 30 is more than top_k 20"),
+        ({"top_n": 30}, InputError, "top_n cannot exceed top_k (30 > 20)"),
     ],
 )
 def test_a_request_that_makes_no_sense_loads_nothing(bench, doubles, asked, error, said):

@@ -1,4 +1,4 @@
-"""The formats a corpus can be in. A format is one module with its readers, and one row of FORMATS."""
+"""The formats of a corpus. Each format is a module with its readers, and a row of FORMATS."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rag_inspect.types import Corpus
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One way to keep a corpus on disk: all that the rest of the house has to know of it."""
+    """One way to keep a corpus on disk: everything the rest of the package needs to know about it."""
 
     name: str
-    needs: str  # what a path must hold to be in this format, in words
+    needs: str  # what a path must contain to be in this format, in words
     holds: Callable[[Path], bool]
     read: Callable[[Path], Corpus]  # raises CorpusError at the first broken line
-    files: Callable[[Path], list[Path]]  # those that `read` reads: the corpus changes when one of them does
+    files: Callable[[Path], list[Path]]  # the files that `read` reads: if one changes, the corpus changes
     line_numbers: Callable[[Path], dict[str, str]]  # `file:line id` of every query and passage, by id
 
 
@@ -32,19 +32,19 @@ FORMATS = {
             holds=beir.is_beir,
             read=beir.read_beir,
             files=beir.list_files,
-            line_numbers=beir.line_numbers,
+            line_numbers=beir.find_line_numbers,
         ),
     )
 }
 
 
 def find_format(path: Path) -> Format | None:
-    """The format of the corpus at this path; None where there is no corpus in any."""
+    """Return the format of the corpus at this path, or None."""
     return next((row for row in FORMATS.values() if row.holds(path)), None)
 
 
 def read_path(path: Path) -> Corpus:
-    """The corpus at this path, whatever its format. Raises CorpusError where there is none, or a broken one."""
+    """Read the corpus at this path, whatever its format. Raises CorpusError if there is none, or if it is broken."""
     found = find_format(path)
     if found is None:
         needs = "; ".join(row.needs for row in FORMATS.values())

@@ -1,4 +1,4 @@
-"""The library: which corpora there are, and each of them read once, until a file of it changes."""
+"""The library: it lists the corpora, and reads each once until one of its files changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rag_inspect.settings import Settings
 from rag_inspect.types import Corpus
 
 DEFAULT_CORPUS = "resources"
-HELD = 16  # corpora in memory; the one unused for longest gives way
+HELD = 16  # corpora in memory; the least recently used goes first
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Path, modification time, size and inode of each file of a corpus."""
@@ -24,7 +24,7 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(eq=False)
 class _Shelf:
-    """The place of one corpus. Whoever has the lock may read it, so that it is read once however many ask."""
+    """The place of one corpus in memory. Only the holder of the lock reads it, so many requests read it once."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     stamp: Stamp = ()
@@ -32,7 +32,7 @@ class _Shelf:
 
 
 class CorpusLibrary:
-    """Corpora by name: the built-in ones, then what the user brought. Any number of threads may ask at once."""
+    """Corpora by name: the built-in ones, then the user's. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, held: int = HELD) -> None:
         self._settings, self._held = settings, held
@@ -40,13 +40,13 @@ class CorpusLibrary:
         self._lock = threading.Lock()
 
     def list(self, visitor: Visitor = LOCAL) -> dict[str, Path]:
-        """Where they are, by name; on a clash the built-in one keeps its name. So far every visitor sees the same.
+        """Return the path of each corpus by name; of two with one name, the built-in one. Every visitor sees the same.
 
-        Last comes the folder that `serve --corpus` opened, under a name nobody has.
+        The folder that `serve --corpus` opened comes last, under a name that is free.
         """
         found: dict[str, Path] = {}
         for root in (self._settings.corpora_dir, self._settings.home / "corpora"):
-            for path in _corpora_in(root):
+            for path in _find_corpora(root):
                 found.setdefault(path.name, path)
         opened = self._settings.opened_corpus
         if opened and opened not in {path.resolve() for path in found.values()}:
@@ -63,26 +63,28 @@ class CorpusLibrary:
         return DEFAULT_CORPUS if DEFAULT_CORPUS in listed or not listed else next(iter(listed))
 
     def find(self, name: str, visitor: Visitor = LOCAL) -> Path:
-        """Where the corpus of that name is; where settings allow it, the name may be a folder. Raises CorpusError."""
+        """Return the path of the corpus; outside public mode the name may be a folder. Raises CorpusError."""
         known, name = self.list(visitor), str(name)
-        path = known.get(name) or (_folder(name) if name.strip() and not self._settings.public else None)
+        path = known.get(name) or (
+            _parse_folder(name) if name.strip() and not self._settings.public else None
+        )
         if path is None:
-            expected = ", ".join(known) or "none: the corpora folder is empty"
-            raise CorpusError(f'no corpus "{name[:80]}"; there are {expected}')
+            remedy = f"choose one of {', '.join(known)}" if known else "the corpora folder is empty"
+            raise CorpusError(f'unknown corpus "{name[:80]}"; {remedy}')
         return path
 
     def open(self, name: str, visitor: Visitor = LOCAL) -> Corpus:
-        """The corpus as its files are now, called by the name it is listed under; read again only when one changed.
+        """Return the corpus under the name it is listed by; reads it again only if one of its files changed.
 
-        Raises CorpusError for an unknown name, with the names there are, and for a corpus that is broken.
+        Raises CorpusError for an unknown name (the message lists the known ones) and for a broken corpus.
         """
         path, name = self.find(name, visitor), str(name)
         listed = name if self.list(visitor).get(name) == path else None
         shelf = self._take_shelf((path, listed))
         with shelf.lock:
-            stamp = _stamp(path)  # before the reading: a file that changes meanwhile is read again next time
+            stamp = _make_stamp(path)  # before reading: a file that changes meanwhile is read again next time
             if shelf.corpus is None or shelf.stamp != stamp:
-                shelf.corpus = None  # the old one may go while the new one is read
+                shelf.corpus = None  # frees the old one's memory while the new one is read
                 shelf.corpus, shelf.stamp = _read_as(listed, path), stamp
             return shelf.corpus
 
@@ -97,39 +99,39 @@ class CorpusLibrary:
 
 
 def _find_free_name(name: str, taken: Container[str]) -> str:
-    """The name itself, or with the first of -2, -3, … that nobody has."""
+    """Return the name, or the first of NAME-2, NAME-3, … that is free."""
     numbered = (f"{name}-{number}" for number in count(2))
     return next(free for free in chain([name], numbered) if free not in taken)
 
 
-def _corpora_in(root: Path) -> Iterator[Path]:
+def _find_corpora(root: Path) -> Iterator[Path]:
     if root.is_dir():
         yield from (path for path in sorted(root.iterdir()) if find_format(path))
 
 
-def _folder(name: str) -> Path | None:
+def _parse_folder(name: str) -> Path | None:
     try:
         path = Path(name).expanduser()
         return path if path.is_dir() else None
-    except (OSError, RuntimeError, ValueError):  # too long for a path, a ~user there is none of, a zero byte
+    except (OSError, RuntimeError, ValueError):  # too long for a path, an unknown ~user, a zero byte
         return None
 
 
-def _stamp(path: Path) -> Stamp:
+def _make_stamp(path: Path) -> Stamp:
     found = find_format(path)
-    return tuple(entry for file in (found.files(path) if found else ()) for entry in _file_stamp(file))
+    return tuple(entry for file in (found.files(path) if found else ()) for entry in _stamp_file(file))
 
 
-def _file_stamp(file: Path) -> Iterator[tuple[str, int, int, int]]:
+def _stamp_file(file: Path) -> Iterator[tuple[str, int, int, int]]:
     try:
         now = file.stat()
-    except OSError:  # gone since it was listed: the reader says so, if it minds
+    except OSError:  # deleted since it was listed; the reader reports it if it needs the file
         return
     yield str(file), now.st_mtime_ns, now.st_size, now.st_ino
 
 
 def _read_as(listed: str | None, path: Path) -> Corpus:
-    """The corpus at this path under the name it is listed by, whatever its card calls it."""
+    """Read the corpus and give it the name it is listed by, whatever its card says."""
     corpus = read_path(path)
     if listed in (None, corpus.name):
         return corpus

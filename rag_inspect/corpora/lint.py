@@ -1,6 +1,6 @@
-"""The linter: what a reader accepts, but a search engineer would not trust.
+"""The linter: it finds what the reader accepts but a search engineer would not trust.
 
-An error is what the reader refuses; a warning makes an eval set say something untrue; a note is worth knowing.
+An error is a corpus that the reader refuses; a warning makes the metrics wrong; a note is worth knowing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.errors import CorpusError
 from rag_inspect.types import Corpus, Passage, Query
 
-SMALL_CORPUS = 200  # passages; below, the top_k is most of what there is
-SMALL_EVAL_SET = 50  # judged queries; below, one query is worth two points of recall@5
+SMALL_CORPUS = 200  # passages; in a smaller corpus, top_k is a large share of it
+SMALL_EVAL_SET = 50  # judged queries; in a smaller set, one query moves recall@5 by 2 points or more
 LONG_PASSAGE = 380  # words, about 512 tokens of English
 RUN_OF_WORDS = 5
-NEAR_DUPLICATE = 0.3  # of a passage's 8-grams found in one other passage
+NEAR_DUPLICATE = 0.3  # share of a passage's 8-grams that one other passage has too
 STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -33,7 +33,7 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about one place in a corpus: a file, or a line of one and the id that stands there."""
+    """One finding about one place in a corpus: a file, or a line and the id on it."""
 
     level: Literal["error", "warning", "note"]
     place: str
@@ -41,17 +41,26 @@ class Finding:
 
 
 def lint(corpus: Corpus) -> list[Finding]:
-    """All that is worth saying of a corpus that could be read, warnings first."""
-    rules = (_card, _duplicates, _near_duplicates, _gold, _leaks, _lengths, _languages, _sizes)
+    """Check a corpus that was read without an error; warnings first."""
+    rules = (
+        _check_card,
+        _check_duplicates,
+        _check_near_duplicates,
+        _check_gold,
+        _check_leaks,
+        _check_lengths,
+        _check_languages,
+        _check_sizes,
+    )
     found = sorted(
         (finding for rule in rules for finding in rule(corpus)), key=lambda f: f.level != "warning"
     )
-    places = _line_numbers(corpus) if found else {}
+    places = _find_line_numbers(corpus) if found else {}
     return [replace(finding, place=places.get(finding.place, finding.place)) for finding in found]
 
 
 def lint_named(name: str, library: CorpusLibrary) -> list[Finding]:
-    """The same by name or folder; a corpus that cannot be read is one error, in the reader's words.
+    """Check a corpus by name or folder. If it cannot be read, the only finding is an error with the reader's message.
 
     Raises CorpusError for an unknown name.
     """
@@ -62,21 +71,21 @@ def lint_named(name: str, library: CorpusLibrary) -> list[Finding]:
         return [Finding("error", name, str(error))]
 
 
-def _line_numbers(corpus: Corpus) -> dict[str, str]:
-    """Where each query and passage stands, by id; nothing of a corpus that is in no file."""
+def _find_line_numbers(corpus: Corpus) -> dict[str, str]:
+    """Return `file:line id` of each query and passage, by id; {} for a corpus without files."""
     if corpus.path is None:
         return {}
     found = find_format(corpus.path)
     return found.line_numbers(corpus.path) if found else {}
 
 
-def _card(corpus: Corpus) -> Iterator[Finding]:
+def _check_card(corpus: Corpus) -> Iterator[Finding]:
     missing = [name for name in ("description", "language", "licence") if not getattr(corpus.card, name)]
     if missing:
-        yield Finding("note", "corpus.yaml", f"says nothing of {', '.join(missing)}")
+        yield Finding("note", "corpus.yaml", f"has no {', '.join(missing)}")
 
 
-def _duplicates(corpus: Corpus) -> Iterator[Finding]:
+def _check_duplicates(corpus: Corpus) -> Iterator[Finding]:
     passages = defaultdict(list)
     for passage in corpus.passages:
         passages[" ".join(passage.full_text.split()).lower()].append(passage.passage_id)
@@ -85,16 +94,18 @@ def _duplicates(corpus: Corpus) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 ids[0],
-                f"has the same text as {', '.join(ids[1:4])}: one of them cannot be gold alone",
+                f"has the same text as {', '.join(ids[1:4])}: if one is gold, the other should be too",
             )
     texts = Counter(query.text.strip().lower() for query in corpus.queries)
     for query in corpus.queries:
         if texts[query.text.strip().lower()] > 1:
-            yield Finding("warning", query.query_id, "is asked more than once, so it counts more than once")
+            yield Finding(
+                "warning", query.query_id, "has the text of another query, so it counts more than once"
+            )
 
 
-def _near_duplicates(corpus: Corpus) -> Iterator[Finding]:
-    grams = {passage.passage_id: _grams(passage) for passage in corpus.passages}
+def _check_near_duplicates(corpus: Corpus) -> Iterator[Finding]:
+    grams = {passage.passage_id: _make_grams(passage) for passage in corpus.passages}
     holders = defaultdict(list)
     for passage_id, found in grams.items():
         for gram in found:
@@ -109,22 +120,22 @@ def _near_duplicates(corpus: Corpus) -> Iterator[Finding]:
                 )
 
 
-def _gold(corpus: Corpus) -> Iterator[Finding]:
+def _check_gold(corpus: Corpus) -> Iterator[Finding]:
     judged = [query for query in corpus.queries if query.query_id in corpus.qrels]
     for query in judged:
         if not corpus.gold(query.query_id):
             yield Finding(
-                "warning", query.query_id, "has judgements, but none above 0: nothing can be found for it"
+                "warning", query.query_id, "has judgements, but none above 0: no passage can count as found"
             )
     if corpus.splits and len(judged) < len(corpus.queries):
         yield Finding(
-            "note", "queries.jsonl", f"{len(corpus.queries) - len(judged)} queries have no judgement"
+            "note", "queries.jsonl", f"{len(corpus.queries) - len(judged)} queries have no judgements"
         )
 
 
-def _leaks(corpus: Corpus) -> Iterator[Finding]:
-    for query, passage in _gold_pairs(corpus):
-        asked, text = _words(query.text), f" {' '.join(_words(passage.full_text))} "
+def _check_leaks(corpus: Corpus) -> Iterator[Finding]:
+    for query, passage in _pair_gold(corpus):
+        asked, text = _split_words(query.text), f" {' '.join(_split_words(passage.full_text))} "
         runs = (" ".join(asked[at : at + RUN_OF_WORDS]) for at in range(len(asked) - RUN_OF_WORDS + 1))
         run = next((run for run in runs if f" {run} " in text), None)
         if run:
@@ -141,22 +152,24 @@ def _leaks(corpus: Corpus) -> Iterator[Finding]:
             )
 
 
-def _lengths(corpus: Corpus) -> Iterator[Finding]:
-    # A Chinese or Japanese character is a token or so; of other scripts a word is.
+def _check_lengths(corpus: Corpus) -> Iterator[Finding]:
+    # A Chinese or Japanese character is about one token; in other scripts a word is.
     lengths = {
-        p.passage_id: len(_words(p.full_text)) + len(_CJK.findall(p.full_text)) for p in corpus.passages
+        p.passage_id: len(_split_words(p.full_text)) + len(_CJK.findall(p.full_text)) for p in corpus.passages
     }
     long = [passage_id for passage_id, length in lengths.items() if length > LONG_PASSAGE]
     if long:
         yield Finding(
-            "note", "corpus.jsonl", f"{len(long)} passages may be longer than 512 tokens, first {long[0]}"
+            "note",
+            "corpus.jsonl",
+            f"{len(long)} passages may be longer than 512 tokens; the first: {long[0]}",
         )
     for passage in corpus.passages:
         if not passage.text.strip():
             yield Finding("warning", passage.passage_id, "has a title and no text")
 
 
-def _languages(corpus: Corpus) -> Iterator[Finding]:
+def _check_languages(corpus: Corpus) -> Iterator[Finding]:
     for passage in corpus.passages:
         language = passage.metadata.get("language")
         if language and corpus.card.language and language not in corpus.card.language:
@@ -165,7 +178,7 @@ def _languages(corpus: Corpus) -> Iterator[Finding]:
             )
 
 
-def _sizes(corpus: Corpus) -> Iterator[Finding]:
+def _check_sizes(corpus: Corpus) -> Iterator[Finding]:
     if len(corpus.passages) < SMALL_CORPUS:
         yield Finding(
             "note",
@@ -181,16 +194,16 @@ def _sizes(corpus: Corpus) -> Iterator[Finding]:
         )
 
 
-def _gold_pairs(corpus: Corpus) -> Iterator[tuple[Query, Passage]]:
+def _pair_gold(corpus: Corpus) -> Iterator[tuple[Query, Passage]]:
     for query in corpus.queries:
         for passage_id in sorted(corpus.gold(query.query_id)):
             yield query, corpus.passage_by_id[passage_id]
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def _grams(passage: Passage) -> frozenset[tuple[str, ...]]:
-    words = _words(passage.text)
+def _make_grams(passage: Passage) -> frozenset[tuple[str, ...]]:
+    words = _split_words(passage.text)
     return frozenset(tuple(words[at : at + 8]) for at in range(len(words) - 7))

@@ -11,7 +11,7 @@ import numpy as np
 
 from rag_inspect.metrics import MAX_CUTOFF, Judged, ideal_grades
 from rag_inspect.scoring import order_columns
-from rag_inspect.significance import same_text
+from rag_inspect.significance import group_by_text
 from rag_inspect.types import FirstStage, FirstStageKind, ModelSpec, Qrels, Query, Ranking
 
 
@@ -122,7 +122,7 @@ class Outcome:
     @cached_property
     def groups(self) -> np.ndarray:
         """The queries' places among the distinct texts, int (n,): copies of a query are one observation."""
-        return same_text([query.text for query in self.queries])
+        return group_by_text([query.text for query in self.queries])
 
     def order(self, reranker: str | None, depth: int | None = None) -> np.ndarray:
         """Columns in a reranker's order, int (n, K); None is the first stage's.

@@ -26,7 +26,7 @@ from rag_inspect.evaluation.replay import MAX_BYTES, from_replay, to_replay
 from rag_inspect.exports import as_json
 from rag_inspect.files import write_text
 from rag_inspect.pipeline import judge
-from rag_inspect.significance import differences, same_text
+from rag_inspect.significance import differences, group_by_text
 
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6,32}")
 _SUMMARY_BYTES = 1 << 20
@@ -124,7 +124,7 @@ def compare_runs(
         np.array([[pair[side].metrics[keys[side]][name] for name in names] for pair in pairs])
         for side in (0, 1)
     )
-    found = differences(first, second, same_text([new.query for _, new in pairs]))
+    found = differences(first, second, group_by_text([new.query for _, new in pairs]))
     rows = (_rank_change(old, new, keys, after.top_n) for old, new in pairs)
     return Comparison(
         runs=(_side(before, keys[0]), _side(after, keys[1])),

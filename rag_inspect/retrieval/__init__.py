@@ -1,4 +1,4 @@
-"""First stages: FIRST_STAGES says which there are. The only room that imports chromadb."""
+"""First stages: FIRST_STAGES lists them. The only package that imports chromadb."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chroma itself: a client, its exceptions in our words, and the collections nobody opens any more."""
+"""Chroma: the client, explanations of its exceptions, and the deletion of unused collections."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rag_inspect.settings import Settings
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
 
-PROBE_SECONDS = 5.0  # how long a Chroma server may take to say that it is there
-UNUSED_DAYS = 30  # a collection that nobody has opened for so long is deleted
+PROBE_SECONDS = 5.0  # how long a Chroma server may take to answer
+UNUSED_DAYS = 30  # a collection not opened for this long is deleted
 OPENED = "opened"  # the key in a collection's metadata: the day it was last opened, as 2026-11-26
 _OURS = re.compile(r"[0-9a-f]{24}\.[A-Za-z0-9_-]+\.[0-9a-f]{12}")
 _P = ParamSpec("_P")
@@ -26,13 +26,13 @@ _T = TypeVar("_T")
 _REBUILD = "delete the folder chroma under RAG_INSPECT_HOME and index again"
 _REACH = "check that the server of RAG_INSPECT_CHROMA_URL runs, or unset it to use the embedded index"
 _DISK = f"check the disk and the folder's permissions, or {_REBUILD}"
-_AGAIN = "start again: what the index lacks is embedded first"
+_AGAIN = "run it again; missing passages are embedded first"
 
 
 def explain_failures(call: Callable[_P, _T]) -> Callable[_P, _T]:
-    """The engine's own exceptions, panics of its native part included, as a RetrievalError that says what to do.
+    """Turn the engine's exceptions, native panics included, into a RetrievalError that says what to do.
 
-    Anything else, a mistake of ours above all, passes as it is.
+    Every other exception passes unchanged: it is a bug of ours.
     """
 
     @wraps(call)
@@ -50,7 +50,7 @@ def explain_failures(call: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def _advise(error: BaseException) -> str | None:
-    """What to do about an exception of the engine; None for one that is not the engine's."""
+    """Say what to do about an exception of the engine; None if it is not the engine's."""
     import sqlite3
 
     import chromadb.errors as chroma
@@ -58,7 +58,7 @@ def _advise(error: BaseException) -> str | None:
 
     if isinstance(error, RetrievalError):
         return None
-    if type(error).__name__ == "PanicException":  # pyo3's, a BaseException that cannot be imported
+    if type(error).__name__ == "PanicException":  # from pyo3: a BaseException that cannot be imported
         return _REBUILD
     kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
         ((httpx.HTTPError, ConnectionError, TimeoutError), _REACH),
@@ -74,7 +74,7 @@ def _advise(error: BaseException) -> str | None:
 
 @explain_failures
 def connect(settings: Settings) -> ClientAPI:
-    """A client of the embedded Chroma under `settings.home`, or of the server at `settings.chroma_url`."""
+    """Return a client of the embedded Chroma under `settings.home`, or of the server at `settings.chroma_url`."""
     import chromadb
     import httpx
 
@@ -84,26 +84,26 @@ def connect(settings: Settings) -> ClientAPI:
         folder.mkdir(parents=True, exist_ok=True)
         return _open_folder(str(folder), quiet)
     host, port, ssl = _parse_address(settings.chroma_url)
-    # Chroma's own client waits for an answer without end.
+    # Chroma's own client would wait for an answer forever.
     heartbeat = f"{'https' if ssl else 'http'}://{host}:{port}/api/v2/heartbeat"
     httpx.get(heartbeat, timeout=PROBE_SECONDS).raise_for_status()
     return chromadb.HttpClient(host=host, port=port, ssl=ssl, settings=quiet)
 
 
 def _parse_address(text: str) -> tuple[str, int, bool]:
-    """(host, port, whether by TLS). Raises RetrievalError for what is no address of a server."""
+    """Return (host, port, whether to use TLS). Raises RetrievalError if the text is not a server's address."""
     try:
         url = urlsplit(text)
         ssl = url.scheme == "https"
         if url.scheme in {"http", "https"} and url.hostname:
             return url.hostname, url.port or (443 if ssl else 8000), ssl
-    except ValueError:  # a port past 65535, half an IPv6 address
+    except ValueError:  # a port above 65535, half an IPv6 address
         pass
     raise RetrievalError(f"RAG_INSPECT_CHROMA_URL is {text[:200]!r}; expected http(s)://host:port")
 
 
 def _open_folder(folder: str, settings: Any) -> ClientAPI:
-    """The embedded client. One that fails to open leaves half a system in Chroma's cache, which the next would get."""
+    """Open the embedded client. Clears Chroma's cache on failure: the next client would get the half-open system in it."""
     import chromadb
     from chromadb.api.shared_system_client import SharedSystemClient
 
@@ -116,9 +116,9 @@ def _open_folder(folder: str, settings: Any) -> ClientAPI:
 
 @explain_failures
 def delete_unused(client: ClientAPI, today: date, keep: str) -> list[str]:
-    """Delete our collections that nobody has opened for UNUSED_DAYS, but for `keep`; returns their names.
+    """Delete our collections that nobody has opened for UNUSED_DAYS, except `keep`; returns their names.
 
-    A collection of an earlier version has no date: its days count from now. Collections of others stay untouched.
+    A collection of an earlier version has no date; its days count from today. Other programs' collections stay.
     """
     gone = []
     for collection in _list_ours(client):
@@ -126,7 +126,7 @@ def delete_unused(client: ClientAPI, today: date, keep: str) -> list[str]:
         if collection.name == keep:
             continue
         if opened is None:
-            stamp(collection, today)
+            stamp_opened(collection, today)
         elif _parse_day(opened, today) < today - timedelta(days=UNUSED_DAYS):
             client.delete_collection(collection.name)
             gone.append(collection.name)
@@ -140,8 +140,8 @@ def _list_ours(client: ClientAPI) -> Iterator[Any]:
             yield collection
 
 
-def stamp(collection: Any, today: date) -> None:
-    """Write down that the collection was opened today."""
+def stamp_opened(collection: Any, today: date) -> None:
+    """Store in the collection that it was opened today."""
     metadata = dict(collection.metadata or {})
     if metadata.get(OPENED) != today.isoformat():
         collection.modify(metadata=metadata | {OPENED: today.isoformat()})

@@ -1,4 +1,4 @@
-"""Dense retrieval: texts embedded once into Chroma, then the top_k by cosine."""
+"""Dense retrieval: embed each text once into Chroma, then return the top_k by cosine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag_inspect.errors import RetrievalError
-from rag_inspect.retrieval.chroma import explain_failures, stamp
+from rag_inspect.retrieval.chroma import explain_failures, stamp_opened
 from rag_inspect.types import (
     Candidates,
     Corpus,
@@ -32,14 +32,14 @@ from rag_inspect.types import (
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
 
-BATCH = 32  # texts embedded and stored at a time: what a kill costs
-BEAM = 400  # Chroma's ef_search: these corpora are small, and a reranker demo must not lose candidates to the index
-TIES = 50  # fetched beyond top_k: Chroma may cut equal cosines anywhere, we cut them in the corpus's order
-VECTORS_HELD = 20_000  # fetched before and likely wanted again: 31 MB of minilm
+BATCH = 32  # texts embedded and stored at a time: the most work that a kill loses
+BEAM = 400  # Chroma's ef_search; high, because the corpora are small and the index must not lose candidates
+TIES = 50  # fetched beyond top_k: Chroma returns equal cosines in any order, we keep the corpus's
+VECTORS_HELD = 20_000  # kept in memory after the first use: 31 MB of minilm's
 
 
 def describe_dense(spec: ModelSpec) -> FirstStage:
-    """The first stage that an embedder makes."""
+    """Describe the first stage that an embedder makes."""
     return FirstStage(
         key=spec.key, kind="dense", score_name=spec.score_name, embedder=spec, score_range=(0.0, 1.0)
     )
@@ -48,9 +48,9 @@ def describe_dense(spec: ModelSpec) -> FirstStage:
 class DenseRetriever:
     """One index: the texts of one corpus as vectors of one embedder.
 
-    An entry of the index is a text, known by its hash: passages of one text share its vector and tie exactly. The
-    collection's name holds the corpus fingerprint and the embedder's key and fingerprint: a changed corpus is a new
-    index, an unchanged one is never embedded again.
+    An entry of the index is a text, identified by its hash: passages with the same text share a vector and tie
+    exactly. The collection's name holds the corpus fingerprint and the embedder's key and fingerprint: a changed corpus
+    gets a new index, an unchanged one is never embedded again.
     """
 
     def __init__(self, client: ClientAPI, corpus: Corpus, embedder: Embedder) -> None:
@@ -74,12 +74,12 @@ class DenseRetriever:
             embedding_function=None,
             metadata={"corpus": self._corpus.name},
         )
-        stamp(collection, date.today())
+        stamp_opened(collection, date.today())
         return collection
 
     @explain_failures
     def find_missing(self) -> dict[str, Passage]:
-        """By text hash, a passage of each text that the index does not hold: all at first, none when it is whole."""
+        """Return, by text hash, a passage of each text that is missing from the index."""
         passages = self._corpus.passages
         texts = {key: passages[places[0]] for key, places in self._holders.items()}
         if self._collection.count() == len(texts):
@@ -88,9 +88,9 @@ class DenseRetriever:
         return {key: passage for key, passage in texts.items() if key not in held}
 
     def index(self, on_progress: Progress | None = None) -> int:
-        """Embed and store what is missing; returns how many texts that was. Safe to repeat, safe to kill."""
+        """Embed and store the missing texts; returns how many. Safe to repeat and to kill."""
         missing, total = self.find_missing(), len(self._holders)
-        # Near lengths together, so that a batch is not padded to its one long text.
+        # Similar lengths together, so that one long text does not pad a whole batch.
         todo = sorted(missing.items(), key=lambda item: len(item[1].full_text))
         for start in range(0, len(todo), BATCH):
             batch = todo[start : start + BATCH]
@@ -107,9 +107,9 @@ class DenseRetriever:
 
     @explain_failures
     def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
-        """The candidates of each query by cosine; the passages carry the vectors that the index holds.
+        """Find the candidates of each query by cosine; their passages come with their vectors.
 
-        Equal cosines keep the corpus's order. `timings_ms` has embed and retrieve, for a single query.
+        Equal cosines keep the corpus's order. `timings_ms` has `embed` and `retrieve`, only for a single query.
         """
         if not queries:
             return []
@@ -125,7 +125,7 @@ class DenseRetriever:
             self._rank(keys, distances, top_k)
             for keys, distances in zip(found["ids"], found["distances"], strict=True)
         ]
-        carried = self._carry({place for places in ranked for place, _ in places})
+        passages = self._attach_passages({place for places in ranked for place, _ in places})
         retrieved = time.perf_counter()
         timings = {"embed": (embedded - began) * 1000, "retrieve": (retrieved - embedded) * 1000}
         return [
@@ -133,20 +133,20 @@ class DenseRetriever:
                 query=query,
                 first_stage=self.first_stage,
                 top_k=top_k,
-                ranking=Ranking.of([(carried[place].passage_id, cosine) for place, cosine in places]),
-                passages={carried[place].passage_id: carried[place] for place, _ in places},
+                ranking=Ranking.of([(passages[place].passage_id, cosine) for place, cosine in places]),
+                passages={passages[place].passage_id: passages[place] for place, _ in places},
                 timings_ms=timings if len(queries) == 1 else {},
             )
             for query, places in zip(queries, ranked, strict=True)
         ]
 
     def close(self) -> None:
-        """Let the vectors go; the index on disk stays."""
+        """Free the vectors in memory; the index on disk stays."""
         with self._lock:
             self._vectors.clear()
 
     def _rank(self, keys: Sequence[str], distances: Sequence[float], top_k: int) -> list[tuple[int, float]]:
-        """(place in the corpus, cosine), best first: every passage of each text that was found."""
+        """Return (place in the corpus, cosine), best first, of every passage of each text found."""
         near = [
             (distance, place)
             for key, distance in zip(keys, distances, strict=True)
@@ -154,15 +154,15 @@ class DenseRetriever:
         ]
         return [(place, 1.0 - distance) for distance, place in sorted(near)[:top_k]]
 
-    def _carry(self, places: Iterable[int]) -> Mapping[int, Passage]:
-        """These passages with their vectors. Chroma is slow to hand those out, so the latest are remembered."""
+    def _attach_passages(self, places: Iterable[int]) -> Mapping[int, Passage]:
+        """Return these passages with their vectors, which are cached because Chroma is slow to return them."""
         wanted = {place: hash_text(self._corpus.passages[place].full_text) for place in places}
         known = self._fetch(set(wanted.values()))
         if lost := sorted(place for place, key in wanted.items() if key not in known):
             name = self._corpus.passages[lost[0]].passage_id
             raise RetrievalError(
-                f"the index of {self._corpus.name} lost {len(lost)} of its passages while it was asked ({name!r}); "
-                "start again: what it lacks is embedded first"
+                f"the index of {self._corpus.name} lost {len(lost)} passage{'s' * (len(lost) > 1)} during the search ({name!r}); "
+                "run it again; missing passages are embedded first"
             )
         made_by = self._embedder.fingerprint
         return {

@@ -1,7 +1,7 @@
-"""Write a trained model as a small file: its difference to all-MiniLM-L6-v2, as truncated singular values in int8.
+"""Write a trained model as a small file: its difference from all-MiniLM-L6-v2, as truncated singular values in int8.
 
-Of every linear layer's difference the singular components with the most energy per byte are kept until the budget
-is full; biases, layer norms and the head are stored whole, in fp16. `rerankers.mini.weights.expand` reads the file.
+The file keeps the singular components of the linear layers' differences that have the most energy per byte, until
+the budget is full. Biases, layer norms and the head are stored whole, in fp16. `rerankers.mini.weights.expand` reads it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FROZEN = "bert.embeddings."
 """The embedding matrices are never trained, so they are not stored."""
 BUDGET = 5_400_000
-"""Bytes for the singular components: 5.6 MB with the rest; more change little (MODEL_CARD.md)."""
+"""Bytes for the singular components; the whole file has 5.6 MB. A larger budget changes little (MODEL_CARD.md)."""
 
 
 def compress(
@@ -34,10 +34,10 @@ def compress(
     beside: State | None = None,
     budget: int = BUDGET,
 ) -> None:
-    """Write `trained` (a BertForSequenceClassification) as its difference to `base` (a BertModel).
+    """Write `trained` (a BertForSequenceClassification) as its difference from `base` (a BertModel).
 
-    `notes` go into the file's header; the tensors in `beside` are stored as they are, their names behind
-    "beside.". Raises RagInspectError where the file cannot be written.
+    `notes` go into the file's header; the tensors in `beside` are stored unchanged, with the prefix "beside.".
+    Raises RagInspectError if the file cannot be written.
     """
     import torch
     from safetensors.torch import save
@@ -52,17 +52,17 @@ def compress(
         else:
             difference = tensor.detach().cpu().float() - base[name.removeprefix("bert.")].float()
             parts[name] = torch.linalg.svd(difference, full_matrices=False)
-    for name, rank in _ranks(parts, budget).items():
+    for name, rank in _choose_ranks(parts, budget).items():
         left, energies, right = parts[name]
         root = energies[:rank].sqrt()
-        stored[f"{name}.left"], left_scale = _int8(left[:, :rank] * root)
-        rows, right_scale = _int8((right[:rank] * root[:, None]).T)
+        stored[f"{name}.left"], left_scale = _quantise(left[:, :rank] * root)
+        rows, right_scale = _quantise((right[:rank] * root[:, None]).T)
         stored[f"{name}.right"], stored[f"{name}.scale"] = rows.T.contiguous(), left_scale * right_scale
     write_bytes(path, save(stored, metadata={"format": FORMAT, **notes}))
 
 
 def measure_rarity(texts: Sequence[str], tokenizer_file: Path) -> np.ndarray:
-    """The inverse passage frequency of every token of the vocabulary, float32; see `prior.Words`."""
+    """Compute the inverse passage frequency of every token of the vocabulary, float32; see `prior.Words`."""
     tokenizer = plain_tokenizer(tokenizer_file)
     having = np.zeros(tokenizer.get_vocab_size())
     for start in range(0, len(texts), 2000):
@@ -71,8 +71,8 @@ def measure_rarity(texts: Sequence[str], tokenizer_file: Path) -> np.ndarray:
     return np.log((len(texts) + 0.5) / (having + 0.5)).astype(np.float32)
 
 
-def _ranks(parts: Mapping[str, tuple[Tensor, Tensor, Tensor]], budget: int) -> dict[str, int]:
-    """How many components of each layer fit into the budget, most energy per byte first."""
+def _choose_ranks(parts: Mapping[str, tuple[Tensor, Tensor, Tensor]], budget: int) -> dict[str, int]:
+    """Choose how many components of each layer fit into the budget, most energy per byte first."""
     offers = [
         (float(energy) ** 2 / (len(left) + right.shape[1]), name, len(left) + right.shape[1])
         for name, (left, energies, right) in parts.items()
@@ -87,8 +87,8 @@ def _ranks(parts: Mapping[str, tuple[Tensor, Tensor, Tensor]], budget: int) -> d
     return ranks
 
 
-def _int8(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Each column as int8 with its own scale (fp32)."""
+def _quantise(columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Quantise each column to int8 with its own scale (fp32)."""
     import torch
 
     scale = columns.abs().amax(dim=0).clamp(min=1e-12) / 127

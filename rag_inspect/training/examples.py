@@ -1,8 +1,8 @@
-"""Training examples: queries with their positives and, as negatives, what the first stage would put beside them.
+"""Training examples: queries with their positives and, as negatives, the passages the first stage ranks near them.
 
 The data folder holds passages.jsonl.gz (`_id, title, text`; an id starts with its source and a slash) and
-pairs.jsonl.gz (`source, query_id, query, passage_id`, sometimes `negative_ids`). One more source is made on the
-spot: the running Python's standard library, a function's first docstring sentence → its code.
+pairs.jsonl.gz (`source, query_id, query, passage_id`, sometimes `negative_ids`). One more source is made at
+run time from Python's standard library: the first docstring paragraph of a function → its code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rag_inspect.transformer import readable
 from rag_inspect.types import Embedder, Passage
 
 CODE = "stdlib_code"
-SHARES = {  # how often a source is drawn; questions more than titles, the answers' length kept in mind
+SHARES = {  # how often a source is drawn: questions more often than titles
     "squad_split": 0.20,
     "fairytaleqa": 0.10,
     "medquad": 0.08,
@@ -48,7 +48,7 @@ SHARES = {  # how often a source is drawn; questions more than titles, the answe
     "tatqa": 0.01,
     "va_faq": 0.02,
 }
-PASSAGES = {  # at most so many of a source are embedded: what is long or alike is thinned out
+PASSAGES = {  # limits on the passages embedded from a source with long or similar passages
     "arxiv_titles": 300,
     "dbpedia_titles": 400,
     "pmc_titles": 60,
@@ -61,10 +61,10 @@ PASSAGES = {  # at most so many of a source are embedded: what is long or alike 
 QUERIES = 2500
 FUNCTIONS = 1500
 SKIPPED = {"bioasq": 5, "medquad": 2, "evidence_inference": 2, "conditionalqa": 2, "fairytaleqa": 1}
-"""Mined negatives passed over at the top, where many are positives that nobody judged."""
+"""How many of the nearest passages are not used as negatives: many of them are unjudged positives."""
 MINED = 30
 NEVER_CUT = ("squad_split", "fairytaleqa", "medquad", "medmcqa_exp", CODE, "conditionalqa", "bioasq")
-"""Sources whose answer may stand anywhere: groups are made of passages that fit the window whole."""
+"""Sources whose answer may be anywhere in the passage: their groups use only passages that fit the window whole."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Group:
-    """A query and what may stand beside its positives, as places in the source; each with its prior."""
+    """A query, its positives, and its mined and judged negatives: places in the source → prior."""
 
     query: str
     positives: Mapping[int, float]
@@ -87,13 +87,13 @@ class Group:
 
     @property
     def hardness(self) -> float:
-        """The loss of the prior alone, at most 3: how much there is to learn here."""
+        """The loss of the prior alone, at most 3: how much there is to learn from this group."""
         gap = np.array(list(self.mined.values())) - max(self.positives.values())
         return min(float(np.log1p(np.exp(gap).sum())), 3.0)
 
 
 class Source:
-    """The groups of one source; drawn the oftener, the more the prior errs on them."""
+    """The groups of one source. The worse the prior is on a group, the more often it is drawn."""
 
     def __init__(self, name: str, texts: Sequence[str], groups: Sequence[Group]) -> None:
         self.name, self.texts, self.groups = name, texts, groups
@@ -101,7 +101,7 @@ class Source:
         self._odds = weights / weights.sum()
 
     def draw(self, rng: np.random.Generator, negatives: int) -> tuple[str, list[tuple[str, float]]]:
-        """(query, [(text, prior), …]), the positive first, the hard negatives likelier than the easy ones."""
+        """Draw (query, [(text, prior), …]): the positive first, then negatives, hard ones more often than easy ones."""
         group = self.groups[rng.choice(len(self.groups), p=self._odds)]
         places = np.array(list(group.mined))
         luck = np.array(list(group.mined.values())) + rng.gumbel(size=len(places))
@@ -115,20 +115,20 @@ class Source:
         return group.query, [(self.texts[place], prior) for place, prior in (positive, *chosen.items())]
 
 
-class Kept:
-    """An embedder whose vectors are kept in a folder, so that a run that goes on does not make them again."""
+class StoredEmbedder:
+    """An embedder that stores its vectors in a folder, so that a resumed run does not embed again."""
 
     def __init__(self, embedder: Embedder, folder: Path) -> None:
         self.embedder, self.folder = embedder, folder
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        return self._kept("queries", texts, lambda: self.embedder.embed_queries(texts))
+        return self._load_vectors("queries", texts, lambda: self.embedder.embed_queries(texts))
 
     def embed_passages(self, passages: Sequence[Passage]) -> np.ndarray:
         texts = [passage.full_text for passage in passages]
-        return self._kept("passages", texts, lambda: self.embedder.embed_passages(passages))
+        return self._load_vectors("passages", texts, lambda: self.embedder.embed_passages(passages))
 
-    def _kept(self, kind: str, texts: Sequence[str], make: Callable[[], np.ndarray]) -> np.ndarray:
+    def _load_vectors(self, kind: str, texts: Sequence[str], make: Callable[[], np.ndarray]) -> np.ndarray:
         name = hashlib.sha256("\0".join([kind, *texts]).encode("utf-8", "surrogatepass")).hexdigest()
         path = self.folder / f"{name[:24]}.npy"
         if not path.exists():
@@ -143,7 +143,7 @@ Found = dict[str, tuple[list[Passage], list[Asked]]]
 
 
 def read_sources(folder: Path) -> Found:
-    """What the data folder holds. Raises CorpusError, with file and line."""
+    """Read the data folder. Raises CorpusError, with file and line."""
     passages: dict[str, list[Passage]] = {}
     for row in _rows(folder / "passages.jsonl.gz", ("_id", "text")):
         source = row["_id"].split("/")[0]
@@ -156,24 +156,24 @@ def read_sources(folder: Path) -> Found:
     return {name: (passages.get(name, []), list(queries.values())) for name, queries in asked.items()}
 
 
-def standard_library(sample: float = 1.0) -> Found:
-    """The code source: a function's summary → its code; `sample` times as many as usual."""
-    return {CODE: code_source(Path(sysconfig.get_paths()["stdlib"]), round(sample * FUNCTIONS))}
+def read_standard_library(sample: float = 1.0) -> Found:
+    """Make the code source: a function's summary → its code. `sample` scales the number of functions."""
+    return {CODE: make_code_source(Path(sysconfig.get_paths()["stdlib"]), round(sample * FUNCTIONS))}
 
 
-def code_source(root: Path, limit: int) -> tuple[list[Passage], list[Asked]]:
-    """At most so many of a folder's functions as passages, no code twice, and their summaries as queries."""
+def make_code_source(root: Path, limit: int) -> tuple[list[Passage], list[Asked]]:
+    """Return up to `limit` functions in a folder as passages, without duplicates, and their summaries as queries."""
     passages: dict[str, Passage] = {}
     asked: dict[str, Asked] = {}
-    for key, summary, code in islice(python_functions(root), limit):
+    for key, summary, code in islice(find_functions(root), limit):
         if code not in passages:
             passages[code] = Passage(key, code)
             asked.setdefault(summary, Asked(summary)).positives.append(key)
     return list(passages.values()), list(asked.values())
 
 
-def python_functions(root: Path) -> Iterator[tuple[str, str, str]]:
-    """(id, first docstring paragraph, the code without it) of documented functions, at most 8 a file."""
+def find_functions(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (id, first docstring paragraph, code without docstring) of documented functions, at most 8 per file."""
     files = sorted(root.rglob("*.py"))
     random.Random(0).shuffle(files)
     for file in files:
@@ -200,14 +200,14 @@ def mine(
     passages: Sequence[Passage],
     queries: Sequence[Asked],
     *,
-    embedder: Embedder | Kept,
+    embedder: Embedder | StoredEmbedder,
     words: Words,
     prior_weights: tuple[float, float],
     window: int,
     rng: np.random.Generator,
     sample: float = 1.0,
 ) -> Source | None:
-    """A source's groups, from a sample of its passages, `sample` times the usual; None where too few can be made."""
+    """Make the groups of a source from a sample of its passages; None if there are too few. `sample` scales the limits."""
     passages = _sample(passages, round(sample * PASSAGES[name]) if name in PASSAGES else len(passages), rng)
     place = {passage.passage_id: at for at, passage in enumerate(passages)}
     asked = [query for query in queries if any(p in place for p in query.positives)]
@@ -240,7 +240,7 @@ def mine(
 
 
 def _count_tokens(texts: Sequence[str], words: Words) -> np.ndarray:
-    """How many tokens each text has, the special ones not counted."""
+    """Count the tokens of each text, without special tokens."""
     encoded = words.tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
     return np.array([len(row.ids) for row in encoded], dtype=int)
 
@@ -257,7 +257,7 @@ def _rows(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
                 yield _row(f"{path}:{number}", line, keys)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise CorpusError(
-            f"{path} cannot be read past line {number} ({error}); expected gzipped JSON lines: fetch it again"
+            f"{path} cannot be read after line {number} ({error}); expected gzipped JSON lines; download it again"
         ) from error
 
 
@@ -265,7 +265,7 @@ def _row(place: str, line: str, keys: Sequence[str]) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise CorpusError(f"{place} is not JSON ({error}); fetch the file again") from error
+        raise CorpusError(f"{place} is not JSON ({error}); download the file again") from error
     missing = [key for key in keys if not isinstance(row, dict) or not isinstance(row.get(key), str)]
     if missing:
         raise CorpusError(

@@ -1,13 +1,13 @@
-"""What mini does to corpora with an eval set, part by part, beside the embedding order:
+"""Compare mini and each of its parts with the embedding order, on corpora with an eval set:
 
     python -m rag_inspect.training.judge ../shared/data/dev/covid_faq ../shared/data/train:tatqa code
 
 A corpus is a folder in BEIR layout, a source that training holds out (FOLDER:SOURCE), or `code`: functions of the
-Python packages installed here, asked for by their docstrings.
+installed Python packages, with their docstrings as queries.
 
-Rows: the embedding order (minilm), the prior alone (embedding and words), the cross-encoder alone, mini (their
-sum; with --logits 0.5,2 also with its logit times so much), and, for each --against FOLDER[:COSINE_WEIGHT], that
-BertForSequenceClassification plus so much cosine.
+Rows: the embedding order (minilm), the prior alone (embedding and words), the cross-encoder alone, and mini (their
+sum). --logits 0.5,2 adds mini with its logit multiplied by each of these weights. Each --against FOLDER[:COSINE_WEIGHT]
+adds that BertForSequenceClassification plus the weighted cosine.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ import numpy as np
 
 from rag_inspect.errors import CorpusError, RagInspectError
 from rag_inspect.rerankers.mini import WEIGHTS, build, build_prior
-from rag_inspect.training.examples import code_source, read_sources
+from rag_inspect.training.examples import make_code_source, read_sources
 from rag_inspect.types import Corpus, CorpusCard, Embedder, Pair, Query
 
 METRICS = ("recall@5", "mrr@5", "ndcg@10")
 GAINED = "mrr@5"
 FUNCTIONS = 1500
 Score = Callable[[Sequence[Pair]], np.ndarray]
-"""pairs -> one number each; the higher ranks first."""
+"""pairs -> one score each; higher is better."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Every judged query's candidates in embedding order: pairs of shape (n, top_k), flattened, and cosines."""
+    """The candidates of n judged queries in embedding order; `pairs` is (n, top_k) flattened."""
 
     pairs: list[Pair]
     cosines: np.ndarray  # (n, top_k)
@@ -44,68 +44,74 @@ class Candidates:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table; 0, or 1 with one line on stderr."""
+    """Print a table. Exit codes: 0 success, 1 error (one line on stderr), 2 usage."""
     parser = argparse.ArgumentParser(prog="python -m rag_inspect.training.judge")
-    parser.add_argument("corpora", nargs="+", metavar="FOLDER|FOLDER:SOURCE|code", help="what to judge it on")
-    parser.add_argument("--queries", type=int, default=150, help="a sample of so many judged queries of each")
-    parser.add_argument("--top-k", type=int, default=20, help="how deep the first stage goes")
+    parser.add_argument(
+        "corpora", nargs="+", metavar="FOLDER|FOLDER:SOURCE|code", help="corpora to judge it on"
+    )
+    parser.add_argument("--queries", type=int, default=150, help="judged queries to sample from each corpus")
+    parser.add_argument("--top-k", type=int, default=20, help="candidates of each query")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a file that train.py wrote")
     parser.add_argument(
         "--logits",
-        type=numbers,
+        type=parse_numbers,
         default=[],
-        help="weights of the logit to try beside the file's own, comma-separated",
+        help="more weights of the logit to try, comma-separated",
     )
     parser.add_argument(
-        "--against", action="append", default=[], help="FOLDER[:COSINE_WEIGHT], 40 by default"
+        "--against",
+        action="append",
+        default=[],
+        help="a rival model, FOLDER[:COSINE_WEIGHT] (default weight: 40)",
     )
     options = parser.parse_args(arguments)
     try:
-        judge(options)
+        compare_parts(options)
     except RagInspectError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def numbers(text: str) -> list[float]:
-    """Comma-separated numbers. Raises ValueError, which argparse has a word for."""
+def parse_numbers(text: str) -> list[float]:
+    """Parse comma-separated numbers. Raises ValueError, which argparse reports."""
     return [float(part) for part in text.split(",")]
 
 
-def judge(options: argparse.Namespace) -> None:
-    """Print each corpus's rows as they come. Raises RagInspectError."""
+def compare_parts(options: argparse.Namespace) -> None:
+    """Print the rows of each corpus as soon as they are known. Raises RagInspectError."""
     from rag_inspect.embedders import load_embedder
+    from rag_inspect.metrics import parse
     from rag_inspect.settings import Settings
 
     embedder = load_embedder("minilm", Settings.from_env())
     prior = build_prior(embedder, options.weights)
-    cross_encoder = _cross_encoder(*build(options.weights))
-    rivals = {name: _rival(name) for name in options.against}
-    columns = [*METRICS, f"{GAINED} over the embedding order"]
+    cross_encoder = _make_score(*build(options.weights))
+    rivals = {name: _load_rival(name) for name in options.against}
+    columns = [*(parse(name).label for name in METRICS), f"{parse(GAINED).label} over the embedding order"]
     print("| corpus | system | " + " | ".join(columns) + " |\n|---|---|" + "---|" * len(columns))
     for name in options.corpora:
         corpus = read(name)
-        found = candidates(corpus, embedder, options.queries, options.top_k)
+        found = find_candidates(corpus, embedder, options.queries, options.top_k)
         cosines, priors = found.cosines.ravel(), np.array(prior(found.pairs))
         logits = cross_encoder(found.pairs)
         systems = {"embedding order": cosines, "prior alone": priors, "cross-encoder alone": logits}
         systems |= {"mini": logits + priors}
         systems |= {f"mini, logit x {weight:g}": weight * logits + priors for weight in options.logits}
         systems |= {rival: score(found.pairs) + weight * cosines for rival, (score, weight) in rivals.items()}
-        first = values(cosines, found)
+        first = compute_metrics(cosines, found)
         for system, scores in systems.items():
-            measured = first if scores is cosines else values(scores, found)
-            _print(corpus.name, system, measured, first)
+            measured = first if scores is cosines else compute_metrics(scores, found)
+            _print_row(corpus.name, system, measured, first)
 
 
 def read(name: str) -> Corpus:
-    """A corpus by what the command line calls it. Raises CorpusError."""
+    """Read a corpus by its name on the command line. Raises CorpusError."""
     from rag_inspect.corpora.beir import read_beir
 
     folder, _, source = name.rpartition(":")
     if name == "code":
-        passages, asked = code_source(Path(sysconfig.get_paths()["purelib"]), FUNCTIONS)
+        passages, asked = make_code_source(Path(sysconfig.get_paths()["purelib"]), FUNCTIONS)
     elif folder and not Path(name).exists():
         name, (passages, asked) = source, read_sources(Path(folder)).get(source, ([], []))
     else:
@@ -115,8 +121,8 @@ def read(name: str) -> Corpus:
     return Corpus(CorpusCard(name=name), Path(name), tuple(passages), queries, {"test": qrels})
 
 
-def candidates(corpus: Corpus, embedder: Embedder, queries: int, top_k: int) -> Candidates:
-    """The first stage's candidates of a sample of the corpus's judged queries (its test split, if it has one)."""
+def find_candidates(corpus: Corpus, embedder: Embedder, queries: int, top_k: int) -> Candidates:
+    """Find the candidates of a sample of judged queries, from the test split if there is one."""
     qrels = corpus.splits.get("test") or corpus.qrels
     asked = [
         query
@@ -124,7 +130,9 @@ def candidates(corpus: Corpus, embedder: Embedder, queries: int, top_k: int) -> 
         if any(grade > 0 for grade in qrels.get(query.query_id, {}).values())
     ]
     if not asked:
-        raise CorpusError(f"{corpus.path or corpus.name} has no judged queries; nothing to measure")
+        raise CorpusError(
+            f"{corpus.path or corpus.name} has no judged queries, so there is nothing to measure"
+        )
     sample = np.random.default_rng(1).permutation(len(asked))[:queries]
     asked = [asked[at] for at in sample]
     cosines = embedder.embed_queries([q.text for q in asked]) @ embedder.embed_passages(corpus.passages).T
@@ -141,8 +149,8 @@ def candidates(corpus: Corpus, embedder: Embedder, queries: int, top_k: int) -> 
     )
 
 
-def values(scores: np.ndarray, found: Candidates) -> np.ndarray:
-    """METRICS of every query when its candidates are sorted by these scores, shape (n, 3)."""
+def compute_metrics(scores: np.ndarray, found: Candidates) -> np.ndarray:
+    """Compute METRICS of every query with its candidates sorted by these scores, shape (n, 3)."""
     from rag_inspect.metrics import Judged, ideal_grades, parse
 
     ideal, gold = ideal_grades(found.qrels, width=10)
@@ -151,8 +159,8 @@ def values(scores: np.ndarray, found: Candidates) -> np.ndarray:
     return np.stack([parse(name).values(judged) for name in METRICS], axis=1)
 
 
-def _print(corpus: str, system: str, measured: np.ndarray, first: np.ndarray) -> None:
-    """One row: each metric's mean with its interval, and the paired difference to the first stage's."""
+def _print_row(corpus: str, system: str, measured: np.ndarray, first: np.ndarray) -> None:
+    """Print a row: the mean and interval of each metric, and the paired difference from the first stage."""
     from rag_inspect.significance import differences, intervals
 
     cells = [
@@ -165,8 +173,8 @@ def _print(corpus: str, system: str, measured: np.ndarray, first: np.ndarray) ->
     print(f"| {corpus} ({len(measured)}) | {system} | " + " | ".join(cells) + " |", flush=True)
 
 
-def _cross_encoder(model: object, tokenizer: object) -> Score:
-    """The logits of a model, without a prior."""
+def _make_score(model: object, tokenizer: object) -> Score:
+    """Make a Score that returns the logits of a model, without a prior."""
     from rag_inspect.rerankers import RERANKERS
     from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
     from rag_inspect.transformer import Weights, choose_device
@@ -182,18 +190,18 @@ def _cross_encoder(model: object, tokenizer: object) -> Score:
     return score
 
 
-def _rival(name: str) -> tuple[Score, float]:
-    """(score, cosine weight) of FOLDER[:COSINE_WEIGHT]."""
+def _load_rival(name: str) -> tuple[Score, float]:
+    """Load the model in FOLDER[:COSINE_WEIGHT]; returns (score, cosine weight)."""
     from safetensors.torch import load_file
 
     from rag_inspect.hub import minilm_folder
     from rag_inspect.rerankers.mini.weights import as_model
-    from rag_inspect.training.train import first_state
+    from rag_inspect.training.train import load_start
 
     folder, _, weight = name.partition(":")
     base = load_file(minilm_folder() / "model.safetensors")
-    model = as_model(first_state([folder], base), minilm_folder())
-    return _cross_encoder(*model), float(weight or 40)
+    model = as_model(load_start([folder], base), minilm_folder())
+    return _make_score(*model), float(weight or 40)
 
 
 if __name__ == "__main__":

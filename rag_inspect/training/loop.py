@@ -1,7 +1,7 @@
-"""The training loop: the prior inside the logit, parts of a step beside each other, saved whole, gone on with.
+"""The training loop. The loss adds the prior to the logit, the parts of a step run in parallel, and a run can resume.
 
-What comes out is the running mean of the weights over the last steps (Polyak's average), which does better on texts
-unlike the training's than the last weights do.
+The result is the running mean of the weights over the last steps (Polyak averaging), which does better than the last
+weights on texts unlike the training texts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEV_GROUPS = 40
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a checkpoint must agree on to be gone on with."""
+    """The settings of a run; a run can only resume from a checkpoint with the same recipe."""
 
     cosine_weight: float = 20.0
     coverage_weight: float = 6.0
@@ -50,7 +50,7 @@ class Recipe:
 
 
 class Training:
-    """One run: model, optimizer, sources, and how far it is."""
+    """One run: model, optimizer, sources and progress."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Training:
         checkpoint: Path,
         device: str = "cpu",
     ) -> None:
-        """`tokenizer` is a plain one of the tokenizers package. Goes on from `checkpoint` if there is one."""
+        """Resume from `checkpoint` if it exists. `tokenizer` is one of the tokenizers package, not of transformers."""
         from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
         held_out = recipe.hold_out.split(",")
@@ -69,53 +69,54 @@ class Training:
         self.held_out = [source for name, source in sources.items() if name in held_out]
         if not self.sources:
             raise CorpusError(
-                f"no source has passages enough to train on; expected one of {', '.join(SHARES)}"
+                f"no source has enough passages to train on; expected one of {', '.join(SHARES)}"
             )
-        self.model = _with_dropout(model, recipe.dropout).to(device).train()
+        self.model = _set_dropout(model, recipe.dropout).to(device).train()
         self.tokenizer = tokenizer
         self.tokenizer.enable_truncation(recipe.window, strategy="longest_first")
         self.recipe, self.checkpoint, self.device = recipe, checkpoint, device
-        self.optimizer = _optimizer(model)
+        self.optimizer = _make_optimizer(model)
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
-        self.average.update_parameters(model)  # the first is a copy: the average begins with the start
-        self.average.eval()  # nothing is dropped where it is judged
+        self.average.update_parameters(
+            model
+        )  # the first update copies: the average begins at the start weights
+        self.average.eval()  # no dropout when it is judged
         self.steps, self.spent = 0, 0.0
         if checkpoint.exists():
             self._resume()
 
-    def go(self, seconds: float) -> None:
-        """Train until `seconds` are spent, those before a resume included; ends with a checkpoint."""
+    def train(self, seconds: float) -> None:
+        """Train until `seconds` are spent, including those before a resume; ends with a checkpoint."""
         import torch
 
         threads = torch.get_num_threads()
-        torch.set_num_threads(
-            1
-        )  # parts run beside each other: on a busy CPU far better than threads within one
+        # The parts run in parallel, which on a busy CPU is much faster than threads within one part.
+        torch.set_num_threads(1)
         losses: list[float] = []
         rng = np.random.default_rng([self.recipe.seed, self.steps])
         started, saved = time.monotonic() - self.spent, 0.0
         try:
             with ThreadPoolExecutor((os.cpu_count() or 1) if self.device == "cpu" else 1) as pool:
                 while self.spent < seconds:
-                    losses.append(self.step(rng, self._rate(self.spent / seconds), pool))
+                    losses.append(self.step(rng, self._compute_rate(self.spent / seconds), pool))
                     self.spent = time.monotonic() - started
                     if self.spent - saved > SAVE_EVERY or self.spent >= seconds:
                         saved = self.spent
                         self.save()
-                        print(self._progress(losses[-200:], seconds, pool), flush=True)
+                        print(self._write_progress(losses[-200:], seconds, pool), flush=True)
         finally:
             torch.set_num_threads(threads)
 
     def step(self, rng: np.random.Generator, rate: float, pool: Executor) -> float:
-        """One update at this learning rate; the loss."""
+        """Make one update at this learning rate; returns the loss."""
         import torch
 
-        names = rng.choice(list(self.sources), self.recipe.groups, p=self._shares())
+        names = rng.choice(list(self.sources), self.recipe.groups, p=self._compute_shares())
         drawn = [self.sources[name].draw(rng, self.recipe.negatives) for name in names]
         priors = torch.tensor([[prior for _, prior in rows] for _, rows in drawn])
         pairs = [(query, text) for query, rows in drawn for text, _ in rows]
         parts, outputs = self._forward(self.model, pairs, pool)
-        logits = _in_order(parts, outputs).detach().requires_grad_()
+        logits = _join_parts(parts, outputs).detach().requires_grad_()
         loss = torch.nn.functional.cross_entropy(
             logits.view_as(priors) + priors, torch.zeros(len(drawn), dtype=torch.long)
         )
@@ -130,13 +131,12 @@ class Training:
         self.steps += 1
         return loss.item()
 
-    @property
-    def averaged(self) -> dict[str, Tensor]:
-        """The running mean of the weights: what the run is for."""
+    def average_weights(self) -> dict[str, Tensor]:
+        """Return the running mean of the weights, the result of the run."""
         return self.average.module.state_dict()
 
     def dev_mrr(self, pool: Executor) -> tuple[float, float]:
-        """(prior alone, with the averaged model): MRR@5 over the held-out sources' first groups."""
+        """Compute MRR@5 of (the prior alone, the averaged model) on the first groups of the held-out sources."""
         import torch
 
         model = self.average.module.eval()
@@ -149,7 +149,7 @@ class Training:
                 with torch.no_grad():
                     pairs = [(group.query, source.texts[at]) for at in places]
                     parts, outputs = self._forward(model, pairs, pool)
-                totals = priors + _in_order(parts, outputs)
+                totals = priors + _join_parts(parts, outputs)
                 ranks.append(
                     (1 + int((priors[1:] > priors[0]).sum()), 1 + int((totals[1:] > totals[0]).sum()))
                 )
@@ -157,18 +157,18 @@ class Training:
         return float(gains[:, 0].mean()), float(gains[:, 1].mean())
 
     def save(self) -> None:
-        """Write the checkpoint; a kill leaves the last one. Raises RagInspectError where it cannot be written."""
+        """Write the checkpoint; after a kill the last one is intact. Raises RagInspectError if it cannot be written."""
         import torch
 
         content = {
             "recipe": asdict(self.recipe),
             "model": self.model.state_dict(),
-            "average": self.averaged,
+            "average": self.average_weights(),
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "spent": self.spent,
         }
-        whole = io.BytesIO()  # written to a path, a full disk would be "unexpected pos 576 vs 534"
+        whole = io.BytesIO()  # torch writing to a path reports a full disk as "unexpected pos 576 vs 534"
         torch.save(content, whole)
         write_bytes(self.checkpoint, whole.getbuffer())
 
@@ -177,17 +177,19 @@ class Training:
 
         remedy = "give another --out, or the same options as before"
         try:
-            content = torch.load(self.checkpoint, map_location="cpu")  # loading moves it on
+            content = torch.load(
+                self.checkpoint, map_location="cpu"
+            )  # load_state_dict moves it to the device
             found = content["recipe"]
         except Exception as error:
             raise ModelError(
-                f"{self.checkpoint}: no checkpoint of this program ({error}); {remedy}"
+                f"{self.checkpoint}: not a checkpoint of this program ({error}); {remedy}"
             ) from error
         other = {k: v for k, v in asdict(self.recipe).items() if found.get(k) != v}
         if other:
             name, value = next(iter(other.items()))
             raise ModelError(
-                f"{self.checkpoint}: another recipe ({name} {found.get(name)}, asked {value}); {remedy}"
+                f"{self.checkpoint}: its recipe differs ({name} is {found.get(name)}, this run has {value}); {remedy}"
             )
         self.model.load_state_dict(content["model"])
         self.average.module.load_state_dict(content["average"])
@@ -198,39 +200,41 @@ class Training:
     def _forward(
         self, model: Any, pairs: Sequence[tuple[str, str]], pool: Executor
     ) -> tuple[list[list[int]], list[Tensor]]:
-        """(parts, logits of each part): pairs of like length together, the longest first."""
+        """Return (parts, logits of each part); a part has pairs of similar length, the longest first."""
         rows = self.tokenizer.encode_batch([(readable(query), readable(text)) for query, text in pairs])
         kind = self.device.split(":")[0]
         parts = list(token_batches([len(row.ids) for row in rows], TOKENS_PER_PART.get(kind, 4096)))[::-1]
-        return parts, list(pool.map(lambda part: self._logits(model, [rows[at] for at in part]), parts))
+        return parts, list(
+            pool.map(lambda part: self._compute_logits(model, [rows[at] for at in part]), parts)
+        )
 
-    def _logits(self, model: Any, rows: Sequence[Any]) -> Tensor:
+    def _compute_logits(self, model: Any, rows: Sequence[Any]) -> Tensor:
         import torch
 
         width = max(len(row.ids) for row in rows)
 
-        def padded(values: Sequence[Sequence[int]]) -> Tensor:
+        def pad_batch(values: Sequence[Sequence[int]]) -> Tensor:
             return torch.tensor(
                 [[*value, *[0] * (width - len(value))] for value in values], device=self.device
             )
 
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.device != "cpu"):
             output = model(
-                input_ids=padded([row.ids for row in rows]),
-                token_type_ids=padded([row.type_ids for row in rows]),
-                attention_mask=padded([row.attention_mask for row in rows]),
+                input_ids=pad_batch([row.ids for row in rows]),
+                token_type_ids=pad_batch([row.type_ids for row in rows]),
+                attention_mask=pad_batch([row.attention_mask for row in rows]),
             )
         return output.logits[:, 0]
 
-    def _rate(self, spent: float) -> float:
-        """Rising over the first steps, then falling with the time left."""
+    def _compute_rate(self, spent: float) -> float:
+        """Return the learning rate: it rises over the first steps, then falls with the time left."""
         return self.recipe.learning_rate * min(1.0, (self.steps + 1) / WARM_UP) * max(0.02, 1 - spent)
 
-    def _shares(self) -> np.ndarray:
+    def _compute_shares(self) -> np.ndarray:
         shares = np.array([SHARES[name] for name in self.sources])
         return shares / shares.sum()
 
-    def _progress(self, losses: Sequence[float], seconds: float, pool: Executor) -> str:
+    def _write_progress(self, losses: Sequence[float], seconds: float, pool: Executor) -> str:
         line = f"step {self.steps}  loss {np.mean(losses):.3f}  "
         if self.held_out:
             prior, model = self.dev_mrr(pool)
@@ -238,8 +242,8 @@ class Training:
         return line + f"{max(0.0, seconds - self.spent) / 60:.1f} minutes left"
 
 
-def _with_dropout(model: Any, share: float) -> Any:
-    """The model, whose layers drop this share of what they give; the weights of attention are left alone."""
+def _set_dropout(model: Any, share: float) -> Any:
+    """Set the dropout of the layers' outputs; the attention weights get none. Returns the model."""
     import torch
 
     for name, module in model.named_modules():
@@ -248,8 +252,8 @@ def _with_dropout(model: Any, share: float) -> Any:
     return model
 
 
-def _optimizer(model: Any) -> Any:
-    """AdamW over all but the embeddings; the head learns three times as fast."""
+def _make_optimizer(model: Any) -> Any:
+    """Make AdamW for all weights except the embeddings; the head learns three times as fast."""
     import torch
 
     for name, parameter in model.named_parameters():
@@ -261,8 +265,8 @@ def _optimizer(model: Any) -> Any:
     return torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
 
 
-def _in_order(parts: Sequence[Sequence[int]], outputs: Sequence[Tensor]) -> Tensor:
-    """The parts' logits, on the CPU in fp32, in the order of the pairs."""
+def _join_parts(parts: Sequence[Sequence[int]], outputs: Sequence[Tensor]) -> Tensor:
+    """Join the parts' logits in the order of the pairs, on the CPU in fp32."""
     import torch
 
     joined = torch.cat([output.float().cpu() for output in outputs])

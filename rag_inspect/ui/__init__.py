@@ -1,4 +1,4 @@
-"""The page: one builder a tab, and the app that reads like its menu."""
+"""The page: each tab has a builder, and `build_app` puts the tabs together."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rag_inspect.workbench import Workbench
 
 TABS = (explore, evaluate)
 
-_DAY = 24 * 3600  # seconds that a download, or a replay brought here, is kept
+_DAY = 24 * 3600  # seconds; downloads and uploaded replays are deleted after it
 _THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 _MASTHEAD = """<div class="ri-masthead"><h1>rag-inspect</h1>
 <p>what a reranker does to an embedding search, why, and whether it pays</p></div>"""
 
 
 def build_app(bench: Workbench) -> gr.Blocks:
-    """The whole page and its named API, over one workbench. Loads no model."""
+    """Build the whole page and its named API over one workbench. Loads no model."""
     with gr.Blocks(title="rag-inspect", analytics_enabled=False, delete_cache=(3600, _DAY)) as app:
         gr.HTML(_MASTHEAD, apply_default_css=False)
         alive = []
@@ -30,7 +30,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
             for tab in TABS:
                 with gr.Tab(tab.LABEL, id=tab.LABEL.lower()):
                     alive += tab.build(bench, app)
-        for component in alive:  # what a tab needs while it is not shown, when it is not in the page at all
+        for component in alive:  # gradio takes a hidden tab out of the page; these must stay in it
             component.render()
         api.build(bench)
     app.queue(max_size=64, api_open=False)
@@ -38,10 +38,10 @@ def build_app(bench: Workbench) -> gr.Blocks:
 
 
 def serve(bench: Workbench, host: str | None = None, port: int | None = None, **launch: Any) -> gr.Blocks:
-    """Answer first, then warm the models up in the background; blocks unless `prevent_thread_lock=True`.
+    """Start the server, then warm up the models in the background. Blocks unless `prevent_thread_lock=True`.
 
-    Listening to more than this machine makes it public: see Settings. Raises InputError where
-    the port is taken.
+    A host other than this machine turns on public mode (see Settings). Raises InputError if the port is
+    taken.
     """
     if (host or LOCALHOST_NAME) not in _THIS_MACHINE:
         bench.settings = replace(bench.settings, public=True)

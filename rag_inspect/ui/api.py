@@ -12,14 +12,14 @@ from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.options import CUTOFFS, EMBEDDER, SPLIT, TOP_K, EvalOptions, SearchOptions, split_names
 from rag_inspect.types import Reranking, write_search
 from rag_inspect.ui.controls import SEARCHES
-from rag_inspect.ui.errors import shown
+from rag_inspect.ui.errors import show_errors
 from rag_inspect.workbench import Workbench
 
-TELL_SECONDS = 1.0
+REPORT_SECONDS = 1.0  # between two progress values
 
 
 def build(bench: Workbench) -> None:
-    """Add /search and /eval to the app that is being built."""
+    """Add /search and /eval to the app."""
     _build_search(bench)
     _build_eval(bench)
 
@@ -33,7 +33,7 @@ def _build_search(bench: Workbench) -> None:
         top_k: int = TOP_K,
         top_n: int | None = None,
     ) -> dict[str, Any]:
-        """One query through both stages: candidates, reranked order with moves, gold, verdict and timings."""
+        """Run one query through both stages: candidates, reranked order with moves, gold, verdict and timings."""
         options = SearchOptions(
             query=query, corpus=corpus, embedder=embedder, reranker=reranker or None, top_k=top_k, top_n=top_n
         )
@@ -41,7 +41,7 @@ def _build_search(bench: Workbench) -> None:
         *_, end = (moment for moment in moments if isinstance(moment, Reranking))
         return write_search([end])
 
-    gr.api(shown(search, words=str), api_name="search", **SEARCHES)
+    gr.api(show_errors(search, encode=str), api_name="search", **SEARCHES)
 
 
 def _build_eval(bench: Workbench) -> None:
@@ -54,20 +54,20 @@ def _build_eval(bench: Workbench) -> None:
         split: str = SPLIT,
         top_n: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """A corpus's eval set through both stages; `reranker` may name several, with commas between them.
+        """Run a corpus's eval set through both stages. `reranker` takes one name or several, comma-separated.
 
-        What counts is the last value; those before it say how far it is, and let it end when the client leaves.
+        The last value is the result; earlier values report progress. If the client disconnects, the evaluation stops.
         """
         options = EvalOptions(
             corpus=corpus, rerankers=split_names(reranker), embedder=embedder, top_k=top_k, top_n=top_n,
             cutoffs=cutoffs, split=split,
         )  # fmt: skip
-        told = time.monotonic()
+        reported = time.monotonic()
         for moment in bench.evaluate(options):
             if isinstance(moment, Evaluation):
                 yield moment.to_json()
-            elif time.monotonic() - told > TELL_SECONDS:
-                told = time.monotonic()
+            elif time.monotonic() - reported > REPORT_SECONDS:
+                reported = time.monotonic()
                 yield {"progress": str(moment)}
 
-    gr.api(shown(evaluate, words=str), api_name="eval", concurrency_id="eval", concurrency_limit=2)
+    gr.api(show_errors(evaluate, encode=str), api_name="eval", concurrency_id="eval", concurrency_limit=2)

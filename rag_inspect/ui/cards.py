@@ -1,4 +1,4 @@
-"""The model cards that come with the package, as pages of their own: cards/mini."""
+"""The model cards shipped with the package, each served as a page: cards/mini."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ th, td {{ border-bottom: 1px solid #8886; padding: 4px 8px; text-align: left; }}
 
 
 def show_card(request: Request) -> Response:
-    """The card of the model with this key; 404 where there is none."""
+    """Serve the card of the model with this key, or 404."""
     key = request.path_params["key"]
     spec = (EMBEDDERS | RERANKERS).get(key)
     if spec is None or spec.card is None:
-        return PlainTextResponse("There is no model card under this name.", status_code=404)
+        return PlainTextResponse("No model card with this name.", status_code=404)
     from markdown_it import MarkdownIt
 
     body = (
@@ -39,10 +39,10 @@ def show_card(request: Request) -> Response:
 
 
 def _read_body(text: str) -> str:
-    """The card without its front matter."""
+    """Return the card without its YAML front matter."""
     return text.split("\n---\n", 1)[-1] if text.startswith("---\n") else text
 
 
 def card_route() -> Route:
-    """Where the app serves the cards: beside its own page, so that a link to `cards/mini` works under any path."""
+    """Return the route of the cards. It is relative to the page, so a link to `cards/mini` works under any root path."""
     return Route("/cards/{key}", show_card)

@@ -1,4 +1,4 @@
-"""What the user chooses on Explore: query, corpus, models, depths; and the link that says all of it."""
+"""The controls of Explore (query, corpus, models, depths) and the link that reopens a view."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rag_inspect.types import Availability, Corpus, ModelSpec
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
-# One limit for all of an id, or the lowest holds. A search that waits for a download keeps its place; on the cores
-# searches take turns by themselves.
+# Every event with this concurrency id must name the same limit: gradio applies the lowest. A search that waits for a
+# download counts towards it; searches that compute take turns in the workbench.
 SEARCHES: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
-PAGE_TOP_K, PAGE_TOP_N = (5, 50), (1, 20)  # the ends of the sliders
-LISTED_QUERIES = 500  # in the picker; a browser stalls on tens of thousands
+PAGE_TOP_K, PAGE_TOP_N = (5, 50), (1, 20)  # lowest and highest value of the sliders
+LISTED_QUERIES = 500  # shown in the picker; tens of thousands stall a browser
 WRITE_LINK = """(query, corpus, embedder, reranker, k, n) => {
   const link = new URL(window.location.href);
   Object.entries({q: query, corpus, embedder, reranker, k, n}).forEach(([name, value]) => link.searchParams.set(name, value));
@@ -37,57 +37,57 @@ COPY_LINK = """async () => {
   } catch { window.prompt('Copy this link', window.location.href); }
 }"""
 
-# Per dropdown: what it held when it was opened, and whether it holds something else now (null where it does not).
-_OPENED = "value => { (window.riHeld ||= {})[%d] = value; return []; }"
-_CHOSEN = """value => {
+# Per dropdown: remember its value when it gets the focus; later, return the new value, or null if it is the same.
+_REMEMBER = "value => { (window.riHeld ||= {})[%d] = value; return []; }"
+_COMPARE = """value => {
   const held = (window.riHeld ||= {});
   if (held[%d] === value) return null;
   return held[%d] = value;
 }"""
 
 
-def chosen(dropdown: gr.Dropdown) -> gr.State:
-    """A state that changes once for each value the user chooses in a list.
+def watch_choice(dropdown: gr.Dropdown) -> gr.State:
+    """Return a state that changes once each time the user chooses another value in the dropdown.
 
-    A Dropdown's own `input` comes twice for a choice by mouse, and once for a list that was opened and left as it was
-    (gradio 6.31: it fires with every loss of the focus); its `change` comes as well when the program sets the value.
+    Gradio 6.31 fires a Dropdown's own `input` twice for a choice by mouse, and once when the list loses the focus
+    without a choice. Its `change` also fires when the program sets the value.
     """
-    when, place = gr.State(0), dropdown._id
+    chosen_at, dropdown_id = gr.State(0), dropdown._id
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    dropdown.focus(None, dropdown, None, js=_OPENED % place, **quiet)
+    dropdown.focus(None, dropdown, None, js=_REMEMBER % dropdown_id, **quiet)
     dropdown.input(
         lambda value: gr.skip() if value is None else time.time_ns(),
         dropdown,
-        when,
-        js=_CHOSEN % (place, place),
+        chosen_at,
+        js=_COMPARE % (dropdown_id, dropdown_id),
         **quiet,
     )
-    return when
+    return chosen_at
 
 
 def control_values(options: SearchOptions) -> tuple[Any, ...]:
-    """What the six controls of Explore show, in their order."""
+    """Return the values of Explore's six controls, in their order."""
     first = options.query, options.corpus, options.embedder, options.reranker
     return *first, options.top_k, options.kept
 
 
 def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[SearchOptions, str]:
-    """The view a link names, clamped to what there is; and a word on anything that had to be replaced."""
+    """Read the view a link names; return it with a message about everything that had to be replaced."""
     trouble: list[str] = []
 
-    def known(kind: str, table: Mapping[str, object], default: str) -> str:
+    def read_choice(kind: str, table: Mapping[str, object], default: str) -> str:
         value = params.get(kind) or default
         if value in table:
             return value
         trouble.append(f'Unknown {kind} "{value[:80]}"; showing {default}.')
         return default
 
-    name = known("corpus", bench.corpora(), bench.default_corpus)
-    embedder = known("embedder", EMBEDDERS, EMBEDDER)
-    reranker = known("reranker", RERANKERS, bench.default_reranker)
+    name = read_choice("corpus", bench.corpora(), bench.default_corpus)
+    embedder = read_choice("embedder", EMBEDDERS, EMBEDDER)
+    reranker = read_choice("reranker", RERANKERS, bench.default_reranker)
     top_k = _clamp(params.get("k"), *PAGE_TOP_K, TOP_K)
     if params.get("k", str(top_k)) != str(top_k):
-        trouble.append(f"top_k {params['k'][:20]} is outside what the page offers; showing {top_k}.")
+        trouble.append(f"top_k must be {PAGE_TOP_K[0]} to {PAGE_TOP_K[1]} on this page; showing {top_k}.")
     top_n = _clamp(params.get("n"), PAGE_TOP_N[0], min(PAGE_TOP_N[1], top_k), TOP_N)
     query = params.get("q", "").strip() or first_example(bench, name)
     options = SearchOptions(
@@ -97,7 +97,7 @@ def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[SearchOption
 
 
 def first_example(bench: Workbench, corpus: str) -> str:
-    """The text of the corpus's first example query, or of its first query, or nothing."""
+    """Return the text of the corpus's first example query, else of its first query, else ""."""
     try:
         chosen = bench.corpus(corpus)
     except CorpusError:
@@ -109,9 +109,9 @@ def first_example(bench: Workbench, corpus: str) -> str:
 
 
 def corpora_update(bench: Workbench, corpus: str | None = None) -> Any:
-    """The list of corpora as it is now, showing this one, or the default where there is none of that name (any more).
+    """Update the list of corpora and show this one, or the default if there is no corpus with that name.
 
-    Gradio checks a choice against the list its session was last sent, so every page gets its own when it loads.
+    Gradio checks a choice against the list it last sent to the session, so every page gets the list when it loads.
     """
     names = list(bench.corpora())
     default = bench.default_corpus if bench.default_corpus in names else None
@@ -119,7 +119,7 @@ def corpora_update(bench: Workbench, corpus: str | None = None) -> Any:
 
 
 def picker_choices(corpus: Corpus) -> list[tuple[str, str]]:
-    """(text, query_id) of the judged queries, examples first."""
+    """Return (text, query_id) of the judged queries, examples first."""
     examples = [corpus.query_by_id[q] for q in corpus.card.examples if q in corpus.query_by_id]
     first = {query.query_id for query in examples}
     rest = (query for query in corpus.queries if query.query_id not in first and corpus.gold(query.query_id))
@@ -127,31 +127,31 @@ def picker_choices(corpus: Corpus) -> list[tuple[str, str]]:
 
 
 def picker_update(corpus: Corpus, text: str) -> Any:
-    """The picker filled with the corpus's judged queries, showing the one whose text is in the box."""
+    """Fill the picker with the corpus's judged queries and show the one whose text is in the query box."""
     judged = sum(bool(corpus.gold(query.query_id)) for query in corpus.queries)
-    listed = f", the first {LISTED_QUERIES} listed" if judged > LISTED_QUERIES else ""
+    listed = f", first {LISTED_QUERIES} shown" if judged > LISTED_QUERIES else ""
     label = (
         f"Eval queries of this corpus ({judged:,}{listed})" if judged else "This corpus has no eval queries"
     )
-    return gr.update(choices=picker_choices(corpus), value=picked(corpus, text), label=label)
+    return gr.update(choices=picker_choices(corpus), value=find_picked(corpus, text), label=label)
 
 
-def picked(corpus: Corpus, text: str) -> str | None:
-    """The id of the query in the picker that has this text; None where it is nobody's."""
+def find_picked(corpus: Corpus, text: str) -> str | None:
+    """Return the id of the query in the picker that has this text, or None."""
     known = corpus.query_by_text.get(text.strip())
     listed = known and any(known.query_id == query_id for _, query_id in picker_choices(corpus))
     return known.query_id if known and listed else None
 
 
 def story_html(corpus: Corpus) -> str:
-    """How large the corpus is and what it is about."""
+    """Render the size of the corpus and what it is about."""
     return aside_html(f"{len(corpus.passages):,} passages. {corpus.card.story or corpus.card.description}")
 
 
 def model_label(spec: ModelSpec, here: Availability | None) -> str:
-    """`base · on disk`, `base · download 1.1 GB`, `base · not on disk, no hub`.
+    """Name a model and where it is: `base · on disk`, `base · download 1.1 GB`, `base · not on disk, no hub`.
 
-    Why no hub answers is long, and the same for every model: `rag-inspect models` says it.
+    `rag-inspect models` prints why the hub cannot be used: the reason is long, and the same for every model.
     """
     if spec.source == "builtin":
         return f"{spec.key} · built in"
@@ -168,8 +168,8 @@ def model_choices(specs: Iterable[ModelSpec], here: Mapping[str, Availability]) 
     return [(model_label(spec, here.get(spec.key)), spec.key) for spec in specs]
 
 
-def relabelled(bench: Workbench, *tables: Mapping[str, ModelSpec]) -> list[Any]:
-    """For a dropdown of each table: which models are here, and what choosing another would download."""
+def update_model_labels(bench: Workbench, *tables: Mapping[str, ModelSpec]) -> list[Any]:
+    """Update one dropdown per table: which models are on disk, and how much the others would download."""
     here = {spec.key: availability for spec, availability in bench.models()}
     return [gr.update(choices=model_choices(table.values(), here)) for table in tables]
 
@@ -182,7 +182,7 @@ def _clamp(value: str | None, low: int, high: int, default: int) -> int:
 
 
 def depth_sliders() -> tuple[gr.Slider, gr.Slider]:
-    """top_k and top_n, each with the sentence that says what it costs."""
+    """Return the sliders for top_k and top_n."""
     return (
         gr.Slider(*PAGE_TOP_K, value=TOP_K, step=1, label="top_k candidates", min_width=150),
         gr.Slider(*PAGE_TOP_N, value=TOP_N, step=1, label="top_n kept", min_width=150),

@@ -1,4 +1,4 @@
-"""What Explore has on demand, below the columns: the figures of a search, and code that repeats it."""
+"""The drawers below Explore's columns: figures of the search, and code that repeats it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gradio as gr
 
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Reranking
-from rag_inspect.ui.theme import script
+from rag_inspect.ui.theme import read_script
 from rag_inspect.views.figures import scatter, slopegraph
 from rag_inspect.views.snippets import LIBRARIES, snippet
 
@@ -17,8 +17,8 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"
 _HUB_MODEL = RERANKERS["base"]
 
 
-def figures(state: gr.State, searches: Sequence[Any]) -> None:
-    """Slopegraph and scatter: drawn when the drawer is opened, and after each search while it is open."""
+def build_figures(state: gr.State, searches: Sequence[Any]) -> None:
+    """Add the slopegraph and the scatter plot, drawn when the drawer opens and after each search while it is open."""
     with gr.Accordion("Slopegraph and score scatter", open=False) as drawer:
         with gr.Row():
             plots = [
@@ -27,7 +27,7 @@ def figures(state: gr.State, searches: Sequence[Any]) -> None:
             ]
         with gr.Row():
             for kind in ("png", "svg"):
-                save = f"() => {{ {script('save_figures.js')}; save('{kind}'); }}"
+                save = f"() => {{ {read_script('save_figures.js')}; save('{kind}'); }}"
                 gr.Button(f"Save both as {kind.upper()}", size="sm").click(
                     None, None, None, js=save, **_QUIET
                 )
@@ -44,8 +44,8 @@ def figures(state: gr.State, searches: Sequence[Any]) -> None:
         event.then(draw, [state, opened], plots, **_QUIET)
 
 
-def code(state: gr.State, searches: Sequence[Any]) -> None:
-    """The search as Python to copy, in the library of one's choice."""
+def build_code(state: gr.State, searches: Sequence[Any]) -> None:
+    """Add the search as Python code to copy, for a choice of libraries."""
     with gr.Accordion("Use in your code", open=False) as drawer:
         library = gr.Dropdown(list(LIBRARIES), label="Library", value=next(iter(LIBRARIES)))
         text = gr.Code(language="python", label="With the pinned revision and these settings")

@@ -1,4 +1,4 @@
-"""One place where our errors become gradio's, which would otherwise reach the user without their message."""
+"""Turn a RagInspectError into gradio's own error; any other error reaches the user without its message."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import gradio as gr
 from rag_inspect.errors import RagInspectError
 
 
-def shown(handler: Callable[..., Any], words: Callable[[str], str] = escape) -> Callable[..., Any]:
-    """The handler (a function or a generator), with a RagInspectError raised as gr.Error in its own words.
+def show_errors(handler: Callable[..., Any], encode: Callable[[str], str] = escape) -> Callable[..., Any]:
+    """Wrap a function or generator so that its RagInspectError becomes a gr.Error with the same message.
 
-    The page takes them for HTML, so they are escaped; a client of the API gets them as they are (`words=str`).
+    The page renders messages as HTML, so they are escaped; an API client gets them unchanged (`encode=str`).
     """
     if inspect.isgeneratorfunction(handler):
 
@@ -25,7 +25,7 @@ def shown(handler: Callable[..., Any], words: Callable[[str], str] = escape) -> 
             try:
                 yield from handler(*args, **kwargs)
             except RagInspectError as error:
-                raise gr.Error(words(str(error)), print_exception=False) from error
+                raise gr.Error(encode(str(error)), print_exception=False) from error
 
         return generator
 
@@ -34,6 +34,6 @@ def shown(handler: Callable[..., Any], words: Callable[[str], str] = escape) -> 
         try:
             return handler(*args, **kwargs)
         except RagInspectError as error:
-            raise gr.Error(words(str(error)), print_exception=False) from error
+            raise gr.Error(encode(str(error)), print_exception=False) from error
 
     return function

@@ -1,4 +1,4 @@
-"""The Evaluate tab's components, laid out."""
+"""The components of the Evaluate tab and their layout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _html = partial(gr.HTML, apply_default_css=False)
 
 @dataclass(kw_only=True)
 class Page:
-    """The components of the tab, by what they are for; and, asked anew each time, the corpora whose queries Explore can open."""
+    """The components of the tab. `corpora` lists the corpora whose queries Explore can open, as of the call."""
 
     corpora: Callable[[], Collection[str]]
     corpus: gr.Dropdown
@@ -62,14 +62,14 @@ class Page:
 
     @property
     def settings(self) -> list[Any]:
-        """What an evaluation is asked for, in the order of `evaluate`'s start."""
+        """The inputs of an evaluation, in the order `evaluate._read_settings` takes them."""
         return [
             self.corpus, self.embedder, self.rerankers, self.top_k, self.top_n, self.cutoffs, self.split,
         ]  # fmt: skip
 
     @property
     def results(self) -> list[Any]:
-        """What `eval_results.drawn` fills, in its order."""
+        """The outputs that `eval_results.draw_results` fills."""
         return [
             self.advice, self.ceiling, self.table, self.frontier, self.verdict, self.system, self.queue, self.flow,
             self.histogram, self.cutoff, self.threshold, self.notes, self.files, self.evaluation,
@@ -77,7 +77,7 @@ class Page:
 
 
 def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
-    """What an evaluation is asked for, by the names `Page` has for it."""
+    """Lay out the inputs of an evaluation; returns them by their names in `Page`."""
     with gr.Row(elem_id="eval-settings"):
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
         embedder = gr.Dropdown(
@@ -102,7 +102,7 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
 
 
 def _lay_out_results() -> dict[str, Any]:
-    """What an evaluation found, the decision first."""
+    """Lay out the results of an evaluation, the decision first."""
     advice, ceiling = _html(elem_id="eval-advice"), _html(elem_id="eval-ceiling")
     table = _html(elem_id="eval-table")
     frontier = gr.Plot(
@@ -110,14 +110,16 @@ def _lay_out_results() -> dict[str, Any]:
     )
     with gr.Row():
         verdict = gr.Dropdown([ALL], value=ALL, label="Verdict", visible=False, elem_id="eval-verdict")
-        system = gr.Dropdown([], label="Reranker shown below", visible=False)
+        system = gr.Dropdown([], label="Show results of", visible=False)
     queue = _html(elem_id="eval-queue")
     with gr.Row():
         flow = gr.Plot(label="Where the gold went", visible=False, min_width=320)
-        histogram = gr.Plot(label="Threshold lab: logits of gold and others", visible=False, min_width=320)
+        histogram = gr.Plot(
+            label="Threshold lab: scores of gold and other candidates", visible=False, min_width=320
+        )
     cutoff = gr.Slider(
         0, 40, value=0, step=1, visible=False, elem_id="eval-cutoff",
-        label="Cutoff, in steps from the lowest logit to the highest (it holds for this model and this corpus only)",
+        label="Score cutoff, lowest to highest (valid for this model and corpus only)",
     )  # fmt: skip
     return {
         "advice": advice, "ceiling": ceiling, "table": table, "frontier": frontier, "verdict": verdict,
@@ -127,29 +129,27 @@ def _lay_out_results() -> dict[str, Any]:
 
 
 def _lay_out_past() -> dict[str, Any]:
-    """Runs made before, and replays."""
-    with gr.Accordion("Past runs, and replays", open=False):
+    """Lay out past runs and replays."""
+    with gr.Accordion("Past runs and replays", open=False):
         with gr.Row():
             past = gr.Dropdown([], multiselect=True, max_choices=2, label="Open one, or compare two", scale=6)
             open_past = gr.Button("Open", size="sm", scale=0, min_width=80)
             compare = gr.Button("Compare", size="sm", scale=0, min_width=100)
         comparison = _html(elem_id="eval-comparison")
-        replay = gr.File(
-            label="A replay.json: opens without any model", file_types=[".json"], type="filepath"
-        )
+        replay = gr.File(label="Open a replay.json (needs no model)", file_types=[".json"], type="filepath")
     return {
         "past": past, "open_past": open_past, "compare": compare, "comparison": comparison, "replay": replay,
     }  # fmt: skip
 
 
 def lay_out(bench: Workbench) -> Page:
-    """The tab's components, in the order they are read."""
+    """Lay out the whole tab, in reading order."""
     settings = _lay_out_settings(bench)
     with gr.Row():
         run = gr.Button("Evaluate", variant="primary", size="sm", min_width=120, scale=0)
         stop = gr.Button("Stop", size="sm", min_width=70, scale=0)
     progress = _html(
-        aside_html("Every judged query of the split, through both stages. Not run yet."),
+        aside_html("Not run yet. Evaluate runs every judged query of the split through both stages."),
         elem_id="eval-progress",
     )
     results = _lay_out_results()

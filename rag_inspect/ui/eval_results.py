@@ -1,4 +1,4 @@
-"""The Evaluate tab's results: one document, drawn; and what of it can be turned over without computing again."""
+"""Draw the results of the Evaluate tab, and redraw parts of them for another reranker, verdict or cutoff."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from rag_inspect.views.report import report_html
 from rag_inspect.views.sentences import aside_html
 
 
-def drawn(page: Page, evaluation: Evaluation) -> dict[Any, Any]:
-    """A finished evaluation, for `page.results`."""
+def draw_results(page: Page, evaluation: Evaluation) -> dict[Any, Any]:
+    """Draw a finished evaluation into `page.results`."""
     document = evaluation.document
     keys = [system.key for system in document.rerankers]
     return {
@@ -44,13 +44,13 @@ def drawn(page: Page, evaluation: Evaluation) -> dict[Any, Any]:
         page.frontier: gr.update(value=figures.frontier(document), visible=True),
         page.system: gr.update(choices=keys, value=keys[0], visible=len(keys) > 1),
         page.notes: notes_html(document),
-        page.files: _files(evaluation),
+        page.files: _write_files(evaluation),
         page.evaluation: evaluation,
-    } | _of_system(page, evaluation, keys[0])
+    } | _draw_system(page, evaluation, keys[0])
 
 
-def cleared(page: Page) -> dict[Any, Any]:
-    """Nothing, for `page.results`: what stands there is of another evaluation."""
+def clear_results(page: Page) -> dict[Any, Any]:
+    """Empty `page.results`, which show an earlier evaluation."""
     words = [page.advice, page.ceiling, page.table, page.queue, page.threshold, page.notes]
     rest = [part for part in page.results if part not in words and part is not page.evaluation]
     return (
@@ -58,8 +58,8 @@ def cleared(page: Page) -> dict[Any, Any]:
     )
 
 
-def so_far(job: Job, progress: EvalProgress) -> tuple[str, str]:
-    """The table and the verdict queue of a job at work, from the queries that are done."""
+def draw_progress(job: Job, progress: EvalProgress) -> tuple[str, str]:
+    """Draw the table and the verdict queue of a running job from the queries that are done."""
     table = running_html(progress.means, progress.queries_done, progress.queries)
     rows = list(job.rows)
     if not rows:
@@ -68,8 +68,8 @@ def so_far(job: Job, progress: EvalProgress) -> tuple[str, str]:
     return table, queue_html(job.settings, key, "", worst_first(rows, key))
 
 
-def _verdict_choices(document: EvaluationDocument, key: str) -> Any:
-    """The verdicts this reranker has, with their counts; all of them chosen."""
+def _list_verdicts(document: EvaluationDocument, key: str) -> Any:
+    """List the verdicts of this reranker with their counts; "all verdicts" is chosen."""
     counts = Counter(row.verdicts[key] for row in document.per_query)
     choices = [
         (f"{name.replace('_', ' ')} ({counts[name]})", name) for name in document.verdicts if counts[name]
@@ -77,13 +77,13 @@ def _verdict_choices(document: EvaluationDocument, key: str) -> Any:
     return gr.update(choices=[(f"{ALL} ({document.queries})", ALL), *choices], value=ALL, visible=True)
 
 
-def _of_system(page: Page, evaluation: Evaluation, key: str) -> dict[Any, Any]:
-    """What there is of one reranker: verdicts, queue, flow and the threshold lab."""
+def _draw_system(page: Page, evaluation: Evaluation, key: str) -> dict[Any, Any]:
+    """Draw the results of one reranker: verdicts, queue, flow and threshold lab."""
     document = evaluation.document
     last = len(document.thresholds[key].steps) - 1
     return {
-        page.verdict: _verdict_choices(document, key),
-        page.queue: _queue(page, evaluation, key, ALL),
+        page.verdict: _list_verdicts(document, key),
+        page.queue: _draw_queue(page, evaluation, key, ALL),
         page.flow: gr.update(value=figures.gold_flow(document, key), visible=True),
         page.histogram: gr.update(
             value=figures.thresholds(document, key, name_scores(document)[key]), visible=True
@@ -93,7 +93,7 @@ def _of_system(page: Page, evaluation: Evaluation, key: str) -> dict[Any, Any]:
     }
 
 
-def _queue(page: Page, evaluation: Evaluation | None, key: str, verdict: str) -> Any:
+def _draw_queue(page: Page, evaluation: Evaluation | None, key: str, verdict: str) -> Any:
     if evaluation is None:
         return gr.skip()
     document = evaluation.document
@@ -102,8 +102,8 @@ def _queue(page: Page, evaluation: Evaluation | None, key: str, verdict: str) ->
     return queue_html(document, key, "" if verdict == ALL else verdict, rows, links)
 
 
-def _files(evaluation: Evaluation) -> Any:
-    """The downloads, in gradio's cache: there a file's content is its name, so a reload adds none, and old ones go."""
+def _write_files(evaluation: Evaluation) -> Any:
+    """Write the downloads into gradio's cache, which names files by content (a reload adds none) and deletes old ones."""
     try:
         with tempfile.TemporaryDirectory(prefix="rag-inspect-") as folder:
             made = write_all(Path(folder), evaluation, report_html)
@@ -111,14 +111,14 @@ def _files(evaluation: Evaluation) -> Any:
                 value=[save_file_to_cache(path, get_upload_folder()) for path in made], visible=True
             )
     except (RagInspectError, OSError) as error:  # a full disk costs the files, not the results
-        gr.Warning(escape(f"There are no files to download: {error}"))
+        gr.Warning(escape(f"Could not write the download files: {error}"))
         return gr.update(value=None, visible=False)
 
 
 def wire(page: Page) -> None:
-    """The verdict filter, the cutoff slider and the choice of reranker."""
+    """Connect the verdict filter, the cutoff slider and the choice of reranker."""
 
-    def step(evaluation: Evaluation | None, key: str, at: int) -> dict[Any, Any]:
+    def move_cutoff(evaluation: Evaluation | None, key: str, at: int) -> dict[Any, Any]:
         if evaluation is None:
             return {}
         document = evaluation.document
@@ -128,12 +128,12 @@ def wire(page: Page) -> None:
             page.threshold: aside_html(figures.threshold_words(document, key, called, int(at))),
         }
 
-    def other(evaluation: Evaluation | None, key: str) -> dict[Any, Any]:
-        return _of_system(page, evaluation, key) if evaluation else {}
+    def change_reranker(evaluation: Evaluation | None, key: str) -> dict[Any, Any]:
+        return _draw_system(page, evaluation, key) if evaluation else {}
 
     page.verdict.input(
-        partial(_queue, page), [page.evaluation, page.system, page.verdict], page.queue, **QUIET
+        partial(_draw_queue, page), [page.evaluation, page.system, page.verdict], page.queue, **QUIET
     )
     settings, lab = [page.evaluation, page.system, page.cutoff], [page.histogram, page.threshold]
-    page.cutoff.change(step, settings, lab, trigger_mode="always_last", **QUIET)
-    page.system.input(other, [page.evaluation, page.system], page.results, **QUIET)
+    page.cutoff.change(move_cutoff, settings, lab, trigger_mode="always_last", **QUIET)
+    page.system.input(change_reranker, [page.evaluation, page.system], page.results, **QUIET)

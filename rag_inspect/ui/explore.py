@@ -1,4 +1,4 @@
-"""The Explore tab: one query, what the embedding found, what the reranker did to it."""
+"""The Explore tab: one query, what the embedder found, and what the reranker did to it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from rag_inspect.errors import CorpusError
 from rag_inspect.options import EMBEDDER
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Reranking
-from rag_inspect.ui import drawers, moments
+from rag_inspect.ui import drawers, search_stream
 from rag_inspect.ui.controls import (
     COPY_LINK,
     SEARCHES,
     WRITE_LINK,
-    chosen,
     depth_sliders,
+    find_picked,
     first_example,
     model_choices,
-    picked,
     picker_choices,
     picker_update,
-    relabelled,
     story_html,
+    update_model_labels,
+    watch_choice,
 )
-from rag_inspect.ui.errors import shown
-from rag_inspect.ui.theme import script
+from rag_inspect.ui.errors import show_errors
+from rag_inspect.ui.theme import read_script
 from rag_inspect.views.passage import passage_html
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
@@ -43,7 +43,7 @@ _html = partial(gr.HTML, apply_default_css=False)
 
 @dataclass(kw_only=True)
 class _Page:
-    """The components of the tab, by what they are for."""
+    """The components of the tab."""
 
     query: gr.Textbox
     go: gr.Button
@@ -74,16 +74,16 @@ class _Page:
 
 
 def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
-    """Lay the tab out and wire it; nothing of it has to live while another tab is shown."""
+    """Lay out the tab and connect its events; none of its components must exist while another tab is open."""
     page = _lay_out(bench)
-    searches = _wired(page, bench, app)
-    drawers.figures(page.search, searches)
-    drawers.code(page.search, searches)
+    searches = _wire(page, bench, app)
+    drawers.build_figures(page.search, searches)
+    drawers.build_code(page.search, searches)
     return []
 
 
 def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
-    """What a search is asked for, by the names `_Page` has for it."""
+    """Lay out the inputs of a search; returns them by their names in `_Page`."""
     with gr.Row(equal_height=True, elem_id="ask"):
         query = gr.Textbox(
             first_example(bench, bench.default_corpus),
@@ -135,45 +135,45 @@ def _lay_out(bench: Workbench) -> _Page:
         story=_html(elem_id="story"),
         sentence=_html(elem_id="sentence"),
         aside=_html(elem_id="aside"),
-        rankings=_html(elem_id="rankings", js_on_load=script("rankings.js")),
-        passage=_html(aside_html(moments.HINT), elem_id="passage"),
+        rankings=_html(elem_id="rankings", js_on_load=read_script("rankings.js")),
+        passage=_html(aside_html(search_stream.HINT), elem_id="passage"),
         search=gr.State(None),
     )
 
 
-def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
-    """Every event that ends in a search, after wiring them all."""
+def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
+    """Connect all events; returns those that end in a search."""
 
-    @shown
+    @show_errors
     def arrive(request: gr.Request) -> Iterator[Any]:
-        yield from moments.arrive(bench, dict(request.query_params))
+        yield from search_stream.arrive(bench, dict(request.query_params))
 
     arrival = app.load(
         arrive, None, [*page.choice, page.picker, page.story, *page.results], concurrency_limit=16, **_QUIET
     )
-    labels = partial(relabelled, bench, EMBEDDERS, RERANKERS)
+    labels = partial(update_model_labels, bench, EMBEDDERS, RERANKERS)
     app.load(labels, None, [page.embedder, page.reranker], **_QUIET)
     searching = [
         page.query.submit,
         page.go.click,
-        chosen(page.embedder).change,
-        chosen(page.reranker).change,
+        watch_choice(page.embedder).change,
+        watch_choice(page.reranker).change,
         page.top_k.release,
         page.top_n.release,
-        _choosing(page, bench).change,
+        _wire_query_choice(page, bench).change,
     ]
-    running = moments.Running()
+    running = search_stream.Running()
 
-    @shown  # not named "search": gradio names an event after its function, and /search is the API's
+    @show_errors  # not named "search": gradio names the endpoint after the function, and /search belongs to the API
     def answer(request: gr.Request, *values: Any) -> Iterator[Any]:
         with running.search(request) as ended:
-            yield from moments.run(bench, *values, ended=ended)
+            yield from search_stream.stream_search(bench, *values, ended=ended)
 
-    # An event's listeners run one after the other, each to its end: what cancels has to be the first of them.
+    # An event's listeners run one after the other, each to its end, so the one that cancels must come first.
     gr.on(
         searching, running.end, None, None, cancels=[arrival], trigger_mode="multiple", queue=False, **_QUIET
     )
-    # One listener for all: two would stream two searches into the same columns.
+    # One listener for all events: two would stream two searches into the same columns.
     run = gr.on(
         searching,
         answer,
@@ -184,23 +184,28 @@ def _wired(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
         **_QUIET,
     )
     run.then(None, page.choice, None, js=WRITE_LINK, **_QUIET)
-    run.then(shown(partial(_picked, bench)), [page.corpus, page.query], page.picker, **_QUIET)
+    run.then(show_errors(partial(_show_picked, bench)), [page.corpus, page.query], page.picker, **_QUIET)
     gr.on([page.stop.click], None, None, cancels=[arrival, run], **_QUIET)
-    page.stop.click(moments.stopped, None, page.aside, **_QUIET)
+    page.stop.click(search_stream.write_stopped, None, page.aside, **_QUIET)
     page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
-    page.rankings.row_pick(_pick, page.search, page.passage, **_QUIET)
+    page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
     return [arrival, run]
 
 
-def _choosing(page: _Page, bench: Workbench) -> gr.State:
-    """What puts another query into the box: a corpus, an eval query, a step along them. The state changes after each."""
+def _wire_query_choice(page: _Page, bench: Workbench) -> gr.State:
+    """Connect the choice of a corpus, of an eval query, and of the next one. The state returned changes after each."""
     place, asked = [page.corpus, page.picker], gr.State(0)
-    corpus = chosen(page.corpus).change(
-        shown(partial(_corpus_chosen, bench)), page.corpus, [page.query, page.picker, page.story], **_QUIET
+    corpus = watch_choice(page.corpus).change(
+        show_errors(partial(_fill_from_corpus, bench)),
+        page.corpus,
+        [page.query, page.picker, page.story],
+        **_QUIET,
     )
-    query = chosen(page.picker).change(shown(partial(_query_text, bench)), place, page.query, **_QUIET)
+    query = watch_choice(page.picker).change(
+        show_errors(partial(_find_query_text, bench)), place, page.query, **_QUIET
+    )
     steps = [
-        button.click(shown(partial(_step, bench, by)), place, [page.query, page.picker], **_QUIET)
+        button.click(show_errors(partial(_step, bench, by)), place, [page.query, page.picker], **_QUIET)
         for button, by in ((page.back, -1), (page.forth, 1))
     ]
     for event in (corpus, query, *steps):
@@ -208,21 +213,21 @@ def _choosing(page: _Page, bench: Workbench) -> gr.State:
     return asked
 
 
-def _corpus_chosen(bench: Workbench, name: str) -> list[Any]:
+def _fill_from_corpus(bench: Workbench, name: str) -> list[Any]:
     corpus = bench.corpus(name)
     text = first_example(bench, name)
     return [text, picker_update(corpus, text), story_html(corpus)]
 
 
-def _query_text(bench: Workbench, name: str, query_id: str | None) -> str:
+def _find_query_text(bench: Workbench, name: str, query_id: str | None) -> str:
     query = bench.corpus(name).query_by_id.get(query_id or "")
     if query is None:
-        raise CorpusError(f'{name} has no query "{query_id}"; choose one of the list')
+        raise CorpusError(f'{name} has no query "{query_id}"; choose one from the list')
     return query.text
 
 
-def _picked(bench: Workbench, name: str, text: str) -> str | None:
-    return picked(bench.corpus(name), text)
+def _show_picked(bench: Workbench, name: str, text: str) -> str | None:
+    return find_picked(bench.corpus(name), text)
 
 
 def _step(bench: Workbench, by: int, name: str, query_id: str | None) -> list[Any]:
@@ -234,8 +239,8 @@ def _step(bench: Workbench, by: int, name: str, query_id: str | None) -> list[An
     return [corpus.query_by_id[ids[place]].text, ids[place]]
 
 
-def _pick(reranking: Reranking | None, event: gr.EventData) -> str:
+def _open_passage(reranking: Reranking | None, event: gr.EventData) -> str:
     passage_id = event._data.get("passage_id") if isinstance(event._data, dict) else None
     if reranking is None or not isinstance(passage_id, str):
-        return aside_html(moments.HINT)
+        return aside_html(search_stream.HINT)
     return passage_html(reranking, passage_id)

@@ -1,4 +1,4 @@
-"""How the page looks: system fonts, quiet colours, and the stylesheet of our own HTML."""
+"""The look of the page: system fonts, quiet colours, and the stylesheets of our own HTML."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
 def theme() -> gr.themes.Base:
-    """A dense theme that fetches no font."""
+    """Return a dense theme that fetches no font."""
     return gr.themes.Base(
         primary_hue=gr.themes.colors.blue,
         neutral_hue=gr.themes.colors.slate,
@@ -25,17 +25,17 @@ def theme() -> gr.themes.Base:
 
 
 def css() -> str:
-    """The page's own rules and those of every view."""
+    """Return the CSS of the page and of every view."""
     return "\n".join(
         path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.css")) if path.name != "frame.css"
     )
 
 
 def head() -> str:
-    """The rules of the frame around the page, which `css` does not reach."""
+    """Return the CSS that gradio's `css` parameter cannot apply: rules for the frame around the page."""
     return f"<style>{(STATIC / 'frame.css').read_text(encoding='utf-8')}</style>"
 
 
-def script(name: str) -> str:
-    """The text of one script in static/."""
+def read_script(name: str) -> str:
+    """Return the text of a script in static/."""
     return (STATIC / name).read_text(encoding="utf-8")

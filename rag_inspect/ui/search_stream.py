@@ -1,4 +1,4 @@
-"""A search as the page sees it: generators that yield the Explore tab's outputs, moment by moment."""
+"""Stream a search to the Explore tab: generators that yield the tab's outputs as they become known."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
 from rag_inspect.workbench import Workbench
 
 Outputs = list[Any]
-"""[sentence, timings, rankings, passage panel, the Search itself]: the order of Explore's results."""
+"""[sentence, timings, rankings, passage panel, the Reranking itself]: the order of Explore's results."""
 
-HINT = "Click a passage, or press Enter on it, to read it whole."
+HINT = "Click a passage, or press Enter on it, to read all of it."
 
 
 class Running:
-    """The search at work in each browser tab, so that the next one asked for there can end it.
+    """The running search of each browser tab, so that the next search there can end it.
 
     The page sends no second search before the first has ended: without this, the last of several choices would wait
-    until the indexes of those before it are whole.
+    until every corpus chosen before it is indexed.
     """
 
     def __init__(self) -> None:
         self._ends: dict[str | None, threading.Event] = {}
 
     def end(self, request: gr.Request) -> None:
-        """End what runs in this tab, at its next moment."""
+        """Tell this tab's search to end; it does before its next output."""
         if found := self._ends.get(request.session_hash):
             found.set()
 
     @contextmanager
     def search(self, request: gr.Request) -> Iterator[Callable[[], bool]]:
-        """While a search of this tab runs: whether it has to end."""
+        """Register a search of this tab; yields a function that says whether the search has to end."""
         end = self._ends[request.session_hash] = threading.Event()
         try:
             yield end.is_set
@@ -53,10 +53,10 @@ class Running:
 
 
 def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
-    """The first screen: the view a link names, or the default example as recorded until the models are warm.
+    """Stream the first screen: the view a link names, or the default example, recorded until the models are warm.
 
-    Yields the six controls, the query picker and the story, then the results; the six first, so that another corpus
-    can be chosen where this one cannot be read.
+    Yields the six controls, the query picker and the story, then the results. The controls come first, so that the
+    user can choose another corpus if this one cannot be read.
     """
     choice, trouble = from_link(params, bench)
     query, _, *rest = control_values(choice)
@@ -64,91 +64,91 @@ def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
     corpus = bench.corpus(choice.corpus)
     controls = [*[gr.skip()] * 6, picker_update(corpus, choice.query), story_html(corpus)]
     recorded = bench.recorded(corpus, choice.query) if bench.warming else None
-    if recorded and _settings(recorded) != control_values(choice)[2:]:
+    if recorded and _read_settings(recorded) != control_values(choice)[2:]:
         recorded = None
     yield controls + (
-        _outputs(recorded)
+        _draw_outputs(recorded)
         if recorded
         else ["", aside_html(trouble or "starting …"), "", aside_html(HINT), None]
     )
     keep = [gr.skip()] * len(controls)
     while stage := bench.warming:
-        where = (
-            f"Recorded with {recorded.reranker.key} {recorded.reranker.revision[:8]}, live in a moment: "
-            if recorded
-            else ""
-        )
-        yield keep + _only_aside(f"{where}{stage} …")
+        yield keep + _write_aside(_describe_warming(f"{stage} …", recorded))
         time.sleep(0.3)
     if choice.query:
-        for outputs in run(bench, *control_values(choice), note=trouble):
+        for outputs in stream_search(bench, *control_values(choice), note=trouble):
             found = outputs[-1]
-            if not (
-                recorded and isinstance(found, Reranking) and not found.complete
-            ):  # it is better than half a ranking
+            # The record is better than half a ranking.
+            if not (recorded and isinstance(found, Reranking) and not found.complete):
                 yield keep + outputs
 
 
-def run(
+def _describe_warming(stage: str, recorded: Reranking | None) -> str:
+    if recorded is None:
+        return stage
+    model = f"{recorded.reranker.key} {recorded.reranker.revision[:8]}"
+    return f"Recorded with {model}; live results follow. {stage[:1].upper()}{stage[1:]}"
+
+
+def stream_search(
     bench: Workbench, *values: Any, note: str = "", ended: Callable[[], bool] = lambda: False
 ) -> Iterator[Outputs]:
-    """One search as it goes, until `ended`. What goes wrong is said beside the box; what is on the page stays."""
+    """Stream one search until `ended`. An error is reported beside the query box; the page keeps its results."""
     try:
-        for outputs in _or_with_mini(bench, _read_controls(*values), (note,) if note else ()):
+        for outputs in _fall_back_on_mini(bench, _read_controls(*values), (note,) if note else ()):
             if ended():
                 return
             yield outputs
     except RagInspectError as error:
         gr.Warning(escape(str(error)))
-        yield _only_aside(f"{'Not run' if isinstance(error, InputError) else 'Failed'}: {error}")
+        yield _write_aside(f"{'Not run' if isinstance(error, InputError) else 'Failed'}: {error}")
 
 
 def _read_controls(
     query: str, corpus: str, embedder: str, reranker: str, top_k: int, top_n: int
 ) -> SearchOptions:
-    """What the six controls of Explore ask for. Raises InputError or ModelError."""
+    """Read the six controls of Explore. Raises InputError or ModelError."""
     return SearchOptions(
         query=query, corpus=corpus, embedder=embedder, reranker=reranker, top_k=top_k, top_n=top_n
     )
 
 
-def stopped() -> str:
-    """The word on a search that was stopped."""
-    return aside_html("Stopped. What had been scored is in the score cache; Search goes on from there.")
+def write_stopped() -> str:
+    """Render the message about a search that was stopped."""
+    return aside_html("Stopped. Scores so far are kept; press Search to continue.")
 
 
-def _or_with_mini(bench: Workbench, choice: SearchOptions, notes: tuple[str, ...]) -> Iterator[Outputs]:
-    """A reranker that cannot be had gives way to mini, in so many words."""
+def _fall_back_on_mini(bench: Workbench, choice: SearchOptions, notes: tuple[str, ...]) -> Iterator[Outputs]:
+    """Search; if the reranker is not available, search with mini instead and say so."""
     try:
-        yield from _moments(bench, choice, notes)
+        yield from _stream_outputs(bench, choice, notes)
     except ModelError as error:
         if choice.reranker == "mini" or choice.embedder != EMBEDDER:
             raise
-        gr.Warning(escape(f"{error}. Shown with mini instead."))
-        yield from _moments(
-            bench, replace(choice, reranker="mini"), (*notes, f"Shown with mini instead: {error}")
+        gr.Warning(escape(f"{error}. Showing mini instead."))
+        yield from _stream_outputs(
+            bench, replace(choice, reranker="mini"), (*notes, f"Showing mini instead: {error}")
         )
 
 
-def _moments(bench: Workbench, choice: SearchOptions, notes: tuple[str, ...]) -> Iterator[Outputs]:
+def _stream_outputs(bench: Workbench, choice: SearchOptions, notes: tuple[str, ...]) -> Iterator[Outputs]:
     for moment in bench.search(choice):
         if isinstance(moment, Reranking):
-            yield _outputs(replace(moment, notes=moment.notes + notes))
+            yield _draw_outputs(replace(moment, notes=moment.notes + notes))
         else:
-            yield _only_aside(f"{moment} …")
+            yield _write_aside(f"{moment} …")
 
 
-def _outputs(search: Reranking) -> Outputs:
-    panel = (
-        gr.skip() if len(search.ranking) else aside_html(HINT)
-    )  # closed by the next search, not by the end of this one
+def _draw_outputs(search: Reranking) -> Outputs:
+    # A new search closes the panel; its end leaves the panel as it is.
+    panel = gr.skip() if len(search.ranking) else aside_html(HINT)
     return [sentence_html(search), timings_html(search), rankings_html(search), panel, search]
 
 
-def _only_aside(words: str) -> Outputs:
+def _write_aside(words: str) -> Outputs:
     return [gr.skip(), aside_html(words), gr.skip(), gr.skip(), gr.skip()]
 
 
-def _settings(search: Reranking) -> tuple[Any, ...]:
+def _read_settings(search: Reranking) -> tuple[Any, ...]:
     first = search.candidates
     return first.first_stage.key, search.reranker.key, first.top_k, search.top_n
