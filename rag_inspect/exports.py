@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import read_replay, to_replay
-from rag_inspect.files import write_text
+from rag_inspect.files import format_json, write_text
 from rag_inspect.rerankers import RERANKERS
 
 __all__ = [
@@ -93,22 +92,8 @@ def _escape_formula(value: Any) -> Any:
 
 def metrics_json(evaluation: Evaluation) -> str:
     """Write the document without its rows, for a dashboard or a diff."""
-    return as_json(
+    return format_json(
         {name: part for name, part in evaluation.to_json().items() if name != "per_query"}, indent=1
-    )
-
-
-def as_json(value: Any, indent: int | None = None) -> str:
-    """Write strict JSON: a number that is not finite raises here, not in the reader."""
-    return (
-        json.dumps(
-            value,
-            ensure_ascii=False,
-            indent=indent,
-            allow_nan=False,
-            separators=None if indent else (",", ":"),
-        )
-        + "\n"
     )
 
 
@@ -131,7 +116,7 @@ def export_files(evaluation: Evaluation, report: Report) -> Iterator[tuple[str, 
     yield "per_query.csv", per_query_csv(document)
     yield "metrics.json", metrics_json(evaluation)
     yield "report.html", report(document, name_scores(document))
-    yield "replay.json", as_json(to_replay(outcome))
+    yield "replay.json", format_json(to_replay(outcome))
 
 
 def write_all(folder: Path, evaluation: Evaluation, report: Report) -> list[Path]:

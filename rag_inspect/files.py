@@ -1,4 +1,4 @@
-"""Write a file whole or not at all: write a draft first, then rename it.
+"""Write strict JSON, and write a file whole or not at all: write a draft first, then rename it.
 
 A crash or a full disk leaves the old file as it was. An OSError becomes a RagInspectError that names the file and
 the cause; the draft is removed (only a killed process leaves one: `.NAME.….new`).
@@ -7,12 +7,14 @@ the cause; the draft is removed (only a killed process leaves one: `.NAME.….ne
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from rag_inspect.errors import RagInspectError
 
@@ -68,6 +70,20 @@ def write_whole(path: Path, mode: int = NORMAL) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def format_json(value: Any, indent: int | None = None) -> str:
+    """Write strict JSON: a number that is not finite raises here, not in the reader."""
+    return (
+        json.dumps(
+            value,
+            ensure_ascii=False,
+            indent=indent,
+            allow_nan=False,
+            separators=None if indent else (",", ":"),
+        )
+        + "\n"
+    )
 
 
 def check_folder(folder: Path) -> None:

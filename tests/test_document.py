@@ -8,7 +8,7 @@ import pytest
 
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.outcome import Latency
-from rag_inspect.exports import as_json
+from rag_inspect.files import format_json
 from rag_inspect.types import Query
 from tests.evaluating import ScriptedReranker, evaluated, knows, make_corpus
 
@@ -46,7 +46,7 @@ def rounded(text):
 
 def test_the_json_is_what_it_was_key_by_key_and_number_by_number(made_outcome):
     evaluation = Evaluation(made_outcome, assess(made_outcome, ["ndcg@3"]), "20260101-000000-abcdef")
-    assert rounded(as_json(evaluation.to_json())) == rounded(SAVED.read_text(encoding="utf-8"))
+    assert rounded(format_json(evaluation.to_json())) == rounded(SAVED.read_text(encoding="utf-8"))
 
 
 def test_a_document_does_not_change_once_it_is_made(made_outcome):

@@ -15,7 +15,8 @@ from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.evaluation import evaluate, replay, runs, stamped
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.document import worst_first
-from rag_inspect.exports import as_json, export_files, read_replay, to_replay
+from rag_inspect.exports import export_files, read_replay, to_replay
+from rag_inspect.files import format_json
 from rag_inspect.views import eval_figures, evaluation
 from rag_inspect.views.report import report_html
 from tests.evaluating import ExactRetriever, ScriptedReranker, knows, make_corpus
@@ -102,7 +103,7 @@ def written(document):
 
 def check(document, given):
     """Every number of the assessment is in its range, and the metrics are those of the replay's own scores."""
-    as_json(document)
+    format_json(document)
     n = len(given["queries"])
     for system in document["systems"]:
         for metric in system["metrics"].values():

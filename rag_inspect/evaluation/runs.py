@@ -23,8 +23,7 @@ from rag_inspect.evaluation.document import (
 )
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import MAX_BYTES, from_replay, to_replay
-from rag_inspect.exports import as_json
-from rag_inspect.files import write_text
+from rag_inspect.files import format_json, write_text
 from rag_inspect.pipeline import judge
 from rag_inspect.significance import differences, group_by_text
 
@@ -45,7 +44,7 @@ def save_run(
 
     Raises RagInspectError where it cannot be written, or could not be opened again.
     """
-    replay = as_json(to_replay(replace(outcome, passages={})))
+    replay = format_json(to_replay(replace(outcome, passages={})))
     from_replay(json.loads(replay), "the run")
     summary = {
         "run_id": run_id, "owner": owner, "created": outcome.created, "corpus": outcome.corpus, "split": outcome.split,
@@ -56,7 +55,7 @@ def save_run(
         ],
         "advice": document.advice[0].text if document.advice else "",
     }  # fmt: skip
-    text = f'{{"summary": {as_json(summary).strip()},\n"replay": {replay}}}\n'
+    text = f'{{"summary": {format_json(summary).strip()},\n"replay": {replay}}}\n'
     path = write_text(folder / f"{run_id}.json", text)
     for old in _kept(folder)[KEPT:]:
         old.unlink(missing_ok=True)

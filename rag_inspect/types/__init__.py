@@ -11,11 +11,10 @@ from rag_inspect.types.models import (
     Progress,
     Reading,
     Reranker,
-    Retriever,
     Source,
 )
 from rag_inspect.types.ranking import VERDICTS, Hit, Ranking, RankMove, Verdict
-from rag_inspect.types.search import Candidates, Reranking, read_search, write_search
+from rag_inspect.types.search import Candidates, Reranking, Retriever, read_search, write_search
 
 __all__ = [
     "VERDICTS",

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from rag_inspect.types.corpus import Passage, Query
-
-if TYPE_CHECKING:
-    from rag_inspect.types.search import Candidates
+from rag_inspect.types.corpus import Passage
 
 Pair = tuple[str, Passage]
 """A query's text and a passage: what a cross-encoder reads jointly."""
@@ -113,21 +110,6 @@ class Embedder(Protocol):
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray: ...
 
     def embed_passages(self, passages: Sequence[Passage]) -> np.ndarray: ...
-
-
-@runtime_checkable
-class Retriever(Protocol):
-    """A first stage over one corpus. It takes query text; whether there are vectors is its own affair."""
-
-    @property
-    def first_stage(self) -> FirstStage: ...
-
-    def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
-        """The candidates of each query, at most `top_k` of them, best first, with their passages.
-
-        Equal scores keep the corpus's order. Raises RetrievalError.
-        """
-        ...
 
 
 @runtime_checkable

@@ -1,11 +1,11 @@
-"""One query through both stages: its candidates, what a reranker made of them, and both as JSON."""
+"""One query through both stages: its candidates and what finds them, what a reranker made of them, and both as JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from rag_inspect.types.corpus import Corpus, Passage, Query
 from rag_inspect.types.models import FirstStage, ModelSpec, Pair, Reading
@@ -48,6 +48,21 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.ranking)
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """A first stage over one corpus. It takes query text; whether there are vectors is its own affair."""
+
+    @property
+    def first_stage(self) -> FirstStage: ...
+
+    def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
+        """The candidates of each query, at most `top_k` of them, best first, with their passages.
+
+        Equal scores keep the corpus's order. Raises RetrievalError.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

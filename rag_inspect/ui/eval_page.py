@@ -91,7 +91,9 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
             value=[bench.default_reranker],
             multiselect=True,
             label="Rerankers",
+            scale=2,
         )
+    with gr.Row(elem_id="eval-depths"):
         top_k, top_n = depth_sliders()
         cutoffs = gr.Textbox(",".join(map(str, CUTOFFS)), label="Cutoffs", min_width=90)
         split = gr.Dropdown([SPLIT], value=SPLIT, label="Split", min_width=90)
