@@ -72,7 +72,7 @@ def test_a_run_learns_stops_and_goes_on(tmp_path, capsys, device):
 def test_a_checkpoint_of_another_recipe_or_none_at_all_is_refused(tmp_path):
     checkpoint = tmp_path / "checkpoint.pt"
     small_training(checkpoint).save()
-    with pytest.raises(ModelError, match=r"negatives 3, asked 5.*--out"):
+    with pytest.raises(ModelError, match=r"negatives is 3, this run has 5.*--out"):
         small_training(checkpoint, negatives=5)
     checkpoint.write_bytes(b"something else")
     with pytest.raises(ModelError, match="not a checkpoint of this program"):
@@ -109,5 +109,5 @@ def test_dropout_is_for_the_layers_and_not_for_the_weights_of_attention_or_the_a
 
 
 def test_nothing_to_train_on_is_said(tmp_path):
-    with pytest.raises(CorpusError, match="no source has passages enough"):
+    with pytest.raises(CorpusError, match="no source has enough passages"):
         Training(None, None, {}, Recipe(), tmp_path / "checkpoint.pt")

@@ -202,7 +202,7 @@ def test_depths_that_make_sense(top_k, top_n):
         (201, 1, "top_k is 201"),
         (-5, 1, "top_k is -5"),
         (20, 0, "top_n is 0"),
-        (20, 21, "top_n cannot exceed top_k (21 > 20)"),
+        (20, 21, r"top_n cannot exceed top_k \(21 > 20\)"),
         (20.0, 5, "top_k is 20.0"),
         (20, 5.5, "top_n is 5.5"),
         (math.nan, 5, "top_k is nan"),

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a file that train.py wrote")
     parser.add_argument(
         "--logits",
-        type=parse_numbers,
+        type=numbers,
         default=[],
         help="more weights of the logit to try, comma-separated",
     )
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse_numbers(text: str) -> list[float]:
-    """Parse comma-separated numbers. Raises ValueError, which argparse reports."""
+def numbers(text: str) -> list[float]:
+    """Parse comma-separated numbers. Raises ValueError; argparse puts this function's name into its message."""
     return [float(part) for part in text.split(",")]
 
 
