@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rag_inspect.evaluation import evaluate
-from rag_inspect.evaluation.advice import RULES, clear
+from rag_inspect.evaluation.advice import RULES, is_significant
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.document import worst_first
 from rag_inspect.evaluation.eval_set import guess_language, languages
@@ -243,7 +243,7 @@ def test_a_change_is_clear_only_where_interval_and_corrected_p_agree():
     six = ranked([2, 2, 2, 1, 1, 1], [1] * 6)
     document = assess(six)
     change = document.systems[1].versus_first_stage["mrr@5"]
-    assert change.ci95[0] > 0 and change.p_holm == 0.25 and not clear(change)
+    assert change.ci95[0] > 0 and change.p_holm == 0.25 and not is_significant(change)
     found = said(six)
     assert "keep" not in found and "(95 % interval +0.083 to +0.417, p = 0.250)" in found["within_noise"]
     assert any(

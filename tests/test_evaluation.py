@@ -9,7 +9,7 @@ import pytest
 from rag_inspect.errors import CorpusError, InputError, RerankError, RetrievalError
 from rag_inspect.evaluation import EvalProgress, evaluate, latency
 from rag_inspect.evaluation.assessment import assess
-from rag_inspect.evaluation.eval_set import eval_set
+from rag_inspect.evaluation.eval_set import select_eval_set
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.passes import PAIRS_AT_ONCE, Pass
 from rag_inspect.score_cache import ScoreCache
@@ -48,7 +48,7 @@ def test_every_logit_is_the_one_the_reranker_gave_and_the_order_is_the_pipelines
 )  # fmt: skip
 def test_an_eval_set_that_is_none_is_refused_in_words(splits, words):
     with pytest.raises(CorpusError, match=words):
-        eval_set(make_corpus(5, splits=splits))
+        select_eval_set(make_corpus(5, splits=splits))
 
 
 def test_a_query_repeated_a_thousand_times_is_read_once_and_said():
@@ -86,7 +86,7 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
 
 def test_the_pace_is_that_of_late_and_forgets_a_machine_that_slept():
     corpus = make_corpus(40)
-    work = Pass(corpus, eval_set(corpus), ExactRetriever(corpus), [ScriptedReranker()], None, 10, 5)
+    work = Pass(corpus, select_eval_set(corpus), ExactRetriever(corpus), [ScriptedReranker()], None, 10, 5)
     work.count(100, 1000.0)  # asleep in the middle of a batch
     assert work.progress().pairs_per_second == pytest.approx(0.1)
     for _ in range(120):

@@ -9,7 +9,7 @@ from rag_inspect.evaluation.document import Advice, Change, Numbers, SystemResul
 from rag_inspect.evaluation.eval_set import NAMES
 from rag_inspect.evaluation.outcome import Outcome, System
 from rag_inspect.metrics import parse
-from rag_inspect.words import counted
+from rag_inspect.words import format_count
 
 SMALL_CORPUS = 200
 FEW_QUERIES = 25
@@ -39,7 +39,7 @@ def advise(numbers: Numbers, outcome: Outcome) -> tuple[Advice, ...]:
     )
 
 
-def clear(change: Change) -> bool:
+def is_significant(change: Change) -> bool:
     """Whether a change is more than noise: its 95 % interval leaves 0 out, and its Holm-corrected p is below 0.05.
 
     Both, because on few queries the bootstrap's interval is too narrow; the randomisation test is exact there.
@@ -48,7 +48,7 @@ def clear(change: Change) -> bool:
     return bool((low > 0 or high < 0) and change.p_holm < CHANCE)
 
 
-def shown(change: Change) -> str:
+def format_change(change: Change) -> str:
     """A change with its interval and its p, Holm-corrected where several rerankers were compared."""
     p = f"p = {change.p_holm:.3f}" if change.p_holm >= 0.001 else "p < 0.001"
     return f"{change.delta:+.3f} (95 % interval {change.ci95[0]:+.3f} to {change.ci95[1]:+.3f}, {p})"
@@ -80,7 +80,7 @@ def chosen_reranker(numbers: Numbers) -> SystemResult:
 
 
 def _lifts(change: Change) -> bool:
-    return clear(change) and change.delta > 0
+    return is_significant(change) and change.delta > 0
 
 
 def _change(numbers: Numbers) -> tuple[SystemResult, Change]:
@@ -90,7 +90,7 @@ def _change(numbers: Numbers) -> tuple[SystemResult, Change]:
 
 def _decided(numbers: Numbers) -> bool:
     """Whether this run says by itself what to do: a clear change, on enough queries."""
-    return clear(_change(numbers)[1]) and numbers.distinct_queries >= FEW_QUERIES
+    return is_significant(_change(numbers)[1]) and numbers.distinct_queries >= FEW_QUERIES
 
 
 def _pays(numbers: Numbers) -> bool:
@@ -101,9 +101,9 @@ def _few_queries(numbers: Numbers, outcome: Outcome) -> str | None:
     n = numbers.distinct_queries
     if n >= FEW_QUERIES:
         return None
-    asked = counted(n, "judged query", "judged queries")
+    asked = format_count(n, "judged query", "judged queries")
     if n < numbers.queries:
-        asked = f"{asked} (and {counted(numbers.queries - n, 'repetition', 'repetitions')})"
+        asked = f"{asked} (and {format_count(numbers.queries - n, 'repetition', 'repetitions')})"
     return f"Only {asked}: whatever is seen here may be chance. Judge {FEW_QUERIES} or more."
 
 
@@ -113,7 +113,7 @@ def _first_stage_language(numbers: Numbers, outcome: Outcome) -> str | None:
         return None
     metric = f"recall@{outcome.top_k}"
     return (
-        f"{outcome.first_stage.key}, the first stage, reads {_named(outcome.systems[0].languages)}; {_corpus_is_in(outcome)}, and "
+        f"{outcome.first_stage.key}, the first stage, reads {_join_languages(outcome.systems[0].languages)}; {_corpus_is_in(outcome)}, and "
         f"{metric} is {numbers.ceiling[metric]:.3f}. Use a multilingual first stage (bge-m3) before a multilingual reranker."
     )
 
@@ -126,10 +126,10 @@ def _other_language(numbers: Numbers, outcome: Outcome) -> str | None:
         return None
     change = best.versus_first_stage[numbers.primary]
     lifts = _lifts(change)
-    effect = "a clear lift" if lifts else "a clear loss" if clear(change) else "within noise"
+    effect = "a clear lift" if lifts else "a clear loss" if is_significant(change) else "within noise"
     return (
-        f"{system.key} reads {_named(system.languages)}, {_corpus_is_in(outcome)}; {numbers.primary} changes by "
-        f"{shown(change)}, {effect}. Use a multilingual reranker (v2-m3)"
+        f"{system.key} reads {_join_languages(system.languages)}, {_corpus_is_in(outcome)}; {numbers.primary} changes by "
+        f"{format_change(change)}, {effect}. Use a multilingual reranker (v2-m3)"
         + (" and see whether it lifts more." if lifts else ".")
     )
 
@@ -142,24 +142,24 @@ def _reads(system: System, outcome: Outcome) -> bool:
 
 def _corpus_is_in(outcome: Outcome) -> str:
     source = "its card says" if outcome.language_source == "card" else "its words say"
-    return f"this corpus is in {_named(outcome.languages)} ({source})"
+    return f"this corpus is in {_join_languages(outcome.languages)} ({source})"
 
 
-def _named(languages: Sequence[str]) -> str:
+def _join_languages(languages: Sequence[str]) -> str:
     *most, last = (NAMES.get(language, language) for language in languages)
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def _small_corpus(numbers: Numbers, outcome: Outcome) -> str | None:
-    return None if _decided(numbers) else _small(outcome, ".")
+    return None if _decided(numbers) else _write_small_corpus(outcome, ".")
 
 
 def _small_corpus_measured(numbers: Numbers, outcome: Outcome) -> str | None:
     here = "; here it does." if _pays(numbers) else ", and here it does not."
-    return _small(outcome, here) if _decided(numbers) else None
+    return _write_small_corpus(outcome, here) if _decided(numbers) else None
 
 
-def _small(outcome: Outcome, here: str) -> str | None:
+def _write_small_corpus(outcome: Outcome, here: str) -> str | None:
     n = outcome.passage_count
     if n >= SMALL_CORPUS:
         return None
@@ -169,7 +169,7 @@ def _small(outcome: Outcome, here: str) -> str | None:
         else "All of it is reranked"
     )
     return (
-        f"The corpus has {counted(n, 'passage', 'passages')}: under {SMALL_CORPUS} a reranker seldom pays{here} "
+        f"The corpus has {format_count(n, 'passage', 'passages')}: under {SMALL_CORPUS} a reranker seldom pays{here} "
         f"{share}; giving the answer step more passages may do."
     )
 
@@ -178,7 +178,7 @@ def _recall_first(numbers: Numbers, outcome: Outcome) -> str | None:
     bar = max(numbers.ceiling_bars[1:], key=lambda bar: bar.achieved)
     if bar.unreachable < MUCH or bar.unreachable <= bar.recoverable:
         return None
-    candidates = counted(min(outcome.top_k, outcome.passage_count), "candidate", "candidates")
+    candidates = format_count(min(outcome.top_k, outcome.passage_count), "candidate", "candidates")
     return (
         f"Fix recall first: {bar.unreachable:.0%} of {bar.metric} is out of reach because the gold is not among the "
         f"{candidates}; a perfect reranker would add {bar.recoverable:.0%}. "
@@ -188,9 +188,9 @@ def _recall_first(numbers: Numbers, outcome: Outcome) -> str | None:
 
 def _hurts(numbers: Numbers, outcome: Outcome) -> str | None:
     best, change = _change(numbers)
-    if not clear(change) or change.delta > 0:
+    if not is_significant(change) or change.delta > 0:
         return None
-    return f"Leave the reranker out: {best.key} lowers {numbers.primary}: {shown(change)}."
+    return f"Leave the reranker out: {best.key} lowers {numbers.primary}: {format_change(change)}."
 
 
 def _keep(numbers: Numbers, outcome: Outcome) -> str | None:
@@ -204,16 +204,18 @@ def _keep(numbers: Numbers, outcome: Outcome) -> str | None:
     rival = (
         "" if best is chosen else f"; {best.key}'s {_value(numbers)(best):.3f} cannot be told from it here"
     )
-    return f"Keep {chosen.key}: {numbers.primary} {shown(change)} against the first stage{cost}{rival}."
+    return (
+        f"Keep {chosen.key}: {numbers.primary} {format_change(change)} against the first stage{cost}{rival}."
+    )
 
 
 def _within_noise(numbers: Numbers, outcome: Outcome) -> str | None:
     best, change = _change(numbers)
-    if clear(change):
+    if is_significant(change):
         return None
     return (
-        f"The change is within noise: {best.key} changes {numbers.primary} by {shown(change)} over "
-        f"{counted(numbers.queries, 'query', 'queries')}; so many can show a change of {change.resolvable:.3f} "
+        f"The change is within noise: {best.key} changes {numbers.primary} by {format_change(change)} over "
+        f"{format_count(numbers.queries, 'query', 'queries')}; so many can show a change of {change.resolvable:.3f} "
         "(8 times in 10). Judge more queries, or leave the reranker out."
     )
 

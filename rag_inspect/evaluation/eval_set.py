@@ -46,7 +46,7 @@ class EvalSet:
     twin_gold: int  # gold passages whose text stands in the corpus again, as a passage that is not gold
 
 
-def eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
+def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
     """What can be evaluated. Raises CorpusError where the split is not there or judges nothing relevant."""
     if not corpus.splits:
         raise CorpusError(
@@ -123,7 +123,7 @@ def guess_language(texts: Iterable[str]) -> str:
     return "other" if sum(word in OTHER_WORDS for word in words) / len(words) >= OTHER_SHARE else ""
 
 
-def cut_gold(corpus: Corpus, chosen: EvalSet, reranker: Reranker) -> int:
+def count_truncated_gold(corpus: Corpus, chosen: EvalSet, reranker: Reranker) -> int:
     """How many gold passages are longer than the model reads beside (one of) their queries; 0 if it does not tell."""
     window = reranker.spec.max_tokens
     text = {query.query_id: query.text for query in chosen.queries}

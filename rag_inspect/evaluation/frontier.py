@@ -37,7 +37,7 @@ def frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ...]:
         FrontierPoint(
             system=key,
             depth=depth,
-            latency_ms=_at(outcome.latency.get(key, Latency()), depth),
+            latency_ms=_latency_at(outcome.latency.get(key, Latency()), depth),
             metrics={str(metric): float(metric.values(judged).mean()) for metric in shown},
             ci95=(low, high),
             within_noise=near[at],
@@ -60,7 +60,7 @@ def _grid(outcome: Outcome) -> list[tuple[str, int]]:
     return [(outcome.first_stage.key, 0), *((s.key, depth) for s in outcome.rerankers for depth in depths)]
 
 
-def _at(latency: Latency, depth: int) -> float | None:
+def _latency_at(latency: Latency, depth: int) -> float | None:
     return latency.depth_ms[max(depth, 1) - 1] if latency.depth_ms else None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rag_inspect.evaluation.advice import clear, shown
+from rag_inspect.evaluation.advice import format_change, is_significant
 from rag_inspect.evaluation.document import Numbers, SystemResult
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.metrics import parse
-from rag_inspect.words import counted
+from rag_inspect.words import format_count
 
 COUNTS = {
     "unjudged": ("query has no judgements in this split and was left out",
@@ -34,10 +34,10 @@ def _of_the_eval_set(outcome: Outcome) -> Iterator[str]:
     counts = outcome.counts
     for name, words in COUNTS.items():
         if counts.get(name):
-            yield f"{counted(counts[name], *words)}."
+            yield f"{format_count(counts[name], *words)}."
     for name, count in counts.items():
         if name.startswith("cut_gold:") and count:
-            long = counted(count, "gold passage is", "gold passages are")
+            long = format_count(count, "gold passage is", "gold passages are")
             yield f"{long} longer than {name.partition(':')[2]} reads; {'its' if count == 1 else 'their'} end was not seen."
 
 
@@ -56,10 +56,10 @@ def _of_the_comparison(numbers: Numbers) -> Iterator[str]:
         yield "One query tells nothing about others: its intervals span the whole scale."
     for system in numbers.rerankers:
         change = system.versus_first_stage[numbers.primary]
-        if not clear(change) and numbers.distinct_queries > 1:
+        if not is_significant(change) and numbers.distinct_queries > 1:
             yield (
-                f"{counted(numbers.queries)} can show a change of {change.resolvable:.3f} in {numbers.primary} "
-                f"(8 times in 10); {system.key}'s {shown(change)} is within noise."
+                f"{format_count(numbers.queries)} can show a change of {change.resolvable:.3f} in {numbers.primary} "
+                f"(8 times in 10); {system.key}'s {format_change(change)} is within noise."
             )
         yield from _of_the_latency(system)
     if len(numbers.rerankers) > 1:
@@ -70,4 +70,4 @@ def _of_the_latency(system: SystemResult) -> Iterator[str]:
     if system.latency.source == "unknown":
         yield f"The latency of {system.key} was not measured."
     elif system.latency.source == "sample":
-        yield f"One query at a time, {system.key} was timed on {counted(system.latency.queries)}."
+        yield f"One query at a time, {system.key} was timed on {format_count(system.latency.queries)}."

@@ -154,7 +154,7 @@ def most_gold(qrels: Iterable[Mapping[str, int]]) -> int:
     return min(MAX_CUTOFF, max(counts, default=1)) or 1
 
 
-def document_of(system: System) -> dict[str, Any]:
+def write_system(system: System) -> dict[str, Any]:
     """A system as JSON has it."""
     return {
         "key": system.key,

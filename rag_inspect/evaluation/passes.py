@@ -16,7 +16,7 @@ from rag_inspect.evaluation.eval_set import EvalSet
 from rag_inspect.evaluation.latency import depths_timed, first_stage_latency, measure_live
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
-from rag_inspect.pipeline import judge, make_query
+from rag_inspect.pipeline import make_query, name_verdict
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import order_columns, score_pairs
 from rag_inspect.types import Corpus, Passage, Reranker, Retriever
@@ -87,17 +87,17 @@ class Pass:
         self.notes: list[str] = []
         self.sums: dict[str, dict[str, float]] = {}
 
-    def go(self) -> Iterator[EvalProgress]:
+    def run(self) -> Iterator[EvalProgress]:
         """Chunk by chunk: retrieve, then score with each reranker."""
         n, depth = self.places.shape
         while self.queries_done < n:
             step = max(1, self._pairs_at_once // depth)
             rows = range(self.queries_done, min(n, self.queries_done + step))
-            with self._explained(self.retriever.first_stage.key, RetrievalError):
+            with self._explain_failure(self.retriever.first_stage.key, RetrievalError):
                 found = self.retrieve(rows)
             for reranker in self.rerankers:
                 self.at_work = reranker.spec.key
-                with self._explained(reranker.spec.key, RerankError):
+                with self._explain_failure(reranker.spec.key, RerankError):
                     yield from self.score(reranker, rows, found)
             self.queries_done = rows.stop
             self._add_up(rows)
@@ -156,7 +156,7 @@ class Pass:
         self.lately = self.lately * 0.5 ** (seconds / PACE_HALF_LIFE) + (pairs, seconds)
 
     @contextmanager
-    def _explained(self, model: str, kind: type[RagInspectError]) -> Iterator[None]:
+    def _explain_failure(self, model: str, kind: type[RagInspectError]) -> Iterator[None]:
         """Whatever fails in here says how far it came and what of it is kept."""
         try:
             yield
@@ -200,7 +200,7 @@ class Pass:
             "query": query.text,
             "rank_before": before,
             "ranks": ranks,
-            "verdicts": {key: judge(before, rank, top_n=self.top_n) for key, rank in ranks.items()},
+            "verdicts": {key: name_verdict(before, rank, top_n=self.top_n) for key, rank in ranks.items()},
         }
 
     def _order(self, key: str, rows: slice) -> np.ndarray:
@@ -224,11 +224,13 @@ class Pass:
         A model that fails here costs its latency, not the evaluation: the cause is put into `notes`.
         """
         depth, first = self.places.shape[1], self.retriever.first_stage.key
-        known = {first: self._timed(first, lambda: first_stage_latency(self.retriever, self.texts, depth))}
+        known = {
+            first: self._try_measure(first, lambda: first_stage_latency(self.retriever, self.texts, depth))
+        }
         mean = known[first].depth_ms[0] if known[first].depth_ms else 0.0
         for reranker in self.rerankers if timed and known[first].depth_ms else ():
             measure = partial(measure_live, self.retriever, reranker, self.texts, depth, mean, stopped)
-            known[reranker.spec.key] = self._timed(reranker.spec.key, measure)
+            known[reranker.spec.key] = self._try_measure(reranker.spec.key, measure)
         *shallow, deepest = map(str, depths_timed(depth))
         if len(known) > 1 and len(shallow) + 1 < depth:
             self.notes.append(
@@ -236,7 +238,7 @@ class Pass:
             )
         return known
 
-    def _timed(self, key: str, measure: Callable[[], Latency]) -> Latency:
+    def _try_measure(self, key: str, measure: Callable[[], Latency]) -> Latency:
         try:
             return measure()
         except Exception as error:

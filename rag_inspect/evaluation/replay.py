@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from rag_inspect.errors import InputError
-from rag_inspect.evaluation.outcome import FirstStageSystem, Latency, Outcome, document_of, most_gold
+from rag_inspect.evaluation.outcome import FirstStageSystem, Latency, Outcome, most_gold, write_system
 from rag_inspect.evaluation.replay_errors import refuse
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.types import Query
@@ -44,7 +44,7 @@ def to_replay(outcome: Outcome) -> dict[str, Any]:
         },
         "split": outcome.split,
         "first_stage": _first_stage_document(outcome.first_stage),
-        "rerankers": [document_of(system) for system in outcome.rerankers],
+        "rerankers": [write_system(system) for system in outcome.rerankers],
         "settings": {"top_k": outcome.top_k, "top_n": outcome.top_n, "cutoffs": list(outcome.cutoffs)},
         "created": outcome.created,
         "versions": dict(outcome.versions),
@@ -58,7 +58,7 @@ def to_replay(outcome: Outcome) -> dict[str, Any]:
 
 
 def _first_stage_document(stage: FirstStageSystem) -> dict[str, Any]:
-    embedder = stage.embedder and document_of(stage.embedder)
+    embedder = stage.embedder and write_system(stage.embedder)
     return {"key": stage.key, "kind": stage.kind, "score_name": stage.score_name, "embedder": embedder}
 
 
