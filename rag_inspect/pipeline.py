@@ -119,7 +119,7 @@ def _gold_sentence(reranking: Reranking) -> str:
     before, after = candidates.ranking.best_rank(gold), reranking.ranking.best_rank(gold)
     best = "The gold passage" if len(gold) == 1 else "The best gold passage"
     if before is None or after is None:
-        none = "The gold passage is not" if len(gold) == 1 else f"None of the {len(gold)} gold passages is"
+        none = "The gold passage is not" if len(gold) == 1 else f"None of the {len(gold)} gold passages are"
         return f"{none} among the {len(candidates)} candidates: no reranker can help here."
     return f"{best} stayed at {before}." if before == after else f"{best} moved {before} → {after}."
 

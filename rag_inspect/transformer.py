@@ -80,7 +80,7 @@ def _explain(spec: ModelSpec, folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        advice = f"put the files of {spec.model} there anew"
+        advice = f"replace the files of {spec.model}"
         raise ModelError(f"{spec.key}: {folder} cannot be loaded ({reason}); {advice}") from error
 
 
@@ -95,7 +95,7 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(
-            f"there is no device {name!r} here; set RAG_INSPECT_DEVICE to auto or cpu"
+            f"device {name!r} is not available; set RAG_INSPECT_DEVICE to auto or cpu"
         ) from error
 
 

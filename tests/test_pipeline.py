@@ -171,7 +171,7 @@ SENTENCES = {
     "all held": ([4, 3, 2, 1], ("p0",), "held", "The gold passage stayed at 1. Nothing moved."),
     "lost": ([1, 4, 3, 2], ("p0",), "lost", "The gold passage moved 1 → 4. 4 of 4 moved; 1 entered the top 2."),
     "best of several": ([2, 4, 1, 3], ("p0", "p1"), "held", "The best gold passage stayed at 1. 4 of 4 moved; 1 entered the top 2."),
-    "several out of reach": ([4, 3, 2, 1], ("p8", "p9"), "unreachable", "None of the 2 gold passages is among the 4 candidates: no reranker can help here. Nothing moved."),
+    "several out of reach": ([4, 3, 2, 1], ("p8", "p9"), "unreachable", "None of the 2 gold passages are among the 4 candidates: no reranker can help here. Nothing moved."),
 }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def evaluate(
     stopped: Callable[[], bool] = lambda: False,
     timed: bool = True,
 ) -> Iterator[EvalProgress | Outcome]:
-    """Progress after every batch of logits, and the Outcome at the end; without one where `stopped` said so.
+    """Progress after every batch of scores, then the Outcome; no Outcome if `stopped` returns True.
 
     Memory grows by a few hundred bytes a query, beside the vectors the embedder remembers. Raises CorpusError,
     InputError, RetrievalError or RerankError; whatever was scored by then is in the cache. Afterwards each system is

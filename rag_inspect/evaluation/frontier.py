@@ -1,4 +1,4 @@
-"""Quality against latency at every depth, from one scoring pass at the deepest; and what a cutoff on logits would do."""
+"""Quality against latency at every depth, from one scoring pass at the deepest; and what a score cutoff would do."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def _band(ranks: np.ndarray, edges: list[int]) -> np.ndarray:
 
 
 def thresholds(outcome: Outcome, key: str) -> Thresholds:
-    """Logits of gold and other candidates as histograms, and what keeping only logits >= cutoff would cost.
+    """Scores of gold and other candidates as histograms, and what keeping only scores >= cutoff would cost.
 
-    A cutoff holds for this model and this corpus only: logits do not compare across either.
+    A cutoff holds for this model and this corpus only: scores cannot be compared across models or corpora.
     """
     logits, gold = outcome.logits[key], outcome.judged.grades > 0
     there = ~np.isnan(logits)

@@ -20,10 +20,11 @@ from rag_inspect.pipeline import make_query, name_verdict
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import order_columns, score_pairs
 from rag_inspect.types import Corpus, Passage, Reranker, Retriever
+from rag_inspect.words import format_count
 
 PAIRS_AT_ONCE = 512  # of as many queries as that makes: sorted by length and scored together
 PAIRS_AT_FIRST = 128  # until the models' pace is known
-CHUNK_SECONDS = 10.0  # of a slow model: its rows come in at least so often
+CHUNK_SECONDS = 10.0  # a slow model reports rows at least this often
 PACE_HALF_LIFE = 60.0  # seconds of scoring after which a batch counts half in the pace
 MAX_NOTE = 500  # characters of a cause
 
@@ -46,7 +47,7 @@ class EvalProgress:
 
     def __str__(self) -> str:
         if self.queries_done == self.queries and not self.stopped:
-            return f"{self.queries:,} queries, {self.pairs_done:,} pairs; timing a few queries one at a time"
+            return f"{format_count(self.queries)}, {format_count(self.pairs_done, 'pair', 'pairs')}; measuring latency"
         pace = f", {self.pairs_per_second:,.0f} a second" if self.pairs_per_second else ""
         left = f", {_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
         done = f"{self.queries_done:,} / {self.queries:,} queries, {self.pairs_done:,} / {self.pairs:,} pairs"
@@ -131,7 +132,7 @@ class Pass:
     def score(
         self, reranker: Reranker, rows: range, found: Sequence[Sequence[Passage]]
     ) -> Iterator[EvalProgress]:
-        """Logits of these queries' candidates, batch by batch."""
+        """Score these queries' candidates, batch by batch."""
         cells = [(row, c) for row, passages in zip(rows, found, strict=True) for c in range(len(passages))]
         pairs = [(self.texts[row], p) for row, passages in zip(rows, found, strict=True) for p in passages]
         logits, batches = self.logits[reranker.spec.key], score_pairs(reranker, pairs, self.cache)
@@ -151,13 +152,13 @@ class Pass:
             yield self.progress()
 
     def count(self, pairs: int, seconds: float) -> None:
-        """These pairs were read, in so many seconds."""
+        """Record that the model read this many pairs in this many seconds."""
         self.scored += pairs
         self.lately = self.lately * 0.5 ** (seconds / PACE_HALF_LIFE) + (pairs, seconds)
 
     @contextmanager
     def _explain_failure(self, model: str, kind: type[RagInspectError]) -> Iterator[None]:
-        """Whatever fails in here says how far it came and what of it is kept."""
+        """Add to any error how far the run got and which scores are kept."""
         try:
             yield
         except Exception as error:
@@ -167,7 +168,7 @@ class Pass:
                 f"stopped after {self.queries_done} of {len(self.texts)} queries, {self.pairs_done:,} pairs"
             )
             trouble = self.cache.trouble if self.cache else "nothing was kept"
-            kept = trouble or "they are in the score cache, and the next run goes on from there"
+            kept = trouble or "they are in the score cache, and the next run continues from there"
             raise kind(f"{cause}; {place}; {kept}") from error
 
     def progress(self, finished: tuple[Mapping[str, Any], ...] = (), stopped: bool = False) -> EvalProgress:

@@ -64,7 +64,7 @@ def save_run(
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
-    """Summaries, the newest first; a file that is none of ours is passed over."""
+    """Summaries, the newest first; other files are skipped."""
     found = []
     for path in _list_files(folder):
         try:
@@ -99,7 +99,7 @@ def load_run(folder: Path, run_id: str) -> Evaluation:
             replay = json.loads(file.read(MAX_BYTES))["replay"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{path.name} is no saved run ({str(error)[:80]}); delete it from {folder.name}/ and evaluate again"
+            f"{path.name} is not a saved run ({str(error)[:80]}); delete it from {folder.name}/ and evaluate again"
         ) from error
     outcome = from_replay(replay, path.name)
     return Evaluation(outcome, assess(outcome), run_id)

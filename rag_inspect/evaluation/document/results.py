@@ -119,7 +119,7 @@ class GoldFlow:
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdStep:
-    """What keeping only logits from `cutoff` would cost and save."""
+    """What keeping only scores from `cutoff` would cost and save."""
 
     cutoff: float
     gold_lost: int
@@ -129,7 +129,7 @@ class ThresholdStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """A reranker's logits as two histograms over `edges`, of gold and of the other candidates; and cutoffs, rising."""
+    """A reranker's scores as two histograms over `edges`, of gold and of the other candidates; and cutoffs, rising."""
 
     edges: tuple[float, ...]
     gold: tuple[int, ...]
