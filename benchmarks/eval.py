@@ -26,7 +26,7 @@ from sentence_transformers import CrossEncoder
 from rag_inspect.corpora.library import DEFAULT_CORPUS
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.assessment import assess
-from rag_inspect.evaluation.eval_set import eval_set
+from rag_inspect.evaluation.eval_set import select_eval_set
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.metrics import HEADLINE, parse
 from rag_inspect.rerankers import RERANKERS
@@ -55,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     bench = Workbench(Settings.from_env())
     corpus = bench.corpus(options.corpus)
-    queries = eval_set(corpus).queries[: options.queries]
+    queries = select_eval_set(corpus).queries[: options.queries]
     with tempfile.TemporaryDirectory() as folder:
         ours, peer = models(options.model, Path(folder))
         with bench.retriever(corpus) as index:

@@ -15,7 +15,7 @@ from rag_inspect.metrics import Metric, parse, parse_cutoffs
 from rag_inspect.options import CUTOFFS, EMBEDDER, MAX_TOP_K, SPLIT, TOP_K, TOP_N, EvalOptions, split_names
 from rag_inspect.tasks import Stage
 from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
-from rag_inspect.words import counted
+from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _format_timing(at: Mapping[str, Any]) -> dict[str, str]:
 def _print_evaluation(document: EvaluationDocument) -> None:
     from rag_inspect.metrics import HEADLINE
 
-    title = f"{document.corpus} ({document.split}), {counted(document.queries)}, top {document.top_k}"
+    title = f"{document.corpus} ({document.split}), {format_count(document.queries)}, top {document.top_k}"
     rows = []
     for system in document.systems:
         row = {"system": system.key}

@@ -13,13 +13,13 @@ import numpy as np
 
 from rag_inspect.download import model_folder
 from rag_inspect.errors import ModelError
-from rag_inspect.hub import MINILM_SHA256, found_revision, minilm_folder
+from rag_inspect.hub import MINILM_SHA256, minilm_folder, read_revision
 from rag_inspect.settings import Settings
 from rag_inspect.transformer import (
     TOKENS_PER_BATCH,
     choose_device,
+    clean_text,
     load_transformer,
-    readable,
     token_batches,
     weight_bytes,
     worker_pool,
@@ -96,7 +96,7 @@ def load_embedder(key: str, settings: Settings, on_progress: Progress | None = N
         raise ModelError(f"unknown embedder {key!r}; choose one of {', '.join(EMBEDDERS)}")
     packaged = spec.backend == "packaged"
     folder = minilm_folder() if packaged else model_folder(spec, settings, on_progress)
-    revision = spec.revision if packaged else found_revision(spec, folder)
+    revision = spec.revision if packaged else read_revision(spec, folder)
     return TransformerEmbedder.from_folder(spec, folder, settings.device, revision)
 
 
@@ -176,7 +176,7 @@ class TransformerEmbedder:
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
         with self._tokenizer_lock:  # truncation is a state of the tokenizer, so calls must not overlap
             rows = self._tokenizer(
-                [readable(text) for text in texts], truncation=True, max_length=self.window
+                [clean_text(text) for text in texts], truncation=True, max_length=self.window
             )
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
 

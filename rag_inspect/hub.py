@@ -77,7 +77,7 @@ def minilm_folder() -> Path:
     return folder
 
 
-def found_revision(spec: ModelSpec, folder: Path) -> str:
+def read_revision(spec: ModelSpec, folder: Path) -> str:
     """The pinned revision where the folder is the cache's; else, since nobody vouches for it, what is in it.
 
     That is a checksum over both ends of its weights and the whole of its small files (configuration, tokenizer,

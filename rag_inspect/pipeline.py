@@ -1,4 +1,4 @@
-"""One query: search, score, rerank, say what moved. Pure, given a retriever, a reranker and a score cache."""
+"""One query: find candidates, score them, rerank, and describe what moved. Pure, given its retriever, reranker and cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from rag_inspect.errors import InputError, RerankError
-from rag_inspect.options import TOP_K, TOP_N, check_depths
+from rag_inspect.options import TOP_N
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank, score_pairs
 from rag_inspect.types import Candidates, Corpus, Query, Reranker, Reranking, Retriever, Verdict
@@ -81,33 +81,15 @@ def rerank(
     yield finish(replace(state, readings=known, timings_ms=times))
 
 
-def search(
-    text: str,
-    retriever: Retriever,
-    reranker: Reranker,
-    cache: ScoreCache | None = None,
-    *,
-    corpus: Corpus,
-    top_k: int = TOP_K,
-    top_n: int = TOP_N,
-) -> Iterator[Reranking]:
-    """One query through both stages: the candidates at once, then each batch of scores, then the end.
-
-    The last Reranking yielded is the finished one. Raises InputError, RetrievalError or RerankError.
-    """
-    check_depths(top_k, top_n)
-    yield from rerank(find_candidates(retriever, corpus, text, top_k), reranker, cache, top_n)
-
-
 def finish(reranking: Reranking) -> Reranking:
     """The reranking with its verdict and summary, once every candidate has its score."""
     candidates, gold = reranking.candidates, reranking.candidates.gold
     before, after = candidates.ranking.best_rank(gold), reranking.ranking.best_rank(gold)
-    verdict = judge(before, after, reranking.top_n) if gold else None
+    verdict = name_verdict(before, after, reranking.top_n) if gold else None
     return replace(reranking, verdict=verdict, summary=summarise(reranking))
 
 
-def judge(before: int | None, after: int | None, top_n: int) -> Verdict:
+def name_verdict(before: int | None, after: int | None, top_n: int) -> Verdict:
     """The verdict of a judged query by its best gold passage's rank before and after the reranker."""
     if before is None or after is None:
         return "unreachable"
@@ -137,7 +119,7 @@ def _gold_sentence(reranking: Reranking) -> str:
     before, after = candidates.ranking.best_rank(gold), reranking.ranking.best_rank(gold)
     best = "The gold passage" if len(gold) == 1 else "The best gold passage"
     if before is None or after is None:
-        none = "The gold passage is not" if len(gold) == 1 else f"None of the {len(gold)} gold passages is"
+        none = "The gold passage is not" if len(gold) == 1 else f"None of the {len(gold)} gold passages are"
         return f"{none} among the {len(candidates)} candidates: no reranker can help here."
     return f"{best} stayed at {before}." if before == after else f"{best} moved {before} → {after}."
 

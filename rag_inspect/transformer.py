@@ -80,7 +80,7 @@ def _explain(spec: ModelSpec, folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        advice = f"put the files of {spec.model} there anew"
+        advice = f"replace the files of {spec.model}"
         raise ModelError(f"{spec.key}: {folder} cannot be loaded ({reason}); {advice}") from error
 
 
@@ -95,7 +95,7 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(
-            f"there is no device {name!r} here; set RAG_INSPECT_DEVICE to auto or cpu"
+            f"device {name!r} is not available; set RAG_INSPECT_DEVICE to auto or cpu"
         ) from error
 
 
@@ -122,11 +122,11 @@ def cores() -> int:
     Asked once, before any worker has a number of its own: what one thread sets, threads begun later start with.
     """
     with _CORES_LOCK:
-        return _asked_once()
+        return _read_core_count()
 
 
 @cache
-def _asked_once() -> int:
+def _read_core_count() -> int:
     import torch
 
     return int(torch.get_num_threads())
@@ -161,6 +161,6 @@ def weight_bytes(model: Any) -> int:
     return sum(part.numel() * part.element_size() for part in parts if isinstance(part, torch.Tensor))
 
 
-def readable(text: str) -> str:
+def clean_text(text: str) -> str:
     """The text with half surrogate pairs, which no tokenizer takes, as question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def counted(count: int, one: str = "query", many: str = "queries") -> str:
+def format_count(count: int, one: str = "query", many: str = "queries") -> str:
     """`1 query`, `2,000 queries`."""
     return f"{count:,} {one if count == 1 else many}"

@@ -15,9 +15,9 @@ from rag_inspect import pipeline
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.embedders import load_embedder
 from rag_inspect.errors import InputError, RagInspectError, RetrievalError
-from rag_inspect.evaluation import EvalProgress, evaluate, runs, stamped
+from rag_inspect.evaluation import EvalProgress, add_provenance, evaluate, runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
-from rag_inspect.evaluation.eval_set import eval_set
+from rag_inspect.evaluation.eval_set import select_eval_set
 from rag_inspect.evaluation.jobs import Job, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.turn import Turn
@@ -136,7 +136,7 @@ class Workbench:
         return self._indexes.lease((corpus.fingerprint, embedder), make, f"indexing {corpus.name}")
 
     @contextmanager
-    def _renewing(self, corpus: Corpus, embedder: str) -> Iterator[None]:
+    def _reopen_after_failure(self, corpus: Corpus, embedder: str) -> Iterator[None]:
         """The next request opens index and engine anew where this one failed: after a panic the engine is past use."""
         try:
             yield
@@ -171,7 +171,7 @@ class Workbench:
         chosen, key = self.corpus(options.corpus), options.reranker or self.default_reranker
         pipeline.make_query(options.query, chosen)
         with (
-            self._renewing(chosen, options.embedder),
+            self._reopen_after_failure(chosen, options.embedder),
             self.retriever(chosen, options.embedder) as index,
             self.reranker(key) as model,
         ):
@@ -217,13 +217,13 @@ class Workbench:
         """
         chosen, keys = self.corpus(options.corpus), options.rerankers or (self.default_reranker,)
         embedder = options.embedder
-        eval_set(chosen, options.split)
+        select_eval_set(chosen, options.split)
         turn = Turn(self.settings.home, f"{chosen.name} with {', '.join(keys)}")
         try:
             yield from turn.wait(stopped)
             if stopped():
                 return
-            with ExitStack() as held, self._renewing(chosen, embedder):
+            with ExitStack() as held, self._reopen_after_failure(chosen, embedder):
                 index = held.enter_context(self.retriever(chosen, embedder))
                 models = [held.enter_context(self.reranker(key)) for key in keys]
                 for stage in _prepare(index, *models, *map(self._warm, keys)):
@@ -237,8 +237,8 @@ class Workbench:
                     if isinstance(moment, EvalProgress):
                         yield moment
                     else:
-                        stamp = stamped(moment, chosen, self.score_cache.notes)
-                        yield self._kept(stamp, options.metrics, visitor)
+                        stamp = add_provenance(moment, chosen, self.score_cache.notes)
+                        yield self._assess_and_save(stamp, options.metrics, visitor)
         finally:
             turn.free()
 
@@ -272,7 +272,7 @@ class Workbench:
         if "score_cache" in self.__dict__:
             self.score_cache.close()
 
-    def _kept(self, outcome: Outcome, metrics: Sequence[str], visitor: Visitor) -> Evaluation:
+    def _assess_and_save(self, outcome: Outcome, metrics: Sequence[str], visitor: Visitor) -> Evaluation:
         """Assessed and saved among the runs; a disk that is full costs the saving, not the result."""
         document, run_id = assess(outcome, metrics), runs.new_run_id(outcome.created)
         try:

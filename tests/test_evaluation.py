@@ -9,7 +9,7 @@ import pytest
 from rag_inspect.errors import CorpusError, InputError, RerankError, RetrievalError
 from rag_inspect.evaluation import EvalProgress, evaluate, latency
 from rag_inspect.evaluation.assessment import assess
-from rag_inspect.evaluation.eval_set import eval_set
+from rag_inspect.evaluation.eval_set import select_eval_set
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.passes import PAIRS_AT_ONCE, Pass
 from rag_inspect.score_cache import ScoreCache
@@ -43,12 +43,12 @@ def test_every_logit_is_the_one_the_reranker_gave_and_the_order_is_the_pipelines
 
 @pytest.mark.parametrize(
     ("splits", "words"),
-    [({}, "no qrels"), ({"dev": {"q000": {"p000": 1}}}, 'no split "test"; there are dev'), ({"test": {}}, "is empty"),
+    [({}, "no qrels"), ({"dev": {"q000": {"p000": 1}}}, 'no split "test"; choose one of dev'), ({"test": {}}, "is empty"),
      ({"test": {"q000": {"p000": 0}}}, "finds nothing relevant")],
 )  # fmt: skip
 def test_an_eval_set_that_is_none_is_refused_in_words(splits, words):
     with pytest.raises(CorpusError, match=words):
-        eval_set(make_corpus(5, splits=splits))
+        select_eval_set(make_corpus(5, splits=splits))
 
 
 def test_a_query_repeated_a_thousand_times_is_read_once_and_said():
@@ -74,7 +74,7 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
         query.query_id for query in corpus.queries
     ]
     assert steps[-1].pairs_per_second > 0 and steps[-1].seconds_left == 0
-    assert str(steps[-1]) == "70 queries, 1,400 pairs; timing a few queries one at a time"
+    assert str(steps[-1]) == "70 queries, 1,400 pairs; measuring latency"
     assert str(steps[-2]).startswith(f"{steps[-2].queries_done} / 70 queries, ")
     document = assess(seen[-1])
     means = steps[-1].means["fixed"]
@@ -86,7 +86,7 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
 
 def test_the_pace_is_that_of_late_and_forgets_a_machine_that_slept():
     corpus = make_corpus(40)
-    work = Pass(corpus, eval_set(corpus), ExactRetriever(corpus), [ScriptedReranker()], None, 10, 5)
+    work = Pass(corpus, select_eval_set(corpus), ExactRetriever(corpus), [ScriptedReranker()], None, 10, 5)
     work.count(100, 1000.0)  # asleep in the middle of a batch
     assert work.progress().pairs_per_second == pytest.approx(0.1)
     for _ in range(120):
@@ -185,7 +185,7 @@ def test_a_model_that_fails_in_the_middle_says_where_and_loses_nothing(cache, er
         ScriptedReranker(),
     )
     with pytest.raises(
-        RerankError, match=rf"{words}.*stopped after 12 of 60 queries, 5\d\d pairs.*next run goes on"
+        RerankError, match=rf"{words}.*stopped after 12 of 60 queries, 5\d\d pairs.*next run continues"
     ):
         evaluated(corpus, failing, cache=cache, top_k=10)
     evaluated(corpus, whole, cache=cache, top_k=10)
@@ -216,7 +216,7 @@ def test_a_first_stage_that_fails_says_where_and_that_nothing_is_lost(cache):
     retriever.search = failing
     with pytest.raises(
         RetrievalError,
-        match=r"bag failed .RuntimeError: out of memory.; stopped after 12 of 60 .*next run goes on",
+        match=r"bag failed .RuntimeError: out of memory.; stopped after 12 of 60 .*next run continues",
     ):
         list(evaluate(corpus, retriever, [ScriptedReranker()], cache, top_k=10))
 
@@ -232,7 +232,7 @@ def test_a_metric_deeper_than_what_was_retrieved_is_named():
     corpus = make_corpus(20)
     notes = assess(evaluated(corpus, ScriptedReranker(), top_k=5)).notes
     [found] = [note for note in notes if note.startswith("Only 5 candidates were retrieved: ")]
-    assert "ndcg@10" in found and "recall@10" in found and "mrr@5" not in found
+    assert "nDCG@10" in found and "recall@10" in found and "MRR@5" not in found
     assert not any(
         "were retrieved" in note for note in assess(evaluated(corpus, ScriptedReranker(), top_k=10)).notes
     )

@@ -12,7 +12,7 @@ import pytest
 import pytrec_eval
 
 from rag_inspect.errors import InputError
-from rag_inspect.evaluation import evaluate, runs, stamped
+from rag_inspect.evaluation import add_provenance, evaluate, runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.exports import (
     export_files,
@@ -33,7 +33,7 @@ NAMES = {"fixed": "logit", "flat": "logit"}
 
 def outcome_of(corpus, *rerankers, **options):
     *_, end = evaluate(corpus, ExactRetriever(corpus), rerankers or [ScriptedReranker()], **options)
-    return stamped(end, corpus)
+    return add_provenance(end, corpus)
 
 
 @pytest.fixture(scope="module")

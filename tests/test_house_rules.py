@@ -8,7 +8,7 @@ import pytest
 from tests.source import MODULES, TREES, find_state, function_lengths
 
 STATE = {  # module.name -> why it may be there
-    "rag_inspect.transformer._asked_once": "torch's number of threads is the process's, and must be asked before "
+    "rag_inspect.transformer._read_core_count": "torch's number of threads is the process's, and must be asked before "
     "any worker sets its own",
     "rag_inspect.transformer._CORES_LOCK": "two who ask first, at once, would get different numbers",
     "rag_inspect.views.templates._environment": "the package's own templates, read at first use; nothing goes in",

@@ -17,7 +17,7 @@ from rag_inspect import hub as hub_module
 from rag_inspect.download import fetch, model_folder
 from rag_inspect.embedders import EMBEDDERS, load_embedder
 from rag_inspect.errors import ModelError
-from rag_inspect.hub import HubProbe, found_revision, local_folder, locate
+from rag_inspect.hub import HubProbe, local_folder, locate, read_revision
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.settings import Settings
 from rag_inspect.types import Passage
@@ -385,7 +385,7 @@ def test_a_folder_that_goes_while_it_is_counted_counts_as_nothing(
 @pytest.mark.parametrize("changed", ["tokenizer.json", "config.json", "1_Pooling/config.json"])
 def test_a_folder_with_other_small_files_is_another_model(tmp_path: Path, changed: str) -> None:
     folder = write_bge_m3(tmp_path / "model")
-    before = found_revision(BASE, folder)
-    assert found_revision(BASE, folder) == before
+    before = read_revision(BASE, folder)
+    assert read_revision(BASE, folder) == before
     (folder / changed).write_text((folder / changed).read_text() + " ")
-    assert found_revision(BASE, folder) != before
+    assert read_revision(BASE, folder) != before

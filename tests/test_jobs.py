@@ -10,7 +10,7 @@ import time
 import pytest
 
 from rag_inspect.errors import RerankError
-from rag_inspect.evaluation import stamped
+from rag_inspect.evaluation import add_provenance
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.jobs import KEPT, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
@@ -24,7 +24,7 @@ SETTINGS = JobSettings(corpus="animals", split="test", embedder="bag", top_k=20,
 def the_evaluation_of(corpus, stopped):
     for moment in evaluate(corpus, ExactRetriever(corpus), [ScriptedReranker()], stopped=stopped):
         if isinstance(moment, Outcome):
-            outcome = stamped(moment, corpus)
+            outcome = add_provenance(moment, corpus)
             yield Evaluation(outcome, assess(outcome), "")
         else:
             yield moment

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rag_inspect import pipeline
 from rag_inspect.errors import InputError, RerankError
 from rag_inspect.options import check_depths
-from rag_inspect.pipeline import judge, make_query
+from rag_inspect.pipeline import make_query, name_verdict
 from rag_inspect.retrieval import DenseRetriever, connect
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank
@@ -46,8 +46,8 @@ def cache(settings):
 
 
 def search(text, retriever, reranker, cache=None, top_k=20, top_n=5, corpus=None):
-    asked = corpus or corpus_of()
-    return pipeline.search(text, retriever, reranker, cache, corpus=asked, top_k=top_k, top_n=top_n)
+    candidates = pipeline.find_candidates(retriever, corpus or corpus_of(), text, top_k)
+    return pipeline.rerank(candidates, reranker, cache, top_n)
 
 
 def last(moments) -> Reranking:
@@ -157,7 +157,7 @@ def test_a_reranker_that_leaves_a_passage_out_is_named(retriever):
     ],
 )
 def test_the_verdict_worked_out_by_hand(before, after, verdict):
-    assert judge(before, after, top_n=5) == verdict
+    assert name_verdict(before, after, top_n=5) == verdict
 
 
 #                    candidates p0 p1 p2 p3; top 2
@@ -171,7 +171,7 @@ SENTENCES = {
     "all held": ([4, 3, 2, 1], ("p0",), "held", "The gold passage stayed at 1. Nothing moved."),
     "lost": ([1, 4, 3, 2], ("p0",), "lost", "The gold passage moved 1 → 4. 4 of 4 moved; 1 entered the top 2."),
     "best of several": ([2, 4, 1, 3], ("p0", "p1"), "held", "The best gold passage stayed at 1. 4 of 4 moved; 1 entered the top 2."),
-    "several out of reach": ([4, 3, 2, 1], ("p8", "p9"), "unreachable", "None of the 2 gold passages is among the 4 candidates: no reranker can help here. Nothing moved."),
+    "several out of reach": ([4, 3, 2, 1], ("p8", "p9"), "unreachable", "None of the 2 gold passages are among the 4 candidates: no reranker can help here. Nothing moved."),
 }  # fmt: skip
 
 
@@ -261,7 +261,7 @@ def test_a_search_shows_its_candidates_first_and_ends_finished(retriever, cache)
     assert set(first.timings_ms) == {"embed", "retrieve"}
     assert end.candidates.gold == {"p3"} and end.ranking.passage_ids[0] == "p3"
     before = end.candidates.ranking.rank_by_id["p3"]
-    assert end.verdict == judge(before, 1, 5)
+    assert end.verdict == name_verdict(before, 1, 5)
     assert (end.scored_pairs, end.cached_pairs) == (20, 0)
     assert set(end.readings) == set(end.candidates.ranking.passage_ids)
     assert end.timings_ms["total"] == pytest.approx(

@@ -37,7 +37,8 @@ def search(tiny, settings):
     embedder.spec, reranker.spec = EMBEDDERS["minilm"], RERANKERS["mini"]
     retriever = DenseRetriever(connect(settings), tiny, embedder)
     retriever.index()
-    *_, end = pipeline.search("which number", retriever, reranker, corpus=tiny, top_k=12, top_n=4)
+    candidates = pipeline.find_candidates(retriever, tiny, "which number", 12)
+    *_, end = pipeline.rerank(candidates, reranker, top_n=4)
     return end
 
 
@@ -134,8 +135,8 @@ def test_a_record_is_what_a_live_search_finds(name, models, index, settings):
     retriever = DenseRetriever(index, _searched(corpus, records), models.minilm)
     retriever.index()
     for text, kept in zip(texts, records, strict=True):
-        depths = {"top_k": kept.candidates.top_k, "top_n": kept.top_n}
-        *_, live = pipeline.search(text, retriever, models.mini, corpus=corpus, **depths)
+        candidates = pipeline.find_candidates(retriever, corpus, text, kept.candidates.top_k)
+        *_, live = pipeline.rerank(candidates, models.mini, top_n=kept.top_n)
         assert (kept.verdict, kept.summary) == (live.verdict, live.summary)
         assert kept.candidates.gold == live.candidates.gold
         for before, now in ((kept.candidates.ranking, live.candidates.ranking), (kept.ranking, live.ranking)):

@@ -98,9 +98,9 @@ def test_the_first_stage_is_asked_for_by_none_and_not_by_its_key():
     [
         (
             {"version": 3},
-            r'is no replay of this version; expected "kind": "rag-inspect replay", "version": 2',
+            r'is not a version 2 replay; expected "kind": "rag-inspect replay", "version": 2',
         ),
-        ({"version": True}, "is no replay of this version"),
+        ({"version": True}, "is not a version 2 replay"),
         ({"split": 5}, "split is a int; expected a string"),
         ({"created": "today"}, "created is 'today'; expected a time as"),
         ({"notes": [""] * 101}, "notes has 101 entries; expected at most 100"),

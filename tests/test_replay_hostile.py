@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rag_inspect.errors import InputError, RagInspectError
-from rag_inspect.evaluation import evaluate, replay, runs, stamped
+from rag_inspect.evaluation import add_provenance, evaluate, replay, runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.document import worst_first
 from rag_inspect.exports import export_files, read_replay, to_replay
@@ -64,7 +64,7 @@ VALUES: tuple[object, ...] = (
 
 def outcome_of(corpus, *rerankers, **options):
     *_, end = evaluate(corpus, ExactRetriever(corpus), rerankers, **options)
-    return stamped(end, corpus)
+    return add_provenance(end, corpus)
 
 
 def small():

@@ -16,7 +16,7 @@ from rag_inspect.errors import ModelError
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
 from rag_inspect.rerankers.mini import in_int8
-from rag_inspect.transformer import choose_device, cores, readable, token_batches, weight_bytes, worker_pool
+from rag_inspect.transformer import choose_device, clean_text, cores, token_batches, weight_bytes, worker_pool
 from rag_inspect.types import Passage
 from tests.conftest import Models
 from tests.tiny_models import write_bge_m3, write_reranker
@@ -59,8 +59,8 @@ def test_a_pool_made_after_another_has_as_many_workers() -> None:
 
 @given(st.text())
 def test_text_with_half_a_surrogate_pair_becomes_readable(text: str) -> None:
-    assert readable(text) == text
-    assert readable(f"{text}\ud800") == f"{text}?"
+    assert clean_text(text) == text
+    assert clean_text(f"{text}\ud800") == f"{text}?"
 
 
 def test_a_model_knows_what_its_weights_take(models: Models, tmp_path: Path) -> None:

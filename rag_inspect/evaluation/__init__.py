@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from rag_inspect import __version__
-from rag_inspect.evaluation.eval_set import cut_gold, eval_set, languages
+from rag_inspect.evaluation.eval_set import count_truncated_gold, languages, select_eval_set
 from rag_inspect.evaluation.outcome import FirstStageSystem, Outcome, System
 from rag_inspect.evaluation.passes import EvalProgress, Pass
 from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import Corpus, Reranker, Retriever
 
-__all__ = ["EvalProgress", "evaluate", "stamped"]
+__all__ = ["EvalProgress", "add_provenance", "evaluate"]
 
 _VERSIONS = ("chromadb", "numpy", "sentence-transformers", "torch", "transformers")
 
@@ -34,16 +34,16 @@ def evaluate(
     stopped: Callable[[], bool] = lambda: False,
     timed: bool = True,
 ) -> Iterator[EvalProgress | Outcome]:
-    """Progress after every batch of logits, and the Outcome at the end; without one where `stopped` said so.
+    """Progress after every batch of scores, then the Outcome; no Outcome if `stopped` returns True.
 
     Memory grows by a few hundred bytes a query, beside the vectors the embedder remembers. Raises CorpusError,
     InputError, RetrievalError or RerankError; whatever was scored by then is in the cache. Afterwards each system is
     timed on a few queries; where not `timed`, the rerankers' latency is unknown.
     """
     check_depths(top_k, top_n)
-    chosen = eval_set(corpus, split)
+    chosen = select_eval_set(corpus, split)
     work = Pass(corpus, chosen, retriever, rerankers, cache, min(top_k, len(corpus.passages)), top_n)
-    for progress in work.go():
+    for progress in work.run():
         yield progress
         if stopped():
             yield work.progress(stopped=True)
@@ -78,12 +78,12 @@ def evaluate(
             "twin_gold": chosen.twin_gold,
             "scored_pairs": work.scored,
             "cached_pairs": work.cached,
-            **{f"cut_gold:{reranker.spec.key}": cut_gold(corpus, chosen, reranker) for reranker in rerankers},
+            **{f"cut_gold:{r.spec.key}": count_truncated_gold(corpus, chosen, r) for r in rerankers},
         },
     )
 
 
-def stamped(outcome: Outcome, corpus: Corpus, notes: Sequence[str] = ()) -> Outcome:
+def add_provenance(outcome: Outcome, corpus: Corpus, notes: Sequence[str] = ()) -> Outcome:
     """The outcome with when and with what it was made, and the text of the passages it names."""
     found = {pid: corpus.passage_by_id[pid] for pid in outcome.passage_ids}
     return replace(

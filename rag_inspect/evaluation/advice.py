@@ -1,4 +1,4 @@
-"""What to do, in one line each: a table of rules, each naming the number it looks at and where it comes from."""
+"""Advice, one line each: a table of rules, each naming the numbers it uses and its source."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from rag_inspect.evaluation.document import Advice, Change, Numbers, SystemResul
 from rag_inspect.evaluation.eval_set import NAMES
 from rag_inspect.evaluation.outcome import Outcome, System
 from rag_inspect.metrics import parse
-from rag_inspect.words import counted
+from rag_inspect.words import format_count
 
 SMALL_CORPUS = 200
 FEW_QUERIES = 25
 CHANCE = 0.05  # p from which a change may be chance
-MUCH = 0.10  # of recall: enough to be worth someone's time
-MOST_OF_IT = 0.8  # of the depth: a cut that leaves more than this is not worth a word
+MUCH = 0.10  # of recall: enough to be worth acting on
+MOST_OF_IT = 0.8  # of the depth: a shallower depth above this share is not worth mentioning
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Rule:
 
 
 def advise(numbers: Numbers, outcome: Outcome) -> tuple[Advice, ...]:
-    """Every rule that applies, the most pressing first; the first is the line to show."""
+    """The advice of every rule that applies, most important first."""
     found = [(rule, rule.says(numbers, outcome)) for rule in RULES]
     named = {"metric": parse(numbers.primary).label, "recall": numbers.ceiling_bars[0].metric}
     return tuple(
@@ -39,8 +39,8 @@ def advise(numbers: Numbers, outcome: Outcome) -> tuple[Advice, ...]:
     )
 
 
-def clear(change: Change) -> bool:
-    """Whether a change is more than noise: its 95 % interval leaves 0 out, and its Holm-corrected p is below 0.05.
+def is_significant(change: Change) -> bool:
+    """Whether a change is more than noise: its 95 % interval excludes 0, and its Holm-corrected p is below 0.05.
 
     Both, because on few queries the bootstrap's interval is too narrow; the randomisation test is exact there.
     """
@@ -48,10 +48,13 @@ def clear(change: Change) -> bool:
     return bool((low > 0 or high < 0) and change.p_holm < CHANCE)
 
 
-def shown(change: Change) -> str:
-    """A change with its interval and its p, Holm-corrected where several rerankers were compared."""
+def format_change(change: Change, *, as_loss: bool = False) -> str:
+    """A change with its interval and p, Holm-corrected over the rerankers; `as_loss` gives the size of a drop, unsigned."""
     p = f"p = {change.p_holm:.3f}" if change.p_holm >= 0.001 else "p < 0.001"
-    return f"{change.delta:+.3f} (95 % interval {change.ci95[0]:+.3f} to {change.ci95[1]:+.3f}, {p})"
+    delta, low, high = (f"{value:+.3f}" for value in (change.delta, *change.ci95))
+    if as_loss:
+        delta, low, high = (f"{-value:.3f}" for value in (change.delta, *reversed(change.ci95)))
+    return f"{delta} (95 % interval {low} to {high}, {p})"
 
 
 def best_reranker(numbers: Numbers) -> SystemResult:
@@ -64,7 +67,7 @@ def _value(numbers: Numbers) -> Callable[[SystemResult], float]:
 
 
 def chosen_reranker(numbers: Numbers) -> SystemResult:
-    """Of the rerankers with a clear lift that cannot be told from the best, the cheapest; the best where there is none."""
+    """The cheapest reranker with a clear lift and no detectable loss against the best; else the best."""
     near = [
         system
         for system in numbers.rerankers
@@ -79,8 +82,12 @@ def chosen_reranker(numbers: Numbers) -> SystemResult:
     return min(lifts, key=cost) if lifts else best_reranker(numbers)
 
 
+def _primary(numbers: Numbers) -> str:
+    return parse(numbers.primary).label
+
+
 def _lifts(change: Change) -> bool:
-    return clear(change) and change.delta > 0
+    return is_significant(change) and change.delta > 0
 
 
 def _change(numbers: Numbers) -> tuple[SystemResult, Change]:
@@ -89,8 +96,8 @@ def _change(numbers: Numbers) -> tuple[SystemResult, Change]:
 
 
 def _decided(numbers: Numbers) -> bool:
-    """Whether this run says by itself what to do: a clear change, on enough queries."""
-    return clear(_change(numbers)[1]) and numbers.distinct_queries >= FEW_QUERIES
+    """Whether this run alone supports a decision: a clear change, on enough queries."""
+    return is_significant(_change(numbers)[1]) and numbers.distinct_queries >= FEW_QUERIES
 
 
 def _pays(numbers: Numbers) -> bool:
@@ -101,10 +108,10 @@ def _few_queries(numbers: Numbers, outcome: Outcome) -> str | None:
     n = numbers.distinct_queries
     if n >= FEW_QUERIES:
         return None
-    asked = counted(n, "judged query", "judged queries")
+    asked = format_count(n, "judged query", "judged queries")
     if n < numbers.queries:
-        asked = f"{asked} (and {counted(numbers.queries - n, 'repetition', 'repetitions')})"
-    return f"Only {asked}: whatever is seen here may be chance. Judge {FEW_QUERIES} or more."
+        asked = f"{asked} (and {format_count(numbers.queries - n, 'repetition', 'repetitions')})"
+    return f"Only {asked}: any difference here may be chance. Judge at least {FEW_QUERIES}."
 
 
 def _first_stage_language(numbers: Numbers, outcome: Outcome) -> str | None:
@@ -113,53 +120,53 @@ def _first_stage_language(numbers: Numbers, outcome: Outcome) -> str | None:
         return None
     metric = f"recall@{outcome.top_k}"
     return (
-        f"{outcome.first_stage.key}, the first stage, reads {_named(outcome.systems[0].languages)}; {_corpus_is_in(outcome)}, and "
+        f"{outcome.first_stage.key}, the first stage, reads {_join_languages(outcome.systems[0].languages)}; {_corpus_is_in(outcome)}, and "
         f"{metric} is {numbers.ceiling[metric]:.3f}. Use a multilingual first stage (bge-m3) before a multilingual reranker."
     )
 
 
 def _other_language(numbers: Numbers, outcome: Outcome) -> str | None:
-    """Where no reranker of the run lists all the corpus's languages: what the best of them did here."""
+    """If no reranker lists all the corpus's languages, report what the best of them did here."""
     best = best_reranker(numbers)
     system = next(system for system in outcome.rerankers if system.key == best.key)
     if any(_reads(system, outcome) for system in outcome.rerankers):
         return None
     change = best.versus_first_stage[numbers.primary]
     lifts = _lifts(change)
-    effect = "a clear lift" if lifts else "a clear loss" if clear(change) else "within noise"
+    effect = "a clear lift" if lifts else "a clear loss" if is_significant(change) else "within noise"
     return (
-        f"{system.key} reads {_named(system.languages)}, {_corpus_is_in(outcome)}; {numbers.primary} changes by "
-        f"{shown(change)}, {effect}. Use a multilingual reranker (v2-m3)"
+        f"{system.key} reads {_join_languages(system.languages)}, {_corpus_is_in(outcome)}; {_primary(numbers)} changes by "
+        f"{format_change(change)}, {effect}. Use a multilingual reranker (v2-m3)"
         + (" and see whether it lifts more." if lifts else ".")
     )
 
 
 def _reads(system: System, outcome: Outcome) -> bool:
-    """False only where both languages are known, and the system's leave one of the corpus's out."""
+    """False only if both languages are known and the system lacks one of the corpus's."""
     reads = set(system.languages)
     return not reads or "multilingual" in reads or set(outcome.languages) <= reads
 
 
 def _corpus_is_in(outcome: Outcome) -> str:
     source = "its card says" if outcome.language_source == "card" else "its words say"
-    return f"this corpus is in {_named(outcome.languages)} ({source})"
+    return f"this corpus is in {_join_languages(outcome.languages)} ({source})"
 
 
-def _named(languages: Sequence[str]) -> str:
+def _join_languages(languages: Sequence[str]) -> str:
     *most, last = (NAMES.get(language, language) for language in languages)
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def _small_corpus(numbers: Numbers, outcome: Outcome) -> str | None:
-    return None if _decided(numbers) else _small(outcome, ".")
+    return None if _decided(numbers) else _write_small_corpus(outcome, ".")
 
 
 def _small_corpus_measured(numbers: Numbers, outcome: Outcome) -> str | None:
     here = "; here it does." if _pays(numbers) else ", and here it does not."
-    return _small(outcome, here) if _decided(numbers) else None
+    return _write_small_corpus(outcome, here) if _decided(numbers) else None
 
 
-def _small(outcome: Outcome, here: str) -> str | None:
+def _write_small_corpus(outcome: Outcome, here: str) -> str | None:
     n = outcome.passage_count
     if n >= SMALL_CORPUS:
         return None
@@ -169,8 +176,8 @@ def _small(outcome: Outcome, here: str) -> str | None:
         else "All of it is reranked"
     )
     return (
-        f"The corpus has {counted(n, 'passage', 'passages')}: under {SMALL_CORPUS} a reranker seldom pays{here} "
-        f"{share}; giving the answer step more passages may do."
+        f"The corpus has {format_count(n, 'passage', 'passages')}: under {SMALL_CORPUS} a reranker seldom pays{here} "
+        f"{share}; passing more passages to the answer step may be enough."
     )
 
 
@@ -178,19 +185,21 @@ def _recall_first(numbers: Numbers, outcome: Outcome) -> str | None:
     bar = max(numbers.ceiling_bars[1:], key=lambda bar: bar.achieved)
     if bar.unreachable < MUCH or bar.unreachable <= bar.recoverable:
         return None
-    candidates = counted(min(outcome.top_k, outcome.passage_count), "candidate", "candidates")
+    candidates = format_count(min(outcome.top_k, outcome.passage_count), "candidate", "candidates")
     return (
         f"Fix recall first: {bar.unreachable:.0%} of {bar.metric} is out of reach because the gold is not among the "
         f"{candidates}; a perfect reranker would add {bar.recoverable:.0%}. "
-        "Raise top_k, change the embedder, or split passages otherwise."
+        "Raise top_k, change the embedder, or split passages differently."
     )
 
 
 def _hurts(numbers: Numbers, outcome: Outcome) -> str | None:
     best, change = _change(numbers)
-    if not clear(change) or change.delta > 0:
+    if not is_significant(change) or change.delta > 0:
         return None
-    return f"Leave the reranker out: {best.key} lowers {numbers.primary}: {shown(change)}."
+    return (
+        f"Drop the reranker: {best.key} lowers {_primary(numbers)} by {format_change(change, as_loss=True)}."
+    )
 
 
 def _keep(numbers: Numbers, outcome: Outcome) -> str | None:
@@ -202,24 +211,24 @@ def _keep(numbers: Numbers, outcome: Outcome) -> str | None:
     cost = f", for {more:,.0f} ms a query" if more >= 1 else ""
     best = best_reranker(numbers)
     rival = (
-        "" if best is chosen else f"; {best.key}'s {_value(numbers)(best):.3f} cannot be told from it here"
+        "" if best is chosen else f"; no detectable difference from {best.key} ({_value(numbers)(best):.3f})"
     )
-    return f"Keep {chosen.key}: {numbers.primary} {shown(change)} against the first stage{cost}{rival}."
+    return f"Keep {chosen.key}: {_primary(numbers)} {format_change(change)} against the first stage{cost}{rival}."
 
 
 def _within_noise(numbers: Numbers, outcome: Outcome) -> str | None:
     best, change = _change(numbers)
-    if clear(change):
+    if is_significant(change):
         return None
     return (
-        f"The change is within noise: {best.key} changes {numbers.primary} by {shown(change)} over "
-        f"{counted(numbers.queries, 'query', 'queries')}; so many can show a change of {change.resolvable:.3f} "
-        "(8 times in 10). Judge more queries, or leave the reranker out."
+        f"The change is within noise: {best.key} changes {_primary(numbers)} by {format_change(change)} over "
+        f"{format_count(numbers.queries, 'query', 'queries')}; this many queries detect a change of {change.resolvable:.3f} "
+        "(80 % power). Judge more queries, or drop the reranker."
     )
 
 
 def _shallower(numbers: Numbers, outcome: Outcome) -> str | None:
-    """Never fewer than top_n: they could change the order of the top n, not what is in it."""
+    """Never below top_n: a shallower rerank could reorder the top n but not bring anything into it."""
     if not _pays(numbers):
         return None
     key, kept = chosen_reranker(numbers).key, f"recall@{outcome.top_n}"
@@ -231,8 +240,8 @@ def _shallower(numbers: Numbers, outcome: Outcome) -> str | None:
     saved = (full.latency_ms or 0) - (point.latency_ms or 0)
     gain = f" and save {saved:,.0f} ms a query" if saved >= 1 else ""
     return (
-        f"Rerank {point.depth} of {full.depth} with {key}{gain}: {numbers.queries:,} queries can tell neither its "
-        f"{numbers.primary} nor its {kept} from the best."
+        f"Rerank {point.depth} of {full.depth} with {key}{gain}: with {format_count(numbers.queries)} there is no "
+        f"detectable loss in {_primary(numbers)} or {kept}."
     )
 
 
@@ -244,7 +253,7 @@ def _larger(numbers: Numbers, outcome: Outcome) -> str | None:
         return None
     return (
         f"Try a larger reranker: a perfect one would still add {bar.recoverable:.3f} to {bar.metric}, and {chosen.key} "
-        f"is the small end ({chosen.system.parameters / 1e6:,.0f}M parameters)."
+        f"is a small model ({chosen.system.parameters / 1e6:,.0f}M parameters)."
     )
 
 
@@ -254,7 +263,7 @@ _FITS = (
     "what fits a prompt needs no retrieval: Anthropic, Contextual Retrieval, 2024; 200 is this project's line"
 )
 
-# In the order of the advice: a rule of thumb stands ahead of the measurement only where that is not clear.
+# In order of priority: a rule of thumb precedes the measurement only if the measured change is not clear.
 RULES = (
     Rule("few_queries", "the number of judged queries", "with 25 queries a conclusion often turns on other queries: Voorhees & Buckley, SIGIR 2002", _few_queries),
     Rule("first_stage_language", "the languages of the first stage and of the corpus; the recall of the candidates", "the model's card, the corpus, and the recall measured here", _first_stage_language),
@@ -265,6 +274,6 @@ RULES = (
     Rule("keep", f"{_CHANGE}; the latency", _PAIRED, _keep),
     Rule("small_corpus_measured", f"the number of passages; {_CHANGE}", _FITS, _small_corpus_measured),
     Rule("within_noise", _CHANGE, _PAIRED, _within_noise),
-    Rule("shallower", "the least depth, never under the passages kept, whose {metric} and {recall} cannot be told from the best, where the change is a clear lift", "every depth of this run, with the paired bootstrap", _shallower),
+    Rule("shallower", "the smallest depth ≥ top_n with no detectable loss in {metric} or {recall} against the best, where the change is a clear lift", "every depth of this run, with the paired bootstrap", _shallower),
     Rule("larger", "the share of {recall} that a perfect reranker would add; the number of parameters", "what is left between this reranker and a perfect one", _larger),
 )  # fmt: skip

@@ -24,7 +24,7 @@ from rag_inspect.evaluation.frontier import frontier, gold_flow, thresholds
 from rag_inspect.evaluation.notes import take_notes
 from rag_inspect.evaluation.outcome import Latency, Outcome
 from rag_inspect.metrics import Metric, metrics_at, parse
-from rag_inspect.pipeline import judge
+from rag_inspect.pipeline import name_verdict
 from rag_inspect.significance import differences, holm, intervals
 from rag_inspect.types import VERDICTS, Verdict
 
@@ -184,7 +184,7 @@ def _per_query(outcome: Outcome, metrics: Sequence[Metric], values: Values) -> t
                 gold=tuple(sorted(pid for pid, grade in grades.items() if grade > 0)),
                 rank_before=rank,
                 ranks=ranks,
-                verdicts={key: judge(rank, now, outcome.top_n) for key, now in ranks.items()},
+                verdicts={key: name_verdict(rank, now, outcome.top_n) for key, now in ranks.items()},
                 metrics={
                     key: {name: round(float(own[row, at]), 6) for at, name in named}
                     for key, own in values.items()

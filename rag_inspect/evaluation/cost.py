@@ -49,7 +49,7 @@ def measure(
     first = {"key": stage.key, "revision": revision, **_spread(times)}
     measured = []
     for done, key in enumerate(keys):
-        yield Stage(done, len(keys), f"rerankers measured, {key} is at work")
+        yield Stage(done, len(keys), f"rerankers measured; measuring {key}")
         measured.append(_measure_reranker(key, open_reranker, texts, found))
     yield {
         "machine": {"device": str(choose_device(device)), "processors": os.cpu_count(), "platform": platform.platform()},
@@ -64,7 +64,7 @@ def _choose(keys: Sequence[str], here: Mapping[str, Availability]) -> list[str]:
     """These rerankers, each once; without any, those on disk. Raises ModelError for one that there is not."""
     for key in keys:
         if key not in here:
-            raise ModelError(f'no reranker "{key[:80]}"; there are {", ".join(here)}')
+            raise ModelError(f'unknown reranker "{key[:80]}"; choose one of {", ".join(here)}')
     return list(dict.fromkeys(keys)) or [key for key, found in here.items() if found.on_disk]
 
 

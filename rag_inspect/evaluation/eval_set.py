@@ -1,4 +1,4 @@
-"""What of a corpus can be evaluated: the queries of a split that have gold, and what to know of them."""
+"""The queries of a split that can be evaluated (those with gold), and what a reader should know about them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Literal
 
 from rag_inspect.errors import CorpusError
 from rag_inspect.types import Corpus, Qrels, Query, Reranker
+from rag_inspect.words import format_count
 
 _ENGLISH = "the of and to a in is that for it was with as on are by this be from at or an which what how"
 WORDS = frozenset(_ENGLISH.split())
@@ -46,21 +47,21 @@ class EvalSet:
     twin_gold: int  # gold passages whose text stands in the corpus again, as a passage that is not gold
 
 
-def eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
-    """What can be evaluated. Raises CorpusError where the split is not there or judges nothing relevant."""
+def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
+    """The split's queries that have gold. Raises CorpusError for an unknown split or one without gold."""
     if not corpus.splits:
         raise CorpusError(
             f"{corpus.name} has no qrels, so there is nothing to evaluate against; add qrels/{split}.tsv"
         )
     if not isinstance(split, str) or split not in corpus.splits:
         raise CorpusError(
-            f'{corpus.name} has no split "{str(split)[:40]}"; there are {", ".join(corpus.splits)}'
+            f'{corpus.name} has no split "{str(split)[:40]}"; choose one of {", ".join(corpus.splits)}'
         )
     qrels = corpus.splits[split]
     judged = [query for query in corpus.queries if qrels.get(query.query_id)]
     queries = tuple(q for q in judged if any(grade > 0 for grade in qrels[q.query_id].values()))
     if not queries:
-        found = f"judges {len(judged)} queries and finds nothing relevant" if judged else "is empty"
+        found = f"judges {format_count(len(judged))} and finds nothing relevant" if judged else "is empty"
         raise CorpusError(f"{corpus.name}: the split {split} {found}; at least one grade above 0 is needed")
     gold = {pid for q in queries for pid, grade in qrels[q.query_id].items() if grade > 0}
     texts = Counter(query.text.strip() for query in queries)
@@ -123,8 +124,8 @@ def guess_language(texts: Iterable[str]) -> str:
     return "other" if sum(word in OTHER_WORDS for word in words) / len(words) >= OTHER_SHARE else ""
 
 
-def cut_gold(corpus: Corpus, chosen: EvalSet, reranker: Reranker) -> int:
-    """How many gold passages are longer than the model reads beside (one of) their queries; 0 if it does not tell."""
+def count_truncated_gold(corpus: Corpus, chosen: EvalSet, reranker: Reranker) -> int:
+    """How many gold passages the model truncates next to one of their queries; 0 if it does not report that."""
     window = reranker.spec.max_tokens
     text = {query.query_id: query.text for query in chosen.queries}
     asked = {pid: qid for qid, grades in chosen.qrels.items() for pid, grade in grades.items() if grade > 0}

@@ -1,4 +1,4 @@
-"""Quality against latency at every depth, from one scoring pass at the deepest; and what a cutoff on logits would do."""
+"""Quality against latency at every depth, from one scoring pass at the deepest; and what a score cutoff would do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ...]:
         FrontierPoint(
             system=key,
             depth=depth,
-            latency_ms=_at(outcome.latency.get(key, Latency()), depth),
+            latency_ms=_latency_at(outcome.latency.get(key, Latency()), depth),
             metrics={str(metric): float(metric.values(judged).mean()) for metric in shown},
             ci95=(low, high),
             within_noise=near[at],
@@ -60,7 +60,7 @@ def _grid(outcome: Outcome) -> list[tuple[str, int]]:
     return [(outcome.first_stage.key, 0), *((s.key, depth) for s in outcome.rerankers for depth in depths)]
 
 
-def _at(latency: Latency, depth: int) -> float | None:
+def _latency_at(latency: Latency, depth: int) -> float | None:
     return latency.depth_ms[max(depth, 1) - 1] if latency.depth_ms else None
 
 
@@ -97,9 +97,9 @@ def _band(ranks: np.ndarray, edges: list[int]) -> np.ndarray:
 
 
 def thresholds(outcome: Outcome, key: str) -> Thresholds:
-    """Logits of gold and other candidates as histograms, and what keeping only logits >= cutoff would cost.
+    """Scores of gold and other candidates as histograms, and what keeping only scores >= cutoff would cost.
 
-    A cutoff holds for this model and this corpus only: logits do not compare across either.
+    A cutoff holds for this model and this corpus only: scores cannot be compared across models or corpora.
     """
     logits, gold = outcome.logits[key], outcome.judged.grades > 0
     there = ~np.isnan(logits)

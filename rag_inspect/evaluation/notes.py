@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rag_inspect.evaluation.advice import clear, shown
+from rag_inspect.evaluation.advice import format_change, is_significant
 from rag_inspect.evaluation.document import Numbers, SystemResult
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.metrics import parse
-from rag_inspect.words import counted
+from rag_inspect.words import format_count
 
 COUNTS = {
     "unjudged": ("query has no judgements in this split and was left out",
@@ -19,14 +19,14 @@ COUNTS = {
                      "gold ids are not in the corpus; no system can find them, and they count as not found"),
     "repeated": ("query repeats the text of another; intervals and p count each text once",
                  "queries repeat the text of another; intervals and p count each text once"),
-    "twin_gold": ("gold passage has a twin of the same text that is not gold; whoever ranks the twin first loses by it",
-                  "gold passages have a twin of the same text that is not gold; whoever ranks the twin first loses by it"),
+    "twin_gold": ("gold passage has a duplicate that is not gold; a system that ranks the duplicate first is penalised",
+                  "gold passages have a duplicate that is not gold; a system that ranks the duplicate first is penalised"),
 }  # fmt: skip
-"""What each of an outcome's counts says, of one and of many."""
+"""The sentence for each of an outcome's counts, singular and plural."""
 
 
 def take_notes(numbers: Numbers, outcome: Outcome) -> tuple[str, ...]:
-    """One sentence each; beside the outcome's own notes, which say what happened while it ran."""
+    """Notes, one sentence each, in addition to the outcome's own notes about how the run went."""
     return (*_of_the_eval_set(outcome), *_of_the_depth(numbers, outcome), *_of_the_comparison(numbers))
 
 
@@ -34,11 +34,11 @@ def _of_the_eval_set(outcome: Outcome) -> Iterator[str]:
     counts = outcome.counts
     for name, words in COUNTS.items():
         if counts.get(name):
-            yield f"{counted(counts[name], *words)}."
+            yield f"{format_count(counts[name], *words)}."
     for name, count in counts.items():
         if name.startswith("cut_gold:") and count:
-            long = counted(count, "gold passage is", "gold passages are")
-            yield f"{long} longer than {name.partition(':')[2]} reads; {'its' if count == 1 else 'their'} end was not seen."
+            long = format_count(count, "gold passage is", "gold passages are")
+            yield f"{long} longer than {name.partition(':')[2]} reads; the model did not read {'its' if count == 1 else 'their'} end."
 
 
 def _of_the_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
@@ -46,28 +46,28 @@ def _of_the_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
     deeper = [name for name in numbers.first_stage.metrics if parse(name).cutoff > reached]
     if deeper and reached < numbers.passages:
         yield (
-            f"Only {reached} candidates were retrieved: {', '.join(deeper)} "
-            f"count{'s' if len(deeper) == 1 else ''} what is among these."
+            f"Only {reached} candidates were retrieved: {', '.join(parse(name).label for name in deeper)} "
+            f"cover{'s' if len(deeper) == 1 else ''} only these."
         )
 
 
 def _of_the_comparison(numbers: Numbers) -> Iterator[str]:
     if numbers.distinct_queries == 1:
-        yield "One query tells nothing about others: its intervals span the whole scale."
+        yield "One query says nothing about others; its intervals span the whole scale."
     for system in numbers.rerankers:
-        change = system.versus_first_stage[numbers.primary]
-        if not clear(change) and numbers.distinct_queries > 1:
+        change, label = system.versus_first_stage[numbers.primary], parse(numbers.primary).label
+        if not is_significant(change) and numbers.distinct_queries > 1:
             yield (
-                f"{counted(numbers.queries)} can show a change of {change.resolvable:.3f} in {numbers.primary} "
-                f"(8 times in 10); {system.key}'s {shown(change)} is within noise."
+                f"{format_count(numbers.queries)} detect a change of {change.resolvable:.3f} in {label} "
+                f"(80 % power); {system.key}'s {format_change(change)} is within noise."
             )
         yield from _of_the_latency(system)
     if len(numbers.rerankers) > 1:
-        yield "Several rerankers were compared: p_holm is corrected for that (Holm 1979), p_value is not; the advice goes by p_holm."
+        yield "Several rerankers were compared: p_holm is corrected for that (Holm 1979), p_value is not; the advice uses p_holm."
 
 
 def _of_the_latency(system: SystemResult) -> Iterator[str]:
     if system.latency.source == "unknown":
         yield f"The latency of {system.key} was not measured."
     elif system.latency.source == "sample":
-        yield f"One query at a time, {system.key} was timed on {counted(system.latency.queries)}."
+        yield f"One query at a time, {system.key} was timed on {format_count(system.latency.queries)}."

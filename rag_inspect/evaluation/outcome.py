@@ -69,7 +69,7 @@ class Latency:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Outcome:
-    """n judged queries, their candidates K deep, and each reranker's logits in the candidates' order.
+    """n judged queries, their candidates K deep, and each reranker's scores (`logits`) in the candidates' order.
 
     places: int32 (n, K) into `passage_ids`, -1 past the end of a ranking. scores (the first stage's) and each of
     logits: float64 (n, K), NaN past the end. `passages` (id -> (title, text)) is there where a replay brings them along.
@@ -127,7 +127,7 @@ class Outcome:
     def order(self, reranker: str | None, depth: int | None = None) -> np.ndarray:
         """Columns in a reranker's order, int (n, K); None is the first stage's.
 
-        A reranker that reads only the first `depth` leaves the rest; equal logits keep the first stage's order.
+        A reranker that reads only the first `depth` leaves the rest; equal scores keep the first stage's order.
         """
         if reranker is None:
             return np.broadcast_to(np.arange(self.places.shape[1]), self.places.shape)
@@ -154,7 +154,7 @@ def most_gold(qrels: Iterable[Mapping[str, int]]) -> int:
     return min(MAX_CUTOFF, max(counts, default=1)) or 1
 
 
-def document_of(system: System) -> dict[str, Any]:
+def write_system(system: System) -> dict[str, Any]:
     """A system as JSON has it."""
     return {
         "key": system.key,

@@ -16,14 +16,15 @@ from rag_inspect.evaluation.eval_set import EvalSet
 from rag_inspect.evaluation.latency import depths_timed, first_stage_latency, measure_live
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
-from rag_inspect.pipeline import judge, make_query
+from rag_inspect.pipeline import make_query, name_verdict
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import order_columns, score_pairs
 from rag_inspect.types import Corpus, Passage, Reranker, Retriever
+from rag_inspect.words import format_count
 
 PAIRS_AT_ONCE = 512  # of as many queries as that makes: sorted by length and scored together
 PAIRS_AT_FIRST = 128  # until the models' pace is known
-CHUNK_SECONDS = 10.0  # of a slow model: its rows come in at least so often
+CHUNK_SECONDS = 10.0  # a slow model reports rows at least this often
 PACE_HALF_LIFE = 60.0  # seconds of scoring after which a batch counts half in the pace
 MAX_NOTE = 500  # characters of a cause
 
@@ -46,7 +47,7 @@ class EvalProgress:
 
     def __str__(self) -> str:
         if self.queries_done == self.queries and not self.stopped:
-            return f"{self.queries:,} queries, {self.pairs_done:,} pairs; timing a few queries one at a time"
+            return f"{format_count(self.queries)}, {format_count(self.pairs_done, 'pair', 'pairs')}; measuring latency"
         pace = f", {self.pairs_per_second:,.0f} a second" if self.pairs_per_second else ""
         left = f", {_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
         done = f"{self.queries_done:,} / {self.queries:,} queries, {self.pairs_done:,} / {self.pairs:,} pairs"
@@ -87,17 +88,17 @@ class Pass:
         self.notes: list[str] = []
         self.sums: dict[str, dict[str, float]] = {}
 
-    def go(self) -> Iterator[EvalProgress]:
+    def run(self) -> Iterator[EvalProgress]:
         """Chunk by chunk: retrieve, then score with each reranker."""
         n, depth = self.places.shape
         while self.queries_done < n:
             step = max(1, self._pairs_at_once // depth)
             rows = range(self.queries_done, min(n, self.queries_done + step))
-            with self._explained(self.retriever.first_stage.key, RetrievalError):
+            with self._explain_failure(self.retriever.first_stage.key, RetrievalError):
                 found = self.retrieve(rows)
             for reranker in self.rerankers:
                 self.at_work = reranker.spec.key
-                with self._explained(reranker.spec.key, RerankError):
+                with self._explain_failure(reranker.spec.key, RerankError):
                     yield from self.score(reranker, rows, found)
             self.queries_done = rows.stop
             self._add_up(rows)
@@ -131,7 +132,7 @@ class Pass:
     def score(
         self, reranker: Reranker, rows: range, found: Sequence[Sequence[Passage]]
     ) -> Iterator[EvalProgress]:
-        """Logits of these queries' candidates, batch by batch."""
+        """Score these queries' candidates, batch by batch."""
         cells = [(row, c) for row, passages in zip(rows, found, strict=True) for c in range(len(passages))]
         pairs = [(self.texts[row], p) for row, passages in zip(rows, found, strict=True) for p in passages]
         logits, batches = self.logits[reranker.spec.key], score_pairs(reranker, pairs, self.cache)
@@ -151,13 +152,13 @@ class Pass:
             yield self.progress()
 
     def count(self, pairs: int, seconds: float) -> None:
-        """These pairs were read, in so many seconds."""
+        """Record that the model read this many pairs in this many seconds."""
         self.scored += pairs
         self.lately = self.lately * 0.5 ** (seconds / PACE_HALF_LIFE) + (pairs, seconds)
 
     @contextmanager
-    def _explained(self, model: str, kind: type[RagInspectError]) -> Iterator[None]:
-        """Whatever fails in here says how far it came and what of it is kept."""
+    def _explain_failure(self, model: str, kind: type[RagInspectError]) -> Iterator[None]:
+        """Add to any error how far the run got and which scores are kept."""
         try:
             yield
         except Exception as error:
@@ -167,7 +168,7 @@ class Pass:
                 f"stopped after {self.queries_done} of {len(self.texts)} queries, {self.pairs_done:,} pairs"
             )
             trouble = self.cache.trouble if self.cache else "nothing was kept"
-            kept = trouble or "they are in the score cache, and the next run goes on from there"
+            kept = trouble or "they are in the score cache, and the next run continues from there"
             raise kind(f"{cause}; {place}; {kept}") from error
 
     def progress(self, finished: tuple[Mapping[str, Any], ...] = (), stopped: bool = False) -> EvalProgress:
@@ -200,7 +201,7 @@ class Pass:
             "query": query.text,
             "rank_before": before,
             "ranks": ranks,
-            "verdicts": {key: judge(before, rank, top_n=self.top_n) for key, rank in ranks.items()},
+            "verdicts": {key: name_verdict(before, rank, top_n=self.top_n) for key, rank in ranks.items()},
         }
 
     def _order(self, key: str, rows: slice) -> np.ndarray:
@@ -224,11 +225,13 @@ class Pass:
         A model that fails here costs its latency, not the evaluation: the cause is put into `notes`.
         """
         depth, first = self.places.shape[1], self.retriever.first_stage.key
-        known = {first: self._timed(first, lambda: first_stage_latency(self.retriever, self.texts, depth))}
+        known = {
+            first: self._try_measure(first, lambda: first_stage_latency(self.retriever, self.texts, depth))
+        }
         mean = known[first].depth_ms[0] if known[first].depth_ms else 0.0
         for reranker in self.rerankers if timed and known[first].depth_ms else ():
             measure = partial(measure_live, self.retriever, reranker, self.texts, depth, mean, stopped)
-            known[reranker.spec.key] = self._timed(reranker.spec.key, measure)
+            known[reranker.spec.key] = self._try_measure(reranker.spec.key, measure)
         *shallow, deepest = map(str, depths_timed(depth))
         if len(known) > 1 and len(shallow) + 1 < depth:
             self.notes.append(
@@ -236,7 +239,7 @@ class Pass:
             )
         return known
 
-    def _timed(self, key: str, measure: Callable[[], Latency]) -> Latency:
+    def _try_measure(self, key: str, measure: Callable[[], Latency]) -> Latency:
         try:
             return measure()
         except Exception as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from rag_inspect.errors import InputError
-from rag_inspect.evaluation.outcome import FirstStageSystem, Latency, Outcome, document_of, most_gold
+from rag_inspect.evaluation.outcome import FirstStageSystem, Latency, Outcome, most_gold, write_system
 from rag_inspect.evaluation.replay_errors import refuse
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.types import Query
@@ -44,7 +44,7 @@ def to_replay(outcome: Outcome) -> dict[str, Any]:
         },
         "split": outcome.split,
         "first_stage": _first_stage_document(outcome.first_stage),
-        "rerankers": [document_of(system) for system in outcome.rerankers],
+        "rerankers": [write_system(system) for system in outcome.rerankers],
         "settings": {"top_k": outcome.top_k, "top_n": outcome.top_n, "cutoffs": list(outcome.cutoffs)},
         "created": outcome.created,
         "versions": dict(outcome.versions),
@@ -58,7 +58,7 @@ def to_replay(outcome: Outcome) -> dict[str, Any]:
 
 
 def _first_stage_document(stage: FirstStageSystem) -> dict[str, Any]:
-    embedder = stage.embedder and document_of(stage.embedder)
+    embedder = stage.embedder and write_system(stage.embedder)
     return {"key": stage.key, "kind": stage.kind, "score_name": stage.score_name, "embedder": embedder}
 
 
@@ -94,11 +94,9 @@ def read_replay(source: Path | str | bytes) -> Outcome:
             f"{name} cannot be read ({error.strerror}); give the replay.json that eval --out wrote"
         ) from error
     if len(source) > MAX_BYTES:
-        raise InputError(f"{name} has more than {MAX_BYTES >> 20} MB; a replay of this version has less")
+        raise InputError(f"{name} is too large; the limit is {MAX_BYTES >> 20} MB")
     if source.count(b"[") + source.count(b"{") > MAX_PARTS:
-        raise InputError(
-            f"{name} has more than {MAX_PARTS:,} lists and objects; a replay of this version has less"
-        )
+        raise InputError(f"{name} has too many lists and objects; the limit is {MAX_PARTS:,}")
     try:
         document = json.loads(source.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -109,7 +107,7 @@ def read_replay(source: Path | str | bytes) -> Outcome:
 
 
 def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 def from_replay(document: Any, name: str = "the replay") -> Outcome:
@@ -163,7 +161,7 @@ def _read_version(document: Any, name: str) -> Replay1 | Replay2:
     version = document["version"]
     if document["kind"] != KIND or type(version) is not int or version not in MODELS:
         raise InputError(
-            f'{name} is no replay of this version; expected "kind": "{KIND}", "version": {VERSION} or less'
+            f'{name} is not a version {VERSION} replay; expected "kind": "{KIND}", "version": {VERSION} or less'
         )
     return read_part(MODELS[version], document, name)
 
@@ -229,7 +227,7 @@ def _fill(
                 name, (*place, "candidates"), f"names passage {max(row.candidates):,}", f"less than {known:,}"
             )
         if max(map(abs, row.scores), default=0) > most:
-            refuse(name, (*place, own), f"is no {stage.score_name}", f"numbers from {-most} to {most}")
+            refuse(name, (*place, own), f"is not a {stage.score_name}", f"numbers from {-most} to {most}")
         places[at, :count] = row.candidates
         _fill_row(scores[at], row.scores, count, name, (*place, own))
         for key, array in logits.items():

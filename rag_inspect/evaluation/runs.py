@@ -24,7 +24,7 @@ from rag_inspect.evaluation.document import (
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import MAX_BYTES, from_replay, to_replay
 from rag_inspect.files import format_json, write_text
-from rag_inspect.pipeline import judge
+from rag_inspect.pipeline import name_verdict
 from rag_inspect.significance import differences, group_by_text
 
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6,32}")
@@ -57,15 +57,15 @@ def save_run(
     }  # fmt: skip
     text = f'{{"summary": {format_json(summary).strip()},\n"replay": {replay}}}\n'
     path = write_text(folder / f"{run_id}.json", text)
-    for old in _kept(folder)[KEPT:]:
+    for old in _list_files(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
-    """Summaries, the newest first; a file that is none of ours is passed over."""
+    """Summaries, the newest first; other files are skipped."""
     found = []
-    for path in _kept(folder):
+    for path in _list_files(folder):
         try:
             with path.open("rb") as file:
                 line = file.readline(_SUMMARY_BYTES).decode("utf-8").rstrip().removesuffix(",")
@@ -83,7 +83,7 @@ def _summary(read: Mapping[str, Any]) -> dict[str, Any]:
     return {**read, **whole, **words, "systems": systems, "owner": read.get("owner", "")}
 
 
-def _kept(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     """The files that are ours, the newest first."""
     return sorted((path for path in folder.glob("*.json") if _RUN_ID.fullmatch(path.stem)), reverse=True)
 
@@ -98,7 +98,7 @@ def load_run(folder: Path, run_id: str) -> Evaluation:
             replay = json.loads(file.read(MAX_BYTES))["replay"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{path.name} is no saved run ({str(error)[:80]}); delete it from {folder.name}/ and evaluate again"
+            f"{path.name} is not a saved run ({str(error)[:80]}); delete it from {folder.name}/ and evaluate again"
         ) from error
     outcome = from_replay(replay, path.name)
     return Evaluation(outcome, assess(outcome), run_id)
@@ -162,7 +162,9 @@ def _side(document: EvaluationDocument, key: str) -> ComparedRun:
 
 def _rank_change(old: QueryResult, new: QueryResult, keys: Sequence[str], top_n: int) -> VerdictChange:
     ranks = [row.ranks.get(key, row.rank_before) for row, key in zip((old, new), keys, strict=True)]
-    verdicts = [judge(row.rank_before, rank, top_n) for row, rank in zip((old, new), ranks, strict=True)]
+    verdicts = [
+        name_verdict(row.rank_before, rank, top_n) for row, rank in zip((old, new), ranks, strict=True)
+    ]
     return VerdictChange(
         query_id=new.query_id,
         query=new.query,

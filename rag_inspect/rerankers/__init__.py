@@ -116,13 +116,13 @@ BACKENDS: dict[str, Loader] = {"mini": _load_mini, "cross-encoder": _load_cross_
 def load_reranker(
     key: str, settings: Settings, embedder: Embedder | None = None, on_progress: Progress | None = None
 ) -> Reranker:
-    """The reranker of this name, downloaded first where need be. ModelError names the ones there are.
+    """The reranker of this name, downloaded first where need be. Raises ModelError for an unknown key.
 
     `mini` adds the similarity of minilm's vectors; an `embedder` that is minilm spares it loading another.
     """
     spec = RERANKERS.get(key)
     if spec is None:
-        raise ModelError(f"no reranker is named {key!r}; there are {', '.join(RERANKERS)}")
+        raise ModelError(f"unknown reranker {key!r}; choose one of {', '.join(RERANKERS)}")
     return BACKENDS[spec.backend](spec, settings, embedder, on_progress)
 
 

@@ -15,13 +15,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rag_inspect.errors import ModelError
-from rag_inspect.hub import count_weights, found_revision
+from rag_inspect.hub import count_weights, read_revision
 from rag_inspect.transformer import (
     TOKENS_PER_BATCH,
     Weights,
     choose_device,
+    clean_text,
     open_transformer,
-    readable,
     token_batches,
     weight_bytes,
     worker_pool,
@@ -88,11 +88,11 @@ class CrossEncoderReranker:
         from transformers import AutoModelForSequenceClassification
 
         weights, tokenizer = open_transformer(spec, folder, AutoModelForSequenceClassification, num_labels=1)
-        revision = found_revision(spec, folder)
+        revision = read_revision(spec, folder)
 
         def load() -> Any:
             model = weights.load()
-            if found_revision(spec, folder) != revision:  # its scores would be kept as those of other weights
+            if read_revision(spec, folder) != revision:  # its scores would be kept as those of other weights
                 raise ModelError(f"{spec.key}: {folder} has changed since it was opened; try again")
             return model
 
@@ -215,4 +215,4 @@ class CrossEncoderReranker:
         with self._tokenizer_lock:
             backend.no_truncation()
             backend.no_padding()
-            return list(backend.encode_batch([readable(text) for text in texts], add_special_tokens=False))
+            return list(backend.encode_batch([clean_text(text) for text in texts], add_special_tokens=False))

@@ -25,7 +25,7 @@ import numpy as np
 from rag_inspect.errors import CorpusError
 from rag_inspect.files import write_whole
 from rag_inspect.rerankers.mini.prior import Words
-from rag_inspect.transformer import readable
+from rag_inspect.transformer import clean_text
 from rag_inspect.types import Embedder, Passage
 
 CODE = "stdlib_code"
@@ -241,7 +241,7 @@ def mine(
 
 def _count_tokens(texts: Sequence[str], words: Words) -> np.ndarray:
     """Count the tokens of each text, without special tokens."""
-    encoded = words.tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
+    encoded = words.tokenizer.encode_batch([clean_text(text) for text in texts], add_special_tokens=False)
     return np.array([len(row.ids) for row in encoded], dtype=int)
 
 

@@ -20,7 +20,7 @@ from rag_inspect.ui.eval_page import QUIET, Page
 from rag_inspect.views.evaluation import comparison_html
 from rag_inspect.views.formats import format_date
 from rag_inspect.views.sentences import aside_html
-from rag_inspect.words import counted
+from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
 
@@ -29,7 +29,7 @@ def update_choices(bench: Workbench, visitor: object) -> Any:
     found = []
     for run in bench.past_runs(Visitor.from_browser(visitor)):
         keys = ", ".join(system["key"] for system in run["systems"][1:])
-        label = f"{format_date(run['created'])} · {run['corpus']} · {keys} · k {run['top_k']} · {counted(run['queries'])}"
+        label = f"{format_date(run['created'])} · {run['corpus']} · {keys} · k {run['top_k']} · {format_count(run['queries'])}"
         found.append((label, run["run_id"]))
     return gr.update(choices=found)
 

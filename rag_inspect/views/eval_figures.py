@@ -17,7 +17,7 @@ from rag_inspect.evaluation.document import EvaluationDocument, FrontierPoint
 from rag_inspect.views.formats import format_mean, format_mean_range, format_metric, format_ms
 from rag_inspect.views.palette import FALLEN, GOLD, GRID, INK, LINES, NEUTRAL, RISEN
 from rag_inspect.views.systems import name_system
-from rag_inspect.words import counted
+from rag_inspect.words import format_count
 
 FLOW_HEIGHT, FLOW_TOP, FLOW_FOOT, FLOW_SIDE = 380, 60, 16, 112  # pixels: the figure and its margins
 NODE_GAP = 22  # pixels between two bands, so that the words of two thin ones do not touch
@@ -89,7 +89,7 @@ def gold_flow(document: EvaluationDocument, key: str) -> Figure:
             node={
                 "label": [""] * len(nodes), "color": INK, "pad": NODE_GAP, "thickness": 12,
                 "x": [0.001 if side == "was" else 0.999 for side, _ in nodes], "y": heights,
-                "customdata": [f"{side} {names[band]}: {counted(totals[side, band])}" for side, band in nodes],
+                "customdata": [f"{side} {names[band]}: {format_count(totals[side, band])}" for side, band in nodes],
                 "hovertemplate": "%{customdata}<extra></extra>",
             },
             link={
@@ -178,7 +178,7 @@ def threshold_words(document: EvaluationDocument, key: str, score_name: str, ste
     at = lab.steps[max(0, min(step, len(lab.steps) - 1))]
     return (
         f"Keeping {score_name}s from {at.cutoff:.2f}: {at.gold_lost:,} of {lab.gold_total:,} gold lost, {at.junk_dropped:,} of "
-        f"{lab.junk_total:,} others dropped, {at.queries_empty:,} of {counted(document.queries)} left empty."
+        f"{lab.junk_total:,} others dropped, {at.queries_empty:,} of {format_count(document.queries)} left empty."
     )
 
 

@@ -12,7 +12,7 @@ from rag_inspect.views.ceiling import describe_parts, lay_out_bars
 from rag_inspect.views.formats import format_ranks
 from rag_inspect.views.systems import describe_comparison, describe_systems
 from rag_inspect.views.templates import render
-from rag_inspect.words import counted
+from rag_inspect.words import format_count
 
 QUEUE_ROWS = 300
 MAX_LINK = 8_000  # characters; browsers and servers refuse much longer ones
@@ -54,7 +54,7 @@ def table_html(document: EvaluationDocument) -> str:
     return render(
         "metrics.html",
         **describe_systems(document),
-        queries=counted(document.queries, "judged query", "judged queries"),
+        queries=format_count(document.queries, "judged query", "judged queries"),
         others=describe_comparison(document),
     )
 
@@ -73,7 +73,7 @@ def queue_html(
         "queue.html",
         rows=[_queue_row(settings, system, row, links) for row in chosen[:QUEUE_ROWS]],
         found=len(chosen),
-        queries=counted(len(rows)),
+        queries=format_count(len(rows)),
         most=QUEUE_ROWS if len(chosen) > QUEUE_ROWS else 0,
         words=meanings.get(verdict, every),  # type: ignore[call-overload]
     )
@@ -111,7 +111,7 @@ def progress_html(moment: object, share: float | None = None) -> str:
 def running_html(means: Mapping[str, Mapping[str, float]], done: int, queries: int) -> str:
     """The means over the queries that are done, one row a system, while the others are still to come."""
     names = list(next(iter(means.values()), {}))
-    return render("running.html", names=names, means=means, done=done, queries=counted(queries))
+    return render("running.html", names=names, means=means, done=done, queries=format_count(queries))
 
 
 def comparison_html(found: Comparison) -> str:
@@ -119,8 +119,8 @@ def comparison_html(found: Comparison) -> str:
     return render(
         "comparison.html",
         runs=found.runs,
-        queries=counted(found.queries),
+        queries=format_count(found.queries),
         metrics=found.metrics,
-        changed=counted(len(found.changed)),
+        changed=format_count(len(found.changed)),
         rows=found.changed[:QUEUE_ROWS],
     )

@@ -16,7 +16,7 @@ from rag_inspect.views.formats import format_ms
 from rag_inspect.views.frontier_chart import lay_out_chart
 from rag_inspect.views.systems import describe_systems
 from rag_inspect.views.templates import render
-from rag_inspect.words import counted
+from rag_inspect.words import format_count
 
 MAX_BYTES = 4_500_000  # of queries listed, worst first, so that the whole stays under 6 MB; per_query.csv has them all
 MAX_CHARACTERS = 400  # of one query's text
@@ -61,7 +61,7 @@ def report_html(document: EvaluationDocument, score_names: Mapping[str, str]) ->
 
 def _summarise(document: EvaluationDocument) -> str:
     systems = " and ".join(system.key for system in document.rerankers)
-    queries = counted(document.queries, "judged query", "judged queries")
+    queries = format_count(document.queries, "judged query", "judged queries")
     return (
         f"{queries} (split {document.split}) over {document.passages:,} passages; the first {document.top_k} by "
         f"{document.first_stage.key}, reranked by {systems}"

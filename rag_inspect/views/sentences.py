@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rag_inspect.types import Reranking
 from rag_inspect.views.formats import format_ms
 from rag_inspect.views.templates import render
-from rag_inspect.words import counted
+from rag_inspect.words import format_count
 
 _STEP_WORDS = {"embed": "embed the query"}  # a step that is not here goes by its own name
 _NO_STEPS = ("load", "total")  # what came before the steps, and their sum
@@ -39,7 +39,9 @@ def timings_html(reranking: Reranking) -> str:
     ]
     scored, cached = reranking.scored_pairs, reranking.cached_pairs
     if scored or cached:
-        steps.append(_Step(f"{counted(scored, 'pair', 'pairs')} scored, {cached:,} from the score cache"))
+        steps.append(
+            _Step(f"{format_count(scored, 'pair', 'pairs')} scored, {cached:,} from the score cache")
+        )
     if "load" in timings:
         steps.append(_Step("first use: loading and indexing took", f"{timings['load'] / 1000:,.1f} s"))
     notes = [*reranking.candidates.notes, *reranking.notes, *_describe_truncation(reranking)]
@@ -60,7 +62,7 @@ def _describe_truncation(reranking: Reranking) -> list[str]:
     cut = [reading.truncated for reading in reranking.readings.values() if reading.truncated]
     if not cut:
         return []
-    passages = counted(len(cut), "passage", "passages")
-    tokens = counted(max(cut), "token", "tokens")
+    passages = format_count(len(cut), "passage", "passages")
+    tokens = format_count(max(cut), "token", "tokens")
     up_to = "up to " if len(cut) > 1 else ""
     return [f"{reranking.reranker.key} read only the start of {passages} ({up_to}{tokens} cut off)."]

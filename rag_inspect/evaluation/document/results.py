@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from rag_inspect.evaluation.document.rows import QueryResult
-from rag_inspect.evaluation.outcome import Latency, System, document_of
+from rag_inspect.evaluation.outcome import Latency, System, write_system
 from rag_inspect.significance import Difference
 from rag_inspect.types import Verdict
 
@@ -58,7 +58,7 @@ class SystemResult:
         return self.system.key
 
     def to_json(self) -> dict[str, Any]:
-        described = document_of(self.system) | {
+        described = write_system(self.system) | {
             "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
             "latency_ms": {"p50": self.latency.p50, "p95": self.latency.p95},
             "latency_measured": {"queries": self.latency.queries, "source": self.latency.source},
@@ -119,7 +119,7 @@ class GoldFlow:
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdStep:
-    """What keeping only logits from `cutoff` would cost and save."""
+    """What keeping only scores from `cutoff` would cost and save."""
 
     cutoff: float
     gold_lost: int
@@ -129,7 +129,7 @@ class ThresholdStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """A reranker's logits as two histograms over `edges`, of gold and of the other candidates; and cutoffs, rising."""
+    """A reranker's scores as two histograms over `edges`, of gold and of the other candidates; and cutoffs, rising."""
 
     edges: tuple[float, ...]
     gold: tuple[int, ...]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rag_inspect.transformer import readable
+from rag_inspect.transformer import clean_text
 from rag_inspect.types import Embedder, Pair, Passage
 
 REMEMBERED = 4096
@@ -65,7 +65,7 @@ class Words:
 
     def tokens(self, texts: Sequence[str]) -> list[frozenset[int]]:
         """The distinct tokens that each text has within the window."""
-        encoded = self.tokenizer.encode_batch([readable(text) for text in texts], add_special_tokens=False)
+        encoded = self.tokenizer.encode_batch([clean_text(text) for text in texts], add_special_tokens=False)
         return [frozenset(row.ids[:MAX_TOKENS]) for row in encoded]
 
     def coverage(self, query: frozenset[int], text: frozenset[int]) -> float:
