@@ -27,7 +27,7 @@ from tests.evaluating import (
     spec,
 )
 
-NAMES = {"fixed": "logit", "r0": "logit"}
+NAMES = {"fixed": "logit", "r0": "logit", "worse": "logit"}
 
 
 def ranked(before, *after, also=(), top_k=10, passages=1000, reads=(("en",), ("en",)), **given):
