@@ -31,7 +31,7 @@ def read_record(
                 [found] = read_search(document, corpus, first_stages, rerankers)
                 return found if _is_still_true(document, found) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RagInspectError):
-        return None  # of another version, or broken: a live search does as well
+        return None  # from another version, or damaged: run a live search instead
     return None
 
 

@@ -177,7 +177,7 @@ def test_an_output_that_cannot_be_written_is_one_line():
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--split", "dev"], 'no split "dev"; there are test'),
+        (["--split", "dev"], 'no split "dev"; choose one of test'),
         (["--reranker", "none"], 'unknown reranker "none"; choose one of mini'),
         (["--top-k", "0"], "top_k is 0"),
         (["--top-k", "3", "--top-n", "5"], "top_n cannot exceed top_k (5 > 3)"),

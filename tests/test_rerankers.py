@@ -230,7 +230,7 @@ def test_a_failing_batch_is_heard_of(rerankers: Callable[[str], Reranker]) -> No
 
 
 def test_an_unknown_name_is_answered_with_the_names(settings: Settings) -> None:
-    with pytest.raises(ModelError, match="'bass'; there are mini, base, large, v2-m3"):
+    with pytest.raises(ModelError, match="'bass'; choose one of mini, base, large, v2-m3"):
         load_reranker("bass", settings)
 
 

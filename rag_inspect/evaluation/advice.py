@@ -274,6 +274,6 @@ RULES = (
     Rule("keep", f"{_CHANGE}; the latency", _PAIRED, _keep),
     Rule("small_corpus_measured", f"the number of passages; {_CHANGE}", _FITS, _small_corpus_measured),
     Rule("within_noise", _CHANGE, _PAIRED, _within_noise),
-    Rule("shallower", "the smallest depth ≥ top_n with no detectable loss in {metric} or {recall} against the best, where the change is a clear lift", "every depth of this run, with the paired bootstrap", _shallower),
+    Rule("shallower", "the smallest depth, at least top n, with no detectable loss in {metric} or {recall} against the best, where the change is a clear lift", "every depth of this run, with the paired bootstrap", _shallower),
     Rule("larger", "the share of {recall} that a perfect reranker would add; the number of parameters", "what is left between this reranker and a perfect one", _larger),
 )  # fmt: skip

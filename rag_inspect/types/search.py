@@ -197,7 +197,7 @@ def _read_reranking(
     if {hit["passage_id"] for hit in hits} != set(candidates.ranking.passage_ids):
         raise ValueError("the reranked passages are not the candidates")
     if not all(math.isfinite(hit["score"]) for hit in hits):
-        raise ValueError("a score is no finite number")
+        raise ValueError("a score is not a finite number")
     read = {hit["passage_id"]: (hit["read_tokens"], hit["truncated_tokens"]) for hit in hits}
     return Reranking(
         candidates=candidates,
