@@ -1,3 +1,3 @@
 """rag-inspect: what a cross-encoder reranker does to an embedding search, why, and whether it pays."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

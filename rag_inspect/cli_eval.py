@@ -150,7 +150,7 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
         from rag_inspect.views.report import report_html
 
         written = write_all(options.out, end, report_html)
-        print(f"rag-inspect: {len(written)} files in {options.out}", file=sys.stderr)
+        print(f"rag-inspect: {format_count(len(written), 'file', 'files')} in {options.out}", file=sys.stderr)
     try:
         if options.json:
             print_json(end.to_json())

@@ -42,8 +42,8 @@ def test_what_is_worth_knowing_is_a_note(corpus_folder, settings):
     for words in (
         "longer than 512 tokens",
         "under 200",
-        "1 judged queries",
-        "1 queries have no judgements",
+        "1 judged query",
+        "1 query without judgements",
         "licence",
     ):
         assert words in notes

@@ -15,6 +15,7 @@ from rag_inspect.corpora import find_format
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.errors import CorpusError
 from rag_inspect.types import Corpus, Passage, Query
+from rag_inspect.words import format_count
 
 SMALL_CORPUS = 200  # passages; in a smaller corpus, top_k is a large share of it
 SMALL_EVAL_SET = 50  # judged queries; in a smaller set, one query moves recall@5 by 2 points or more
@@ -129,7 +130,7 @@ def _check_gold(corpus: Corpus) -> Iterator[Finding]:
             )
     if corpus.splits and len(judged) < len(corpus.queries):
         yield Finding(
-            "note", "queries.jsonl", f"{len(corpus.queries) - len(judged)} queries have no judgements"
+            "note", "queries.jsonl", f"{format_count(len(corpus.queries) - len(judged))} without judgements"
         )
 
 
@@ -162,7 +163,7 @@ def _check_lengths(corpus: Corpus) -> Iterator[Finding]:
         yield Finding(
             "note",
             "corpus.jsonl",
-            f"{len(long)} passages may be longer than 512 tokens; the first: {long[0]}",
+            f"{format_count(len(long), 'passage', 'passages')} may be longer than 512 tokens; the first: {long[0]}",
         )
     for passage in corpus.passages:
         if not passage.text.strip():
@@ -183,14 +184,14 @@ def _check_sizes(corpus: Corpus) -> Iterator[Finding]:
         yield Finding(
             "note",
             "corpus.jsonl",
-            f"{len(corpus.passages)} passages: under {SMALL_CORPUS} a reranker seldom pays",
+            f"{format_count(len(corpus.passages), 'passage', 'passages')}: under {SMALL_CORPUS} a reranker seldom pays",
         )
     judged = sum(bool(corpus.gold(query.query_id)) for query in corpus.queries)
     if 0 < judged < SMALL_EVAL_SET:
         yield Finding(
             "note",
             "qrels",
-            f"{judged} judged queries resolve only large differences; {SMALL_EVAL_SET} or more are better",
+            f"{format_count(judged, 'judged query', 'judged queries')}: enough for large differences only; {SMALL_EVAL_SET} or more are better",
         )
 
 

@@ -40,6 +40,7 @@ from rag_inspect.training.examples import (
     read_standard_library,
 )
 from rag_inspect.training.loop import Recipe, Training
+from rag_inspect.words import format_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -187,7 +188,7 @@ def mine_examples(found: Found, words: Words, recipe: Recipe, vectors: Path) -> 
         )
         if source:
             sources[name] = source
-            print(f"{name}: {len(source.texts)} passages, {len(source.groups)} queries", flush=True)
+            print(f"{name}: {len(source.texts):,} passages, {format_count(len(source.groups))}", flush=True)
     return sources
 
 

@@ -14,6 +14,7 @@ from rag_inspect.options import EMBEDDER, TOP_K, TOP_N, SearchOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Availability, Corpus, ModelSpec
 from rag_inspect.views.sentences import aside_html
+from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
 # Every event with this concurrency id must name the same limit: gradio applies the lowest. A search that waits for a
@@ -145,7 +146,9 @@ def find_picked(corpus: Corpus, text: str) -> str | None:
 
 def story_html(corpus: Corpus) -> str:
     """Render the size of the corpus and what it is about."""
-    return aside_html(f"{len(corpus.passages):,} passages. {corpus.card.story or corpus.card.description}")
+    return aside_html(
+        f"{format_count(len(corpus.passages), 'passage', 'passages')}. {corpus.card.story or corpus.card.description}"
+    )
 
 
 def model_label(spec: ModelSpec, here: Availability | None) -> str:

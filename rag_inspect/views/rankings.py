@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rag_inspect.types import Candidates, Hit, Passage, Ranking, RankMove, Reranking
 from rag_inspect.views.templates import render
+from rag_inspect.words import format_count
 
 ROW_HEIGHT = 58  # px; static/rankings.css has the same
 _SNIPPET = 220  # characters; CSS cuts to the lines there are
@@ -26,7 +27,9 @@ def rankings_html(reranking: Reranking) -> str:
         "rankings.html",
         query=candidates.query.text[:200],
         height=ROW_HEIGHT * len(candidates),
-        before_head=_Head(f"{len(candidates)} passages · {before.name} · {candidates.first_stage.key}"),
+        before_head=_Head(
+            f"{format_count(len(candidates), 'passage', 'passages')} · {before.name} · {candidates.first_stage.key}"
+        ),
         after_head=_reranked_head(reranking),
         before=[draw_row(hit, before) for hit in candidates.ranking],
         after=[draw_row(hit, after) for hit in scored] if reranking.complete else [],
