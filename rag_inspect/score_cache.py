@@ -56,7 +56,10 @@ class ScoreCache:
                 for key, logit in self._select(
                     f"SELECT key, logit FROM {table} WHERE key IN ({marks})", chunk
                 ):
-                    known.update(dict.fromkeys(places[key], logit))
+                    if isinstance(logit, float) and math.isfinite(
+                        logit
+                    ):  # else it is damaged: score it again
+                        known.update(dict.fromkeys(places[key], logit))
         return known
 
     def put(self, fingerprint: str, scored: Iterable[tuple[Pair, float]]) -> None:

@@ -64,6 +64,7 @@ def test_search_returns_the_contract(client):
             {"query": "x", "corpus": "fruit", "reranker": "gpt"},
             'unknown reranker "gpt"; choose one of mini, base',
         ),
+        ({"query": "x", "corpus": "fruit", "reranker": []}, r'unknown reranker "\[\]"'),
         ({"query": "x", "corpus": "fruit", "top_k": 0}, "top_k is 0"),
         ({"query": "x", "corpus": "fruit", "top_k": 3, "top_n": 4}, r"top_n cannot exceed top_k \(4 > 3\)"),
     ],

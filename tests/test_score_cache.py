@@ -45,6 +45,22 @@ def test_a_later_score_replaces_an_earlier_one(path):
     assert cache.get("model", PAIRS) == {0: 2.0}
 
 
+@pytest.mark.parametrize("damaged", [math.inf, -math.inf, "abc", b"1.5", None])
+def test_a_damaged_score_is_unknown_until_it_is_scored_again(path, damaged):
+    cache = ScoreCache(path)
+    cache.put("model", [(PAIRS[0], 1.5), (PAIRS[1], 2.5)])
+    with sqlite3.connect(path) as database:
+        database.execute(
+            "UPDATE OR IGNORE scores SET logit = ? WHERE key = ?", (damaged, _make_key("model", PAIRS[0]))
+        )
+        [[stored]] = database.execute(
+            "SELECT logit FROM scores WHERE key = ?", (_make_key("model", PAIRS[0]),)
+        )
+    assert cache.get("model", PAIRS) == ({1: 2.5} if stored != 1.5 else {0: 1.5, 1: 2.5})
+    cache.put("model", [(PAIRS[0], 1.5)])
+    assert cache.get("model", PAIRS) == {0: 1.5, 1: 2.5}
+
+
 def test_only_what_the_model_reads_matters(path):
     cache = ScoreCache(path)
     cache.put("model", [(("query", Passage("p", "text", "title")), 1.0)])

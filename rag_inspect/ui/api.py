@@ -35,7 +35,12 @@ def _build_search(bench: Workbench) -> None:
     ) -> dict[str, Any]:
         """Run one query through both stages: candidates, reranked order with moves, gold, verdict and timings."""
         options = SearchOptions(
-            query=query, corpus=corpus, embedder=embedder, reranker=reranker or None, top_k=top_k, top_n=top_n
+            query=query,
+            corpus=corpus,
+            embedder=embedder,
+            reranker=None if reranker == "" else reranker,
+            top_k=top_k,
+            top_n=top_n,
         )
         moments = bench.search(options)
         *_, end = (moment for moment in moments if isinstance(moment, Reranking))
