@@ -243,7 +243,9 @@ def test_in_a_log_progress_is_a_line_now_and_then(folder, capsys, monkeypatch):
     assert main(["eval", "--corpus", str(folder), "--reranker", "mini", "--top-k", "6", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["queries"] == 6
-    assert "rag-inspect: 0 / 6 queries, " in err and "rag-inspect: 6 queries, 36 pairs; timing" in err
+    assert (
+        "rag-inspect: 0 / 6 queries, " in err and "rag-inspect: 6 queries, 36 pairs; measuring latency" in err
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_known_before_the_work(folder, tmp_path, capsys):

@@ -132,7 +132,7 @@ def test_each_depth_is_timed_as_it_is_and_not_a_share_of_the_deepest():
 
     outcome = evaluated(make_corpus(20), OneBatch(), top_k=10)
     found = outcome.latency["fixed"]
-    assert found.depth_ms[0] > 0.8 * found.depth_ms[-1]
+    assert found.depth_ms[0] > 0.4 * found.depth_ms[-1]  # a share of the deepest would be 0.1 of it
     assert any("timed at depths 1, 3, 5 and 10; between these" in note for note in outcome.notes)
     assert all(a <= b for a, b in zip(found.depth_ms, found.depth_ms[1:], strict=False))
 

@@ -224,7 +224,7 @@ def test_what_is_no_replay_at_all_is_refused(text):
 
 def test_a_replay_that_is_too_large_or_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("rag_inspect.evaluation.replay.MAX_BYTES", 10)
-    with pytest.raises(InputError, match="has more than"):
+    with pytest.raises(InputError, match="too large; the limit is"):
         read_replay(b"x" * 11)
     with pytest.raises(InputError, match="cannot be read"):
         read_replay(tmp_path / "none.json")

@@ -280,7 +280,7 @@ def test_a_broken_file_is_one_line(settings: Settings, tmp_path: Path, models_di
 
 
 def test_an_unknown_device_is_refused(settings: Settings, models_dir: Path) -> None:
-    with pytest.raises(ModelError, match="no device 'abacus' here"):
+    with pytest.raises(ModelError, match="device 'abacus' is not available"):
         load_reranker("base", replace(settings, models_dir=models_dir, device="abacus"))
 
 

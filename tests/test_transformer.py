@@ -42,7 +42,7 @@ def test_a_batch_is_as_full_as_the_budget_allows() -> None:
 
 def test_a_device_that_is_not_here_is_refused() -> None:
     assert choose_device("cpu").type == "cpu" and choose_device().type in {"cpu", "cuda", "mps"}
-    with pytest.raises(ModelError, match="no device 'abacus' here"):
+    with pytest.raises(ModelError, match="device 'abacus' is not available"):
         choose_device("abacus")
 
 
