@@ -56,9 +56,8 @@ class ScoreCache:
                 for key, logit in self._select(
                     f"SELECT key, logit FROM {table} WHERE key IN ({marks})", chunk
                 ):
-                    if isinstance(logit, float) and math.isfinite(
-                        logit
-                    ):  # else it is damaged: score it again
+                    # Anything else is damaged: leave it out, so that it is scored again.
+                    if isinstance(logit, float) and math.isfinite(logit):
                         known.update(dict.fromkeys(places[key], logit))
         return known
 
@@ -135,9 +134,8 @@ def _connect(path: str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"CREATE TABLE IF NOT EXISTS scores {_COLUMNS}")
-        connection.execute(
-            "SELECT key, logit FROM scores LIMIT 0"
-        )  # fails on another program's table, which stays as it is
+        # Fails on another program's table, which stays as it is.
+        connection.execute("SELECT key, logit FROM scores LIMIT 0")
         connection.execute(f"CREATE TABLE IF NOT EXISTS scores_before {_COLUMNS}")
     except sqlite3.Error:
         connection.close()

@@ -253,9 +253,8 @@ class Store:
 
     def _new(self, key: Hashable, make: Callable[[Task[T]], T], what: str, before: _Entry | None) -> _Entry:
         def work(task: Task[T]) -> T:
-            if (
-                before is not None and before.task.begun
-            ):  # it was told to stop; wait, so that two tasks never make one thing
+            # The one before was told to stop; wait for it, so that two tasks never make one thing.
+            if before is not None and before.task.begun:
                 for _ in before.task.watch():
                     task.check()
             return make(task)

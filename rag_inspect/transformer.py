@@ -155,9 +155,8 @@ def weight_bytes(model: Any) -> int:
     import torch
 
     parts: list[Any] = list(model.state_dict().values())
-    parts += [
-        each for part in parts if isinstance(part, tuple) for each in part
-    ]  # an int8 layer's weight and bias
+    # An int8 layer has its weight and bias in a tuple.
+    parts += [each for part in parts if isinstance(part, tuple) for each in part]
     return sum(part.numel() * part.element_size() for part in parts if isinstance(part, torch.Tensor))
 
 
