@@ -48,7 +48,7 @@ def is_significant(change: Change) -> bool:
     return bool((low > 0 or high < 0) and change.p_holm < CHANCE)
 
 
-def format_change(change: Change, *, as_loss: bool = False) -> str:
+def describe_change(change: Change, *, as_loss: bool = False) -> str:
     """A change with its interval and p, Holm-corrected over the rerankers; `as_loss` gives the size of a drop, unsigned."""
     p = f"p = {change.p_holm:.3f}" if change.p_holm >= 0.001 else "p < 0.001"
     delta, low, high = (f"{value:+.3f}" for value in (change.delta, *change.ci95))
@@ -136,7 +136,7 @@ def _other_language(numbers: Numbers, outcome: Outcome) -> str | None:
     effect = "a clear lift" if lifts else "a clear loss" if is_significant(change) else "within noise"
     return (
         f"{system.key} reads {_join_languages(system.languages)}, {_corpus_is_in(outcome)}; {_primary(numbers)} changes by "
-        f"{format_change(change)}, {effect}. Use a multilingual reranker (v2-m3)"
+        f"{describe_change(change)}, {effect}. Use a multilingual reranker (v2-m3)"
         + (" and see whether it lifts more." if lifts else ".")
     )
 
@@ -197,9 +197,7 @@ def _hurts(numbers: Numbers, outcome: Outcome) -> str | None:
     best, change = _change(numbers)
     if not is_significant(change) or change.delta > 0:
         return None
-    return (
-        f"Drop the reranker: {best.key} lowers {_primary(numbers)} by {format_change(change, as_loss=True)}."
-    )
+    return f"Drop the reranker: {best.key} lowers {_primary(numbers)} by {describe_change(change, as_loss=True)}."
 
 
 def _keep(numbers: Numbers, outcome: Outcome) -> str | None:
@@ -213,7 +211,7 @@ def _keep(numbers: Numbers, outcome: Outcome) -> str | None:
     rival = (
         "" if best is chosen else f"; no detectable difference from {best.key} ({_value(numbers)(best):.3f})"
     )
-    return f"Keep {chosen.key}: {_primary(numbers)} {format_change(change)} against the first stage{cost}{rival}."
+    return f"Keep {chosen.key}: {_primary(numbers)} {describe_change(change)} against the first stage{cost}{rival}."
 
 
 def _within_noise(numbers: Numbers, outcome: Outcome) -> str | None:
@@ -221,7 +219,7 @@ def _within_noise(numbers: Numbers, outcome: Outcome) -> str | None:
     if is_significant(change):
         return None
     return (
-        f"The change is within noise: {best.key} changes {_primary(numbers)} by {format_change(change)} over "
+        f"The change is within noise: {best.key} changes {_primary(numbers)} by {describe_change(change)} over "
         f"{format_count(numbers.queries, 'query', 'queries')}; this many queries detect a change of {change.resolvable:.3f} "
         "(80 % power). Judge more queries, or drop the reranker."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rag_inspect.evaluation.advice import format_change, is_significant
+from rag_inspect.evaluation.advice import describe_change, is_significant
 from rag_inspect.evaluation.document import Numbers, SystemResult
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.metrics import parse
@@ -59,7 +59,7 @@ def _of_the_comparison(numbers: Numbers) -> Iterator[str]:
         if not is_significant(change) and numbers.distinct_queries > 1:
             yield (
                 f"{format_count(numbers.queries)} detect a change of {change.resolvable:.3f} in {label} "
-                f"(80 % power); {system.key}'s {format_change(change)} is within noise."
+                f"(80 % power); {system.key}'s {describe_change(change)} is within noise."
             )
         yield from _of_the_latency(system)
     if len(numbers.rerankers) > 1:

@@ -14,6 +14,8 @@ from rag_inspect.scoring import order_columns
 from rag_inspect.significance import group_by_text
 from rag_inspect.types import FirstStage, FirstStageKind, ModelSpec, Qrels, Query, Ranking
 
+MAX_CARRIED = 1_000_000  # passages whose text a replay brings along
+
 
 @dataclass(frozen=True)
 class System:

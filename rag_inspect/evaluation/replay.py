@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from rag_inspect.errors import InputError
-from rag_inspect.evaluation.outcome import FirstStageSystem, Latency, Outcome, most_gold, write_system
+from rag_inspect.evaluation.outcome import (
+    MAX_CARRIED,
+    FirstStageSystem,
+    Latency,
+    Outcome,
+    most_gold,
+    write_system,
+)
 from rag_inspect.evaluation.replay_errors import refuse
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.types import Query
@@ -26,13 +33,12 @@ MAX_CELLS = 8_000_000  # numbers in a table of the assessment: what a full repla
 # Of scores whose scale is known, give or take what rounding does:
 _LARGEST: Mapping[str, float] = {"cosine": 1.01}
 _CARRIED_TEXT = 16_000_000  # characters of passages that a replay brings along; past that, ids only
-_CARRIED_PASSAGES = 1_000_000
 
 
 def to_replay(outcome: Outcome) -> dict[str, Any]:
     """The outcome as JSON: candidates as places in `passage_ids`, raw scores of both stages in the same order."""
     characters = sum(len(title) + len(text) for title, text in outcome.passages.values())
-    light = characters <= _CARRIED_TEXT and len(outcome.passages) <= _CARRIED_PASSAGES
+    light = characters <= _CARRIED_TEXT and len(outcome.passages) <= MAX_CARRIED
     carried = outcome.passages if light else {}
     return {
         "kind": KIND,

@@ -18,13 +18,12 @@ from pydantic import (
     model_validator,
 )
 
-from rag_inspect.evaluation.outcome import FirstStageSystem, System
+from rag_inspect.evaluation.outcome import MAX_CARRIED, FirstStageSystem, System
 from rag_inspect.evaluation.replay_errors import explain, refuse
 from rag_inspect.metrics import MAX_CUTOFF, MAX_CUTOFFS
 from rag_inspect.types import FirstStageKind
 
 MAX_QUERIES, MAX_DEPTH, MAX_RERANKERS, MAX_TEXT, MAX_ID = 200_000, 200, 16, 200_000, 1_000
-MAX_CARRIED = 1_000_000  # passages whose text comes along
 _LARGEST_GRADE = 1_000
 _Value = TypeVar("_Value")
 _Key = TypeVar("_Key")

@@ -43,7 +43,7 @@ def format_share(value: float) -> str:
     return f"{value:.1%}"
 
 
-def format_count(value: int) -> str:
+def format_number(value: int) -> str:
     """A number of things: `2,000`."""
     return f"{value:,}"
 

@@ -34,7 +34,7 @@ def _environment() -> Environment:
         "as_change_range": formats.format_change_range,
         "as_p": formats.format_p,
         "as_share": formats.format_share,
-        "as_count": formats.format_count,
+        "as_number": formats.format_number,
         "as_latency": formats.format_latency,
         "as_date": formats.format_date,
     }
