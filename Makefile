@@ -11,7 +11,7 @@ run: .venv/run.stamp
 	$(BIN)/python -m rag_inspect serve
 
 test: .venv/dev.stamp chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

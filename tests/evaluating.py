@@ -34,7 +34,7 @@ class BagEmbedder:
         return np.stack([self._vector(passage.full_text) for passage in passages])
 
     def _vector(self, text):
-        vector = np.full(64, 1e-3, dtype=np.float32)
+        vector = np.full(64, 1e-3)
         for word, count in Counter(re.findall(r"\w+", text.lower())).items():
             vector[sum(word.encode()) % 64] += count
         return vector / np.linalg.norm(vector)
@@ -50,6 +50,7 @@ class ExactRetriever:
 
     def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
         cosines = self.embedder.embed_queries([query.text for query in queries]) @ self._vectors.T
+        cosines = cosines.round(9)  # processors differ in the last digits, which would decide ties
         return [self._rank(query, row, top_k) for query, row in zip(queries, cosines, strict=True)]
 
     def _rank(self, query: Query, cosines: np.ndarray, top_k: int) -> Candidates:

@@ -75,6 +75,17 @@ def test_an_eval_query_chosen_is_one_search_and_can_be_chosen_again(fruit, asked
         asked.clear()
 
 
+def test_a_search_waits_for_the_end_of_the_one_before(fruit, asked):
+    held = []  # a late end would end the search that it makes room for
+    fruit.route("**/run/predict*", lambda route: held.append(route))
+    fruit.locator("#eval-query input").click()
+    fruit.get_by_role("option").filter(has_text="do bananas like the cold").click()
+    settle(fruit)
+    assert len(held) == 1 and asked == []
+    held.pop().continue_()
+    fruit.wait_for_function("document.querySelector('.ri-rankings').dataset.query.includes('bananas')")
+
+
 def test_a_corpus_chosen_is_one_search_of_its_first_example(fruit, asked):
     open_list(fruit, "Corpus")
     fruit.get_by_role("option").filter(has_text="hostile").click()

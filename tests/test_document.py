@@ -13,7 +13,7 @@ from rag_inspect.types import Query
 from tests.evaluating import ScriptedReranker, evaluated, knows, make_corpus
 
 SAVED = Path(__file__).parent / "data" / "evaluation.json"
-"""Written by the untyped code of before, from `made_outcome`."""
+"""The document of `made_outcome`, written when documents were not yet typed; rewritten once, when the ties of the test retriever changed."""
 
 
 @pytest.fixture(scope="module")

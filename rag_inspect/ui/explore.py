@@ -169,13 +169,12 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
         with running.search(request) as ended:
             yield from search_stream.stream_search(bench, *values, ended=ended)
 
-    # An event's listeners run one after the other, each to its end, so the one that cancels must come first.
-    gr.on(
+    ended = gr.on(
         searching, running.end, None, None, cancels=[arrival], trigger_mode="multiple", queue=False, **_QUIET
     )
-    # One listener for all events: two would stream two searches into the same columns.
-    run = gr.on(
-        searching,
+    # After it, not beside it: the listeners of a state's change run at the same time, and a late end would end the
+    # search that it makes room for. One listener for all events: two would stream two searches into the same columns.
+    run = ended.then(
         answer,
         page.choice,
         page.results,
