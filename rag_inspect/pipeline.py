@@ -12,7 +12,7 @@ from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank, score_pairs
 from rag_inspect.types import Candidates, Corpus, Query, Reranker, Reranking, Retriever, Verdict
 
-MAX_QUERY_CHARACTERS = 20_000  # of English about 5,000 tokens, more than any reranker here reads
+MAX_QUERY_CHARACTERS = 20_000  # about 5,000 tokens of English; of our models only bge-m3 could read more
 
 
 def make_query(text: str, corpus: Corpus) -> tuple[Query, tuple[str, ...]]:

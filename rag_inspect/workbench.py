@@ -121,7 +121,7 @@ class Workbench:
         return Task(make, f"loading {key}")
 
     def retriever(self, corpus: Corpus, embedder: str = EMBEDDER) -> Lease[Retriever]:
-        """Lease the index of this corpus, shared by all corpora with the same ids and texts (but not the same qrels)."""
+        """Lease the index, which corpora with the same ids and texts share. Take qrels and metadata from your own corpus."""
 
         def make(task: Task[Retriever]) -> Retriever:
             opened = self._clients.lease("client", lambda _: connect(self.settings), "opening the index")
