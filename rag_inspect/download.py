@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_inspect.errors import ModelError
-from rag_inspect.hub import WEIGHTS, file_size, first_line, hub_obstacle, local_folder
+from rag_inspect.hub import WEIGHTS, first_line, format_size, hub_obstacle, local_folder
 from rag_inspect.settings import Settings
 from rag_inspect.types import ModelSpec, Progress
 
@@ -148,7 +148,7 @@ def _check_sums(folder: Path, files: list[RepoSibling]) -> None:
 def _check_space(folder: Path, needed: int) -> None:
     existing = next(parent for parent in folder.parents if parent.exists())
     if (free := shutil.disk_usage(existing).free) < needed:
-        raise OSError(errno.ENOSPC, f"{file_size(needed)} needed, {file_size(free)} free in {existing}")
+        raise OSError(errno.ENOSPC, f"{format_size(needed)} needed, {format_size(free)} free in {existing}")
 
 
 def _install(staged: Path, storage: Path, revision: str) -> Path:
@@ -190,7 +190,7 @@ def _count_arrived_bytes(staged: Path) -> int:
 
 @contextmanager
 def _one_at_a_time(spec: ModelSpec, report: Progress) -> Iterator[None]:
-    """Hold the lock on this model's download; while another process has it, report how far that one is."""
+    """Hold the lock on this model's download; while another process holds it, report that one's progress."""
     from filelock import FileLock, Timeout
 
     path = _cache_folder() / ".locks" / f"rag-inspect-{_storage_name(spec)}.lock"
@@ -204,7 +204,7 @@ def _one_at_a_time(spec: ModelSpec, report: Progress) -> Iterator[None]:
             report(
                 min(done, spec.download_bytes),
                 spec.download_bytes,
-                f"bytes of {spec.model}, fetched elsewhere",
+                f"bytes of {spec.model}, downloaded by another process",
             )
         except OSError as error:
             raise _make_error(spec, _explain_failure(error)) from error

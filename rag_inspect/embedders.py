@@ -17,12 +17,12 @@ from rag_inspect.hub import MINILM_SHA256, minilm_folder, read_revision
 from rag_inspect.settings import Settings
 from rag_inspect.transformer import (
     TOKENS_PER_BATCH,
+    batch_by_length,
     choose_device,
     clean_text,
     load_transformer,
-    token_batches,
+    make_worker_pool,
     weight_bytes,
-    worker_pool,
 )
 from rag_inspect.types import Embedder, ModelSpec, Passage, Progress
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "cls"]
 
-QUERIES_REMEMBERED = 4096  # 6 MB of minilm's vectors: a large eval set, and the queries people type meanwhile
+QUERIES_REMEMBERED = 4096  # 6 MB of minilm's vectors: a large eval set and the queries people type during it
 PASSAGES_AT_ONCE = 1024  # tokenised and sorted together
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -101,7 +101,7 @@ def load_embedder(key: str, settings: Settings, on_progress: Progress | None = N
 
 
 class TransformerEmbedder:
-    """A bi-encoder: the mean of its token vectors, or the first of them, as a vector of unit length."""
+    """A bi-encoder: a text's vector is the mean of its token vectors, or the first one, scaled to unit length."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class TransformerEmbedder:
         self.memory_bytes = weight_bytes(self._model)
         self._tokenizer = tokenizer
         self._tokenizer_lock = Lock()
-        self._workers = worker_pool(device)
+        self._workers = make_worker_pool(device)
         self._queries: OrderedDict[str, np.ndarray] = OrderedDict()
         self._queries_lock = Lock()
 
@@ -131,7 +131,7 @@ class TransformerEmbedder:
     def from_folder(
         cls, spec: ModelSpec, folder: Path, device: str = "auto", revision: str | None = None
     ) -> TransformerEmbedder:
-        """Load a folder in the hub's layout. Runs no remote code: only architectures of transformers itself."""
+        """Load a folder in the hub's layout. Runs no remote code: transformers must know the architecture. Raises ModelError."""
         from transformers import AutoModel
 
         model, tokenizer = load_transformer(spec, folder, AutoModel)
@@ -143,7 +143,7 @@ class TransformerEmbedder:
         return "|".join((*parts, self.pooling, self.precision, str(self.window)))
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """Return float32 of shape (len(texts), dimensions); keeps the vectors of the last few thousand queries."""
+        """Return float32 of shape (len(texts), dimensions). Remembers the vectors of the last QUERIES_REMEMBERED queries."""
         with self._queries_lock:
             found = {text: self._queries[text] for text in texts if text in self._queries}
         missing = [text for text in dict.fromkeys(texts) if text not in found]
@@ -174,7 +174,7 @@ class TransformerEmbedder:
         return np.empty((0, self.dimensions), dtype=np.float32)
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
-        with self._tokenizer_lock:  # truncation is a state of the tokenizer, so calls must not overlap
+        with self._tokenizer_lock:  # truncation changes the tokenizer, so calls must not overlap
             rows = self._tokenizer(
                 [clean_text(text) for text in texts], truncation=True, max_length=self.window
             )
@@ -185,7 +185,7 @@ class TransformerEmbedder:
             vectors[batch] = self._forward(self._tokenizer.pad(inputs, return_tensors="pt"))
 
         lengths = [len(ids) for ids in rows["input_ids"]]
-        list(self._workers.map(forward, token_batches(lengths, TOKENS_PER_BATCH[self._device.type])))
+        list(self._workers.map(forward, batch_by_length(lengths, TOKENS_PER_BATCH[self._device.type])))
         return vectors
 
     def _forward(self, inputs: Any) -> np.ndarray:
@@ -208,7 +208,7 @@ class TransformerEmbedder:
 
 
 def _read_pooling(folder: Path) -> Pooling:
-    """Read 1_Pooling/config.json; without one, the mean, as in sentence-transformers."""
+    """Read the pooling from 1_Pooling/config.json; without that file it is the mean, as in sentence-transformers."""
     path = folder / "1_Pooling" / "config.json"
     config = json.loads(path.read_text()) if path.is_file() else {}
     return "cls" if config.get("pooling_mode_cls_token") or config.get("pooling_mode") == "cls" else "mean"

@@ -98,7 +98,7 @@ def metrics_json(evaluation: Evaluation) -> str:
 
 
 def name_scores(document: EvaluationDocument) -> dict[str, str]:
-    """What each reranker's number is called; a run names a model by key and name, and may be of one that is not here."""
+    """Return the name of each reranker's score, by key. A saved run may have a model that this version does not know."""
     names = {}
     for system in document.rerankers:
         spec = RERANKERS.get(system.key)

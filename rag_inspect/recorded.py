@@ -1,7 +1,7 @@
-"""Example searches recorded beside a corpus, so that the first screen is full before any model is loaded.
+"""Read and write example searches recorded beside a corpus: they fill the first screen while the models load.
 
-`make record` records the examples of every built-in corpus anew (recording.py); a test holds each record equal to
-a live search.
+`make record` records the examples of every built-in corpus again (recording.py). A test checks that each record
+equals a live search.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILE = "recorded.json"
 def read_record(
     corpus: Corpus, query: str, first_stages: Mapping[str, FirstStage], rerankers: Mapping[str, ModelSpec]
 ) -> Reranking | None:
-    """The recorded search of this query text, None where there is none of these models at these revisions."""
+    """Return the recorded search for this query text; None if there is none by these models at these revisions."""
     path = corpus.path / FILE if corpus.path else None
     if path is None or not path.exists():
         return None
@@ -29,26 +29,28 @@ def read_record(
         for document in json.loads(path.read_text(encoding="utf-8")):
             if document["query"] == query.strip() and document["fingerprint"] == corpus.fingerprint:
                 [found] = read_search(document, corpus, first_stages, rerankers)
-                return found if _is_still_true(document, found) else None
+                return found if _has_same_revisions(document, found) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RagInspectError):
         return None  # from another version, or damaged: run a live search instead
     return None
 
 
-def _is_still_true(document: Mapping[str, Any], found: Reranking) -> bool:
-    """Whether both models are at the revisions they were recorded with."""
+def _has_same_revisions(document: Mapping[str, Any], found: Reranking) -> bool:
+    """Return True if both models still have the revisions that were recorded."""
     embedder = found.candidates.first_stage.embedder
     pinned = document["first_stage"]["embedder"]["revision"], document["reranker"]["revision"]
     return embedder is not None and pinned == (embedder.revision, found.reranker.revision)
 
 
 def record(corpus: Corpus, searches: list[Reranking]) -> None:
-    """Write these finished searches as the corpus's record; what they took is no part of it.
+    """Write these complete searches to the corpus's folder, without timings and pair counts.
 
-    Raises CorpusError for a corpus that is in no folder: there is nowhere to write.
+    Raises CorpusError for a corpus without a folder.
     """
     if corpus.path is None:
-        raise CorpusError(f"{corpus.name} is in no folder, so no searches can be recorded beside it")
+        raise CorpusError(
+            f"{corpus.name} has no folder, so its searches cannot be recorded; read it from a folder"
+        )
     documents = [
         {
             "fingerprint": corpus.fingerprint,

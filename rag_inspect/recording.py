@@ -10,7 +10,7 @@ from rag_inspect.workbench import Workbench
 
 
 def main() -> None:
-    """Search each corpus's examples and write down what was found, beside the corpus."""
+    """Search for each corpus's examples and write the results to the corpus's folder."""
     bench = Workbench(Settings.from_env())
     for name, path in bench.corpora().items():
         if not path.is_relative_to(bench.settings.corpora_dir):

@@ -40,7 +40,7 @@ class ScoreCache:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The trouble, for whoever notes it beside a result; empty where there was none."""
+        """The `trouble` as notes to attach to a result; empty if there was none."""
         return (self.trouble,) if self.trouble else ()
 
     def get(self, fingerprint: str, pairs: Sequence[Pair]) -> dict[int, float]:
@@ -78,7 +78,7 @@ class ScoreCache:
             self._connection.close()
 
     def _make_room(self) -> None:
-        """Within the transaction of `put`: delete a part of the leaving half, or begin a new half."""
+        """Within the transaction of `put`: delete a part of the outgoing half, or begin a new half."""
         ask = self._connection.execute
         names = {name for (name,) in ask("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if "scores_leaving" in names:

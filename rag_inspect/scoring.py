@@ -1,4 +1,4 @@
-"""Pairs to scores, through the cache, and scores to an order: the one place that sorts what a reranker says."""
+"""Score pairs through the cache, and sort by score. Only this module sorts a reranker's scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rag_inspect.types import Pair, Ranking, Reranker
 
 @dataclass(frozen=True)
 class Scored:
-    """A batch of scores by the pair's place, and whether they came from the cache."""
+    """A batch of scores by the pair's place; `cached` tells whether they came from the cache."""
 
     scores: Mapping[int, float]
     cached: bool
@@ -24,10 +24,10 @@ class Scored:
 def score_pairs(
     reranker: Reranker, pairs: Sequence[Pair], cache: ScoreCache | None = None
 ) -> Iterator[Scored]:
-    """Scores of the pairs: first all that the cache knows, then batch by batch what the model had to read.
+    """Yield the scores of all pairs: first those in the cache, then the model's, batch by batch.
 
-    Equal pairs are read once. Each batch is in the cache before it is yielded; closing the iterator stops
-    the work there. Raises RerankError, naming the model, at a score that is not finite.
+    The model reads equal pairs once. Each batch is in the cache before it is yielded; closing the iterator stops
+    the work. Raises RerankError, which names the model, at a score that is not finite.
     """
     known = cache.get(reranker.fingerprint, pairs) if cache else {}
     if known:
@@ -43,7 +43,7 @@ def score_pairs(
             if not math.isfinite(score):
                 raise RerankError(
                     f"{reranker.spec.key} ({reranker.spec.model}) gave {score} for passage "
-                    f'"{todo[at][1].passage_id}"; no order can be made of it, so try another reranker'
+                    f'"{todo[at][1].passage_id}"; expected a finite score, so try another reranker'
                 )
         if cache:
             cache.put(reranker.fingerprint, [(todo[at], score) for at, score in batch.items()])
@@ -51,12 +51,12 @@ def score_pairs(
 
 
 def lacks_scores(reranker: Reranker, pairs: Sequence[Pair], cache: ScoreCache | None = None) -> bool:
-    """Whether the model has to read any of these pairs; it has not to where the cache knows them all."""
+    """Return True if the cache lacks a score for any of these pairs, so that the model must read it."""
     return len(cache.get(reranker.fingerprint, pairs) if cache else ()) < len(pairs)
 
 
 def rank(candidates: Ranking, scores: Mapping[str, float]) -> Ranking:
-    """The candidates that have a score, best first; equal scores keep the first stage's order.
+    """Sort the candidates that have a score, best first; equal scores keep the first stage's order.
 
     Raises RerankError at a score that is not finite.
     """
@@ -64,16 +64,17 @@ def rank(candidates: Ranking, scores: Mapping[str, float]) -> Ranking:
     for passage_id in scored:
         if not math.isfinite(scores[passage_id]):
             raise RerankError(
-                f'passage "{passage_id}" has the score {scores[passage_id]}; no order can be made of it'
+                f'passage "{passage_id}" has the score {scores[passage_id]}; expected a finite number'
             )
     ordered = sorted(scored, key=lambda passage_id: -scores[passage_id])
     return Ranking.of([(passage_id, scores[passage_id]) for passage_id in ordered])
 
 
 def order_columns(scores: np.ndarray, depth: int | None = None) -> np.ndarray:
-    """Columns by falling score, row by row: int of the shape of `scores`, (n, K). NaN, past the end, comes last.
+    """Return each row's column numbers by descending score: int, of the shape of `scores`, (n, K).
 
-    Equal scores keep the first stage's order, and so do the columns from `depth` on, behind the others.
+    Equal scores keep the first stage's order. So do the columns from `depth` on, which come after the others.
+    NaN marks the places past the end of a ranking; they come last.
     """
     falling = np.where(np.isnan(scores), np.inf, -scores)
     if depth is not None:

@@ -27,7 +27,7 @@ BUILT_IN_CORPORA = find_built_in_corpora(Path(__file__).resolve().parent)
 
 HUB = "https://huggingface.co"
 CACHE_MB = 2_000
-UNKNOWN_MEMORY_MB = 8_000  # assumed if the machine does not tell
+UNKNOWN_MEMORY_MB = 8_000  # assumed if the size of the memory is unknown
 
 
 def half_of_memory() -> int:
@@ -37,7 +37,7 @@ def half_of_memory() -> int:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set from outside; each field names its variable.
+    """All settings, each with its environment variable if it has one.
 
     home         RAG_INSPECT_HOME         local state (default: the user cache folder)
     models_dir   RAG_INSPECT_MODELS_DIR   model folders for a machine without a hub: MODELS_DIR/<owner>/<name>

@@ -61,7 +61,7 @@ class Task(Generic[T]):
         self._begun = threading.Lock()  # acquired once, by the first to begin
         self._halt, self._over = threading.Event(), threading.Event()
 
-    # For those who wait for the task
+    # For callers that wait for the task
 
     def start(self) -> Self:
         """Begin, unless it has begun."""
@@ -120,7 +120,7 @@ class Task(Generic[T]):
         return self._halt.is_set()
 
     def report(self, done: int, total: int, what: str) -> None:
-        """Report the progress to those who watch. The method is a `Progress`, so pass it on as one."""
+        """Report the progress to those who watch. The method is a `Progress`: pass it to functions that take one."""
         self.stage = Stage(done, total, what)
         self.check()
 

@@ -1,4 +1,4 @@
-"""What every transformer here shares, embedder or reranker: it is loaded, gets a device, and reads in batches.
+"""What embedders and rerankers share: loading a transformer, choosing its device, and running it in batches.
 
 Imports torch only when called.
 """
@@ -24,14 +24,14 @@ TOKENS_PER_BATCH = {"cpu": 512, "mps": 8192, "cuda": 65536}
 
 
 def load_transformer(spec: ModelSpec, folder: Path, auto_class: Any, **options: Any) -> tuple[Any, Any]:
-    """(model, tokenizer) from a folder, in fp32, without remote code; ModelError if it is another model."""
+    """Load (model, tokenizer) from a folder, in fp32, without remote code. Raises ModelError for the wrong model."""
     weights, tokenizer = open_transformer(spec, folder, auto_class, **options)
     return weights.load(), tokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model whose weights need not be in memory yet: its configuration, how to load it in fp32, and their count."""
+    """A model that may not be in memory yet: its configuration, a function that loads it in fp32, its weight count."""
 
     config: Any
     load: Callable[[], Any]
@@ -39,14 +39,14 @@ class Weights:
 
     @classmethod
     def of(cls, model: Any) -> Weights:
-        """Those of a model that is loaded already."""
+        """Return the weights of a model that is already loaded."""
         return cls(model.config, lambda: model, model.num_parameters())
 
 
 def open_transformer(spec: ModelSpec, folder: Path, auto_class: Any, **options: Any) -> tuple[Weights, Any]:
-    """(weights, tokenizer) from a folder, without remote code. The weights file is not read before `load`.
+    """Open (weights, tokenizer) from a folder, without remote code. Only `Weights.load` reads the weights file.
 
-    Raises ModelError, now or in `load`, if it is another model.
+    Raises ModelError, here or in `load`, for the wrong model.
     """
     import torch
     from transformers import AutoConfig, AutoTokenizer
@@ -75,7 +75,7 @@ def open_transformer(spec: ModelSpec, folder: Path, auto_class: Any, **options: 
 
 @contextmanager
 def _explain(spec: ModelSpec, folder: Path) -> Iterator[None]:
-    """Whatever fails in here is a ModelError of one line that names the folder."""
+    """Turn any failure in this block into a one-line ModelError that names the folder."""
     try:
         yield
     except Exception as error:
@@ -85,7 +85,7 @@ def _explain(spec: ModelSpec, folder: Path) -> Iterator[None]:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of this name, else ModelError; for "auto" a CUDA device, else Apple's, else the CPU."""
+    """Return the device with this name; "auto" picks CUDA, else Apple's MPS, else the CPU. Raises ModelError."""
     import torch
 
     if name == "auto":
@@ -100,10 +100,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 class WorkerPool(ThreadPoolExecutor):
-    """`count` threads that share the cores: each runs its torch operations on its own part of them.
+    """`count` threads that divide the cores: each runs its torch operations on `threads_each` of them.
 
-    A batch a core, instead of every operation on all cores, spares them waiting for one another: on two busy
-    cores that is two to three times as fast, on two idle ones a little faster.
+    One batch per worker, instead of every operation on all cores, saves the cores from waiting for each other. On
+    two busy cores this is two to three times as fast, on two idle cores a little faster.
     """
 
     def __init__(self, count: int, threads_each: int) -> None:
@@ -116,10 +116,10 @@ class WorkerPool(ThreadPoolExecutor):
 _CORES_LOCK = Lock()
 
 
-def cores() -> int:
-    """How many threads torch takes when left alone.
+def count_cores() -> int:
+    """Return the number of threads torch uses by default.
 
-    Asked once, before any worker has a number of its own: what one thread sets, threads begun later start with.
+    The first call must come before any worker sets its own number: later threads would inherit that.
     """
     with _CORES_LOCK:
         return _read_core_count()
@@ -132,14 +132,14 @@ def _read_core_count() -> int:
     return int(torch.get_num_threads())
 
 
-def worker_pool(device: torch.device) -> WorkerPool:
-    """Up to four workers on a CPU; one for any other device, so that no two forward passes share it."""
-    count = min(4, cores()) if device.type == "cpu" else 1
-    return WorkerPool(count, cores() // count)
+def make_worker_pool(device: torch.device) -> WorkerPool:
+    """Start up to four workers on a CPU, and one on any other device, so that forward passes there never overlap."""
+    count = min(4, count_cores()) if device.type == "cpu" else 1
+    return WorkerPool(count, count_cores() // count)
 
 
-def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in batches, longest first, each of at most `budget` tokens, padding counted (or one alone)."""
+def batch_by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Yield indices in batches, longest first; a batch has at most `budget` tokens with padding, or a single index."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
         if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
@@ -151,7 +151,7 @@ def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def weight_bytes(model: Any) -> int:
-    """The memory that a loaded model's weights take, in whatever precision they are."""
+    """Count the bytes that a loaded model's weights take, in the precision they have."""
     import torch
 
     parts: list[Any] = list(model.state_dict().values())
@@ -161,5 +161,5 @@ def weight_bytes(model: Any) -> int:
 
 
 def clean_text(text: str) -> str:
-    """The text with half surrogate pairs, which no tokenizer takes, as question marks."""
+    """Replace half surrogate pairs, which every tokenizer rejects, with question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""The composition root: owns settings, corpora, indexes, models and caches, and puts the parts together."""
+"""The composition root: it owns settings, corpora, indexes, models and caches, and connects the parts."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from rag_inspect.settings import Settings
 from rag_inspect.tasks import Lease, Stage, Store, Task
 from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Reranker, Reranking, Retriever
 
-INDEXES_HELD = 16  # open at once; to open one again takes milliseconds
+INDEXES_HELD = 16  # open at once; reopening one takes milliseconds
 
 
 class Workbench:
-    """Everything that lives while the app or a command runs. Making one is cheap: no model, no index yet."""
+    """Everything that lives while the app or a command runs. Making one is cheap: it loads no model and no index."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -47,7 +47,7 @@ class Workbench:
         self._models = Store(settings.model_memory_mb * 1_000_000, _memory, dependents=self._indexes)
         self._warm_up: Task[None] | None = None
         self.jobs = Jobs()
-        self.replay: Outcome | None = None  # what `serve --replay` opens, read without any model
+        self.replay: Outcome | None = None  # what `serve --replay` shows; needs no model
 
     @property
     def settings(self) -> Settings:
@@ -55,11 +55,11 @@ class Workbench:
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        """What may be opened and seen follows the settings: `serve` makes a workbench public after it was made."""
+        """Rebuild the library and the sessions, which depend on the settings: `serve` makes an existing workbench public."""
         self._settings = settings
         self.library, self.sessions = CorpusLibrary(settings), Sessions(settings)
 
-    # What there is
+    # Corpora and models by name
 
     def corpora(self, visitor: Visitor = LOCAL) -> dict[str, Path]:
         return self.library.list(visitor)
@@ -76,7 +76,7 @@ class Workbench:
         return self.library.default
 
     def open_on(self, corpus: str) -> None:
-        """Let the app open on this corpus; a folder is listed from now on. Raises CorpusError if it cannot be read."""
+        """Make the app open on this corpus, and list it if it is a folder. Raises CorpusError if it cannot be read."""
         self.corpus(corpus)
         path = self.library.find(corpus)
         self.settings = replace(self.settings, opened_corpus=path.resolve())
@@ -88,11 +88,11 @@ class Workbench:
     def corpus(self, name: str, visitor: Visitor = LOCAL) -> Corpus:
         return self.library.open(name, visitor)
 
-    def recorded(self, corpus: Corpus, query: str) -> Reranking | None:
-        """The search of this query that was recorded with the models as they are now, if there is one."""
+    def find_recorded(self, corpus: Corpus, query: str) -> Reranking | None:
+        """Return the recorded search for this query, or None if there is none at the models' current revisions."""
         return read_record(corpus, query, FIRST_STAGES, RERANKERS)
 
-    # What has to be loaded: each once, in its own thread, and held while somebody has a lease on it
+    # Models and indexes: each is loaded once, in its own thread, and stays open while somebody holds a lease on it
 
     def embedder(self, key: str = EMBEDDER) -> Lease[Embedder]:
         def make(task: Task[Embedder]) -> Embedder:
@@ -108,7 +108,7 @@ class Workbench:
         return self._models.lease(("reranker", key), make, f"loading {key}")
 
     def _warm(self, key: str) -> Task[None]:
-        """The loading of a reranker's weights, where nobody has loaded them; one that fails is opened anew."""
+        """Return a task that loads a reranker's weights, once. After a failure, the next request reopens the reranker."""
 
         def make(task: Task[None]) -> None:
             with self.reranker(key) as model:
@@ -121,7 +121,7 @@ class Workbench:
         return Task(make, f"loading {key}")
 
     def retriever(self, corpus: Corpus, embedder: str = EMBEDDER) -> Lease[Retriever]:
-        """The index of all corpora with these ids and texts; for queries, qrels and metadata, look into your corpus."""
+        """Lease the index, which corpora with the same ids and texts share. Take qrels and metadata from your own corpus."""
 
         def make(task: Task[Retriever]) -> Retriever:
             opened = self._clients.lease("client", lambda _: connect(self.settings), "opening the index")
@@ -132,12 +132,12 @@ class Workbench:
             return retriever
 
         if self._warm_up and (corpus.name, embedder) != (self.default_corpus, EMBEDDER):
-            self._warm_up.stop()  # it gives way to whoever wants another index
+            self._warm_up.stop()  # somebody needs another index now; do not compete with it
         return self._indexes.lease((corpus.fingerprint, embedder), make, f"indexing {corpus.name}")
 
     @contextmanager
     def _reopen_after_failure(self, corpus: Corpus, embedder: str) -> Iterator[None]:
-        """The next request opens index and engine anew where this one failed: after a panic the engine is past use."""
+        """If retrieval fails, make the next request reopen index and engine: after a panic the engine is unusable."""
         try:
             yield
         except RetrievalError:
@@ -146,7 +146,7 @@ class Workbench:
             raise
 
     def warm_up(self) -> None:
-        """Load, in the background, what the first screen needs."""
+        """Load what the first screen needs, in the background."""
 
         def make(task: Task[None]) -> None:
             with self.retriever(self.corpus(self.default_corpus)) as index:
@@ -157,16 +157,16 @@ class Workbench:
 
     @property
     def warming(self) -> Stage | None:
-        """How far the warm-up is; None once it is over, or where none was asked for."""
+        """The progress of the warm-up; None if it is over or never started."""
         return None if self._warm_up is None or self._warm_up.over else self._warm_up.stage
 
-    # What it is all for
+    # Searches and evaluations
 
     def search(self, options: SearchOptions) -> Iterator[Stage | Reranking]:
-        """Stages while something loads, then one query through both stages; the last thing yielded is the end.
+        """Yield a Stage while something loads, then Rerankings as the query is scored; the last one is complete.
 
-        The reranker's weights are loaded only where the score cache lacks a pair. Raises a RagInspectError, for what
-        was asked before anything slow is begun.
+        Loads the reranker's weights only if the score cache lacks a pair. Raises a RagInspectError; if the request
+        is wrong, before any slow work.
         """
         chosen, key = self.corpus(options.corpus), options.reranker or self.default_reranker
         pipeline.make_query(options.query, chosen)
@@ -187,16 +187,16 @@ class Workbench:
 
     @property
     def runs_folder(self) -> Path:
-        """Where evaluations are kept."""
+        """The folder of the saved evaluations."""
         return self.settings.home / "runs"
 
     def past_runs(self, visitor: Visitor = LOCAL) -> list[dict[str, Any]]:
-        """Summaries of the saved runs that this visitor may see, the newest first."""
+        """Return summaries of the saved runs that this visitor may see, newest first."""
         found = runs.list_runs(self.runs_folder)
         return [run for run in found if self.sessions.may_see(visitor, run["owner"])]
 
     def past_run(self, run_id: str, visitor: Visitor = LOCAL) -> Evaluation:
-        """A saved run. Raises InputError where there is none that this visitor may see."""
+        """Load a saved run. Raises InputError if it does not exist or this visitor may not see it."""
         owners = {run["run_id"]: run["owner"] for run in runs.list_runs(self.runs_folder)}
         if not self.sessions.may_see(visitor, owners.get(run_id, "")):
             raise InputError(f"no saved run {run_id[:40]!r}; see the list of past runs")
@@ -209,11 +209,11 @@ class Workbench:
         stopped: Callable[[], bool] = lambda: False,
         visitor: Visitor = LOCAL,
     ) -> Iterator[Stage | EvalProgress | Evaluation]:
-        """Stages while it waits its turn or something loads, then progress, and the Evaluation at the end.
+        """Yield a Stage while it waits its turn or loads something, then EvalProgress, then the Evaluation.
 
-        One evaluation runs at a time on a machine. Where `stopped` says so there is no Evaluation; what was
-        scored is in the cache. In public mode the run is listed to its `visitor` alone. Raises a
-        RagInspectError, for what was asked before anything slow is begun.
+        A machine runs one evaluation at a time. Once `stopped()` is true, it ends without an Evaluation, and the
+        scores so far stay in the cache. In public mode only `visitor` sees the saved run. Raises a RagInspectError;
+        if the request is wrong, before any slow work.
         """
         chosen, keys = self.corpus(options.corpus), options.rerankers or (self.default_reranker,)
         embedder = options.embedder
@@ -243,12 +243,12 @@ class Workbench:
             turn.free()
 
     def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL) -> Job:
-        """The same as a job in its own thread, which its visitor finds again by its id with `job`.
+        """Run `evaluate` as a job in its own thread; its visitor finds it again with `job`, by its id.
 
-        Raises InputError in public mode for a visitor who could neither watch nor stop it.
+        Raises InputError in public mode for a visitor without an id, who could neither watch nor stop it.
         """
         if not self.sessions.may_see(visitor, visitor.owner):
-            raise InputError("this page has no visitor's id yet; wait a moment, or reload it, and try again")
+            raise InputError("this page has no visitor id yet; wait a moment or reload it, then try again")
         job = self.jobs.start(
             lambda stopped: self.evaluate(options, stopped=stopped, visitor=visitor),
             options.corpus,
@@ -258,12 +258,12 @@ class Workbench:
         return job
 
     def job(self, job_id: str, visitor: Visitor = LOCAL) -> Job | None:
-        """The job of this id; None where there is none (any more), or none that this visitor may see."""
+        """Return the job with this id; None if it does not exist, is gone, or this visitor may not see it."""
         job = self.jobs.get(job_id)
         return job if job and self.sessions.may_see(visitor, self.sessions.owner(job)) else None
 
     def close(self) -> None:
-        """Stop what is at work, and let go of all that is held: what is still in use, once its last user is done."""
+        """Stop the running tasks and close everything; a thing in use is closed when its last lease is released."""
         for task in (self._warm_up, *self.jobs.running):
             if task:
                 task.stop()
@@ -273,20 +273,20 @@ class Workbench:
             self.score_cache.close()
 
     def _assess_and_save(self, outcome: Outcome, metrics: Sequence[str], visitor: Visitor) -> Evaluation:
-        """Assessed and saved among the runs; a disk that is full costs the saving, not the result."""
+        """Assess the outcome and save the run; if it cannot be saved, the result gets a note instead."""
         document, run_id = assess(outcome, metrics), runs.new_run_id(outcome.created)
         try:
             runs.save_run(self.runs_folder, run_id, outcome, document, visitor.owner)
         except RagInspectError as error:
-            note, run_id = f"This run was not kept: {error}.", ""
+            note, run_id = f"This run was not saved: {error}.", ""
             document = replace(document, notes=(*document.notes, note))
         return Evaluation(outcome, document, run_id)
 
 
 def _prepare(*things: Lease[Any] | Task[Any]) -> Generator[Stage, None, float]:
-    """Stages until all is there, one after the other; raises what went wrong with any of it.
+    """Yield stages until each thing is loaded, one after the other; raises what its loading raised.
 
-    Returns the milliseconds this took; 0 where it was there so soon that no stage came.
+    Returns the milliseconds this took; 0 if everything was loaded before the first stage.
     """
     began, stage = time.perf_counter(), None
     for thing in things:

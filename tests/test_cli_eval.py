@@ -283,7 +283,7 @@ def test_a_full_disk_costs_the_saving_and_not_the_result(folder, monkeypatch):
     monkeypatch.setattr("rag_inspect.evaluation.runs.write_text", _full)
     *_, end = bench.evaluate(EvalOptions(corpus=str(folder), rerankers=["mini"], top_k=6))
     assert isinstance(end, Evaluation) and end.run_id == ""
-    assert any("was not kept: the disk is full" in note for note in end.document.notes)
+    assert any("was not saved: the disk is full" in note for note in end.document.notes)
 
 
 def _full(path, text):

@@ -337,7 +337,7 @@ def test_a_second_thread_waits_shares_and_hears_how_far_it_is(online: Settings, 
     assert fetch(BASE, online, lambda done, total, what: told.append(what)).is_dir()
     first.join()
     assert hub.asked_for("/lfs/") == 1
-    assert told and all(what.endswith("fetched elsewhere") for what in told)
+    assert told and all(what.endswith("downloaded by another process") for what in told)
 
 
 def test_a_killed_download_is_not_taken_for_a_whole_one(

@@ -8,7 +8,7 @@ import pytest
 
 from rag_inspect.errors import CorpusError, ModelError, RagInspectError
 from rag_inspect.hub import minilm_folder
-from rag_inspect.rerankers.mini.prior import plain_tokenizer
+from rag_inspect.rerankers.mini.prior import load_tokenizer
 from rag_inspect.training.examples import Group, Source
 from rag_inspect.training.loop import Recipe, Training
 
@@ -39,7 +39,7 @@ def small_training(checkpoint, device="cpu", **recipe):
     source = Source("qamr", texts, groups)
     recipe = Recipe(**{"learning_rate": 3e-3, "hold_out": "", "groups": 4, "negatives": 3} | recipe)
     model = BertForSequenceClassification(config)
-    return Training(model, plain_tokenizer(WORDS), {"qamr": source}, recipe, checkpoint, device)
+    return Training(model, load_tokenizer(WORDS), {"qamr": source}, recipe, checkpoint, device)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # with a number it goes a GPU's way: bf16, large parts

@@ -100,7 +100,7 @@ def test_on_a_laptop_any_job_is_yours(settings, queued):
 
 def test_a_job_that_nobody_could_stop_is_not_begun(public, queued):
     bench = Workbench(public)
-    with pytest.raises(InputError, match="no visitor's id yet"):
+    with pytest.raises(InputError, match="no visitor id yet"):
         queued(bench, LOCAL)
     assert bench.jobs.running == []
 

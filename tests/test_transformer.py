@@ -15,8 +15,15 @@ from rag_inspect.embedders import EMBEDDERS, TransformerEmbedder
 from rag_inspect.errors import ModelError
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.rerankers.cross_encoder import CrossEncoderReranker
-from rag_inspect.rerankers.mini import in_int8
-from rag_inspect.transformer import choose_device, clean_text, cores, token_batches, weight_bytes, worker_pool
+from rag_inspect.rerankers.mini import quantize
+from rag_inspect.transformer import (
+    batch_by_length,
+    choose_device,
+    clean_text,
+    count_cores,
+    make_worker_pool,
+    weight_bytes,
+)
 from rag_inspect.types import Passage
 from tests.conftest import Models
 from tests.tiny_models import write_bge_m3, write_reranker
@@ -26,7 +33,7 @@ from tests.tiny_models import write_bge_m3, write_reranker
 def test_batches_hold_each_index_once_keep_to_the_budget_and_begin_with_the_longest(
     lengths: list[int], budget: int
 ) -> None:
-    batches = list(token_batches(lengths, budget))
+    batches = list(batch_by_length(lengths, budget))
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= budget
@@ -36,7 +43,7 @@ def test_batches_hold_each_index_once_keep_to_the_budget_and_begin_with_the_long
 
 def test_a_batch_is_as_full_as_the_budget_allows() -> None:
     lengths = [5, 900, 3, 120, 120, 7, 512, 1, 64]
-    batches = token_batches(lengths, 512)
+    batches = batch_by_length(lengths, 512)
     assert [max(lengths[i] for i in batch) for batch in batches] == [900, 512, 120, 5]
 
 
@@ -49,12 +56,12 @@ def test_a_device_that_is_not_here_is_refused() -> None:
 def test_a_pool_made_after_another_has_as_many_workers() -> None:
     """torch hands a new thread the number that another thread set last: the second pool would have had one."""
     device = choose_device("cpu")
-    first = worker_pool(device)
+    first = make_worker_pool(device)
     list(first.map(lambda _: None, range(8)))
     with ThreadPoolExecutor(1) as loading:
-        second = loading.submit(worker_pool, device).result()
+        second = loading.submit(make_worker_pool, device).result()
     assert (second.count, second.threads_each) == (first.count, first.threads_each)
-    assert first.count == min(4, cores())
+    assert first.count == min(4, count_cores())
 
 
 @given(st.text())
@@ -72,7 +79,7 @@ def test_a_model_knows_what_its_weights_take(models: Models, tmp_path: Path) -> 
     assert weight_bytes(tiny._model.half()) == pytest.approx(2 * count, rel=0.01)
     layers = [module for module in tiny._model.modules() if type(module).__name__ == "Linear"]
     linear = sum(weights.numel() for layer in layers for weights in layer.parameters())
-    small = weight_bytes(in_int8(tiny._model.float()))
+    small = weight_bytes(quantize(tiny._model.float()))
     assert linear + 4 * (count - linear) <= small < 4 * count - 2 * linear
 
 
@@ -89,5 +96,5 @@ def test_a_model_that_is_closed_is_out_of_memory_and_its_threads_end(tmp_path: P
         model.close()
         gc.collect()
         assert weights() is None and not any(thread.is_alive() for thread in threads)
-    with pytest.raises(RuntimeError, match="shutdown"):
+    with pytest.raises(RuntimeError, match="base is closed"):
         reranker.score("river", passages)

@@ -40,7 +40,7 @@ class CorpusLibrary:
         self._lock = threading.Lock()
 
     def list(self, visitor: Visitor = LOCAL) -> dict[str, Path]:
-        """Return the path of each corpus by name; of two with one name, the built-in one. Every visitor sees the same.
+        """Return the path of each corpus by name. A built-in corpus hides a user's of the same name. All visitors see the same.
 
         The folder that `serve --corpus` opened comes last, under a name that is free.
         """
@@ -55,7 +55,7 @@ class CorpusLibrary:
 
     @property
     def default(self) -> str:
-        """What the app opens on: the folder of `serve --corpus`, else "resources", else the first there is."""
+        """The corpus that the app opens on: the folder of `serve --corpus`, else "resources", else the first one listed."""
         listed = self.list()
         for name, path in listed.items():
             if path.resolve() == self._settings.opened_corpus:

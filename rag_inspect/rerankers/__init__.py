@@ -1,4 +1,4 @@
-"""The second-stage models: RERANKERS says which there are, BACKENDS what runs them. Imports no torch."""
+"""The rerankers: RERANKERS lists them, BACKENDS loads them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ RERANKERS: dict[str, ModelSpec] = {
             model="BAAI/bge-reranker-v2-m3",
             revision="953dc6f6f85a1b2dbfca4c34a2796e7dde08d41e",
             parameters=567_755_777,
-            max_tokens=1024,  # it has 8192 positions; its authors advise, and fine-tuned on, 1024
+            max_tokens=1024,  # of 8192 positions; its authors fine-tuned with 1024 and recommend that
             languages=("multilingual",),
             licence="Apache-2.0",
             backend="cross-encoder",
@@ -116,9 +116,9 @@ BACKENDS: dict[str, Loader] = {"mini": _load_mini, "cross-encoder": _load_cross_
 def load_reranker(
     key: str, settings: Settings, embedder: Embedder | None = None, on_progress: Progress | None = None
 ) -> Reranker:
-    """The reranker of this name, downloaded first where need be. Raises ModelError for an unknown key.
+    """Load the reranker with this key, downloading it first if it is not on disk. Raises ModelError.
 
-    `mini` adds the similarity of minilm's vectors; an `embedder` that is minilm spares it loading another.
+    `mini` needs minilm's vectors: pass minilm as `embedder` if it is loaded, or mini loads its own.
     """
     spec = RERANKERS.get(key)
     if spec is None:
@@ -127,14 +127,14 @@ def load_reranker(
 
 
 def default_reranker(settings: Settings) -> str:
-    """`base` where its weights are on disk, else `mini`; asks no hub."""
+    """Return `base` if its files are on disk, else `mini`. Asks no hub."""
     return "base" if local_folder(RERANKERS["base"], settings) else "mini"
 
 
 def list_models(settings: Settings, probe: HubProbe | None = None) -> list[tuple[ModelSpec, Availability]]:
-    """Every embedder and reranker, and whether it can be had; up to three seconds where no hub answers.
+    """List every embedder and reranker with its availability. Takes up to three seconds if the hub does not answer.
 
-    The hub is asked once for all of them, and not at all where the `probe` knows its answer.
+    Asks the hub once for all of them, or not at all if the `probe` has a recent answer.
     """
     probe = probe or HubProbe()
     return [(spec, locate(spec, settings, probe)) for spec in (*EMBEDDERS.values(), *RERANKERS.values())]

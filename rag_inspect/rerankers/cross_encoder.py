@@ -1,8 +1,8 @@
 """Local cross-encoders with one label: BAAI's bge rerankers (XLM-RoBERTa) and the built-in mini (BERT).
 
-Scores are the raw logits that sentence-transformers' `CrossEncoder.predict` gives with an identity
-activation, but they come sooner: query and passages are tokenised once each, pairs of like length go through
-the model in batches small enough for a CPU's cache, and each core works on a batch of its own.
+Scores are the raw logits of sentence-transformers' `CrossEncoder.predict` with an identity activation. They come
+faster: each query and passage is tokenised once, pairs of similar length share a batch that fits a CPU's cache, and
+each worker runs its own batch.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from rag_inspect.hub import count_weights, read_revision
 from rag_inspect.transformer import (
     TOKENS_PER_BATCH,
     Weights,
+    batch_by_length,
     choose_device,
     clean_text,
+    make_worker_pool,
     open_transformer,
-    token_batches,
     weight_bytes,
-    worker_pool,
 )
 from rag_inspect.types import ModelSpec, Pair, Passage, Progress, Reading
 
@@ -37,21 +37,21 @@ STOPPABLE_SECONDS = 0.5
 
 
 class Prior(Protocol):
-    """What is added to the logit of each pair, in input order."""
+    """Computes a number for each pair, in input order, that is added to its logit."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the numbers would."""
+        """Priors with the same fingerprint give the same numbers."""
         ...
 
     def __call__(self, pairs: Sequence[Pair]) -> Sequence[float]: ...
 
 
 class CrossEncoderReranker:
-    """A transformers sequence classifier with one label, and its tokenizer, as a `Reranker`.
+    """A `Reranker` from a transformers sequence classifier with one label, and its tokenizer.
 
-    `prior`, where there is one, gives a number for each pair that is added to its logit. The weights are loaded
-    once, by `warm_up` or else by the first score: the fingerprint and the readings do without them.
+    If there is a `prior`, its number for each pair is added to the pair's logit. `warm_up` or the first score loads
+    the weights; `fingerprint` and `readings` do not need them.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class CrossEncoderReranker:
         positions = weights.config.max_position_embeddings
         self.window = min(spec.max_tokens, positions, tokenizer.model_max_length)
         self.memory_bytes = weights.count * (2 if self.precision == "fp16" else 4)
-        """What the weights take; until they are loaded, what they will take at most."""
+        """The size of the weights; before they are loaded, an upper bound."""
         self._load: Callable[[], Any] | None = weights.load
         self._loaded: Any = None
         self._model_lock, self._warming, self._warm = Lock(), Lock(), False
         self._tokenizer = tokenizer
         self._tokenizer_lock = Lock()
-        self._workers = worker_pool(self.device)
+        self._workers = make_worker_pool(self.device)
 
     @classmethod
     def from_folder(cls, spec: ModelSpec, folder: Path, device: str = "auto") -> CrossEncoderReranker:
-        """Open a folder as the hub has it; ModelError, now or with the weights, if it is not the model it should be."""
+        """Open a folder in the hub's layout. Raises ModelError for the wrong model, here or when the weights are loaded."""
         from transformers import AutoModelForSequenceClassification
 
         weights, tokenizer = open_transformer(spec, folder, AutoModelForSequenceClassification, num_labels=1)
@@ -92,7 +92,8 @@ class CrossEncoderReranker:
 
         def load() -> Any:
             model = weights.load()
-            if read_revision(spec, folder) != revision:  # its scores would be kept as those of other weights
+            # Otherwise the new weights' scores would be cached under the old revision.
+            if read_revision(spec, folder) != revision:
                 raise ModelError(f"{spec.key}: {folder} has changed since it was opened; try again")
             return model
 
@@ -105,7 +106,7 @@ class CrossEncoderReranker:
         return f"{own}|{self.prior.fingerprint}" if self.prior else own
 
     def warm_up(self, on_progress: Progress | None = None) -> None:
-        """Load the weights and read a first pair, once: who asks meanwhile waits. Raises ModelError."""
+        """Load the weights and score a first pair, once; other callers wait until that is done. Raises ModelError."""
         report = on_progress or (lambda done, total, what: None)
         with self._warming:
             if self._warm:
@@ -117,17 +118,17 @@ class CrossEncoderReranker:
             self._warm = True
 
     def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
-        """Raw logits, one a passage, in input order."""
+        """Return raw logits, one per passage, in input order. Raises ModelError if the weights cannot be loaded."""
         logits: dict[int, float] = {}
         for batch in self.score_pairs([(query, passage) for passage in passages]):
             logits |= batch
         return [logits[index] for index in range(len(passages))]
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Iterator[dict[int, float]]:
-        """index -> raw logit, a batch at a time, in no order.
+        """Yield index -> raw logit, batch by batch, in no particular order. Close the iterator to stop.
 
-        Where no batch is done for half a second an empty one comes, so that whoever asks can stop by closing.
-        Raises ModelError where the weights cannot be loaded.
+        If no batch ends within STOPPABLE_SECONDS it yields an empty one, so that the caller gets a chance to stop.
+        Raises ModelError if the weights cannot be loaded.
         """
         if pairs:
             _ = self._model
@@ -137,7 +138,7 @@ class CrossEncoderReranker:
                 yield {start + index: logit for index, logit in batch.items()}
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading]:
-        """How many of each passage's tokens are read beside this query, and how many it has."""
+        """Return how many of each passage's tokens the model reads with this query, and how many the passage has."""
         totals = [len(encoding) for encoding in self._encode_alone([p.full_text for p in passages])]
         encodings = self._encode([(query, passage) for passage in passages])
         return [
@@ -146,17 +147,17 @@ class CrossEncoderReranker:
         ]
 
     def close(self) -> None:
-        """Let the model and its threads go, once the batches under way are done; it scores nothing afterwards."""
+        """Wait for the running batches, then free the model and its threads. It cannot score afterwards."""
         self._workers.shutdown()
         with self._model_lock:
             self._load = self._loaded = None
 
     @property
     def _model(self) -> Any:
-        """The model on its device, loaded now if nobody has asked for it before."""
+        """The model on its device; the first access loads it."""
         with self._model_lock:
             if self._load is None:
-                raise RuntimeError(f"{self.spec.key} was closed: it scores nothing after its shutdown")
+                raise RuntimeError(f"{self.spec.key} is closed and cannot score; load it again")
             if self._loaded is None:
                 model = self._load().to(self.device)
                 self._loaded = (model.half() if self.precision == "fp16" else model).eval()
@@ -164,9 +165,9 @@ class CrossEncoderReranker:
             return self._loaded
 
     def _score_some(self, pairs: Sequence[Pair]) -> Iterator[dict[int, float]]:
-        """Two batches a worker under way, so that callers take turns and little goes on after a stop."""
+        """Keep two batches per worker in progress: callers take turns, and little work remains after a stop."""
         encodings = self._encode(pairs)
-        batches = token_batches([len(e) for e in encodings], TOKENS_PER_BATCH[self.device.type])
+        batches = batch_by_length([len(e) for e in encodings], TOKENS_PER_BATCH[self.device.type])
         under_way: set[Future[dict[int, float]]] = set()
         try:
             while True:
@@ -202,7 +203,7 @@ class CrossEncoderReranker:
         return logits
 
     def _encode(self, pairs: Sequence[Pair]) -> list[Encoding]:
-        """Pairs as the tokenizer's own template joins them, cut at the window, the longer side first."""
+        """Join each pair with the tokenizer's own template, and cut it to the window, the longer text first."""
         texts = list(dict.fromkeys(text for query, passage in pairs for text in (query, passage.full_text)))
         alone = dict(zip(texts, self._encode_alone(texts), strict=True))
         backend = self._tokenizer.backend_tokenizer

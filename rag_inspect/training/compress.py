@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_inspect.files import write_bytes
-from rag_inspect.rerankers.mini.prior import plain_tokenizer
+from rag_inspect.rerankers.mini.prior import load_tokenizer
 from rag_inspect.rerankers.mini.weights import BESIDE, FORMAT, State
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def compress(
 
 def measure_rarity(texts: Sequence[str], tokenizer_file: Path) -> np.ndarray:
     """Compute the inverse passage frequency of every token of the vocabulary, float32; see `prior.Words`."""
-    tokenizer = plain_tokenizer(tokenizer_file)
+    tokenizer = load_tokenizer(tokenizer_file)
     having = np.zeros(tokenizer.get_vocab_size())
     for start in range(0, len(texts), 2000):
         for row in tokenizer.encode_batch(list(texts[start : start + 2000]), add_special_tokens=False):

@@ -195,12 +195,12 @@ def _load_rival(name: str) -> tuple[Score, float]:
     from safetensors.torch import load_file
 
     from rag_inspect.hub import minilm_folder
-    from rag_inspect.rerankers.mini.weights import as_model
+    from rag_inspect.rerankers.mini.weights import make_model
     from rag_inspect.training.train import load_start
 
     folder, _, weight = name.partition(":")
     base = load_file(minilm_folder() / "model.safetensors")
-    model = as_model(load_start([folder], base), minilm_folder())
+    model = make_model(load_start([folder], base), minilm_folder())
     return _make_score(*model), float(weight or 40)
 
 

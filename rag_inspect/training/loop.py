@@ -21,7 +21,7 @@ from rag_inspect.errors import CorpusError, ModelError
 from rag_inspect.files import write_bytes
 from rag_inspect.training.compress import FROZEN
 from rag_inspect.training.examples import SHARES, Source
-from rag_inspect.transformer import clean_text, token_batches
+from rag_inspect.transformer import batch_by_length, clean_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -203,7 +203,7 @@ class Training:
         """Return (parts, logits of each part); a part has pairs of similar length, the longest first."""
         rows = self.tokenizer.encode_batch([(clean_text(query), clean_text(text)) for query, text in pairs])
         kind = self.device.split(":")[0]
-        parts = list(token_batches([len(row.ids) for row in rows], TOKENS_PER_PART.get(kind, 4096)))[::-1]
+        parts = list(batch_by_length([len(row.ids) for row in rows], TOKENS_PER_PART.get(kind, 4096)))[::-1]
         return parts, list(
             pool.map(lambda part: self._compute_logits(model, [rows[at] for at in part]), parts)
         )

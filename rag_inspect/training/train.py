@@ -27,8 +27,8 @@ import numpy as np
 from rag_inspect.errors import ModelError, RagInspectError
 from rag_inspect.files import check_folder, write_bytes, write_text
 from rag_inspect.rerankers.mini import WEIGHTS, checksum_file, sha256
-from rag_inspect.rerankers.mini.prior import Words, plain_tokenizer
-from rag_inspect.rerankers.mini.weights import as_model, expand, read_notes
+from rag_inspect.rerankers.mini.prior import Words, load_tokenizer
+from rag_inspect.rerankers.mini.weights import expand, make_model, read_notes
 from rag_inspect.training.compress import compress, measure_rarity
 from rag_inspect.training.examples import (
     SHARES,
@@ -202,8 +202,8 @@ def train_model(
     from rag_inspect.transformer import choose_device
 
     folder = minilm_folder()
-    model, _ = as_model(state, folder)
-    tokenizer = plain_tokenizer(folder / "tokenizer.json")
+    model, _ = make_model(state, folder)
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
     device = choose_device(options.device).type
     try:
         training = Training(model, tokenizer, sources, recipe, options.out / "checkpoint.pt", device)

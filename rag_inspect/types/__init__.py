@@ -1,4 +1,4 @@
-"""The nouns of the house: frozen values that the layers pass on, and the protocols that models fulfil."""
+"""The shared types: frozen values that the layers pass to each other, and the protocols that models implement."""
 
 from rag_inspect.types.corpus import Corpus, CorpusCard, Embedding, Passage, Qrels, Query, hash_text
 from rag_inspect.types.models import (

@@ -1,4 +1,4 @@
-"""What is searched: passages, queries, qrels and the corpus that holds them."""
+"""Passages, queries, qrels and the corpus that holds them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Qrels = Mapping[str, Mapping[str, int]]
 
 
 def hash_text(text: str) -> str:
-    """The sha256 of a text, as 64 hexadecimal digits: what a vector or a score is bound to."""
+    """Return the sha256 of a text, as 64 hexadecimal digits. It ties a vector to its text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """One unit-length vector, bound to the text and the embedder it was made from."""
+    """One unit-length vector, with the text and the embedder that it was made from."""
 
     text_sha256: str  # `hash_text` of the passage's full text
     embedder: str  # the embedder's fingerprint
@@ -31,7 +31,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """The unit that is retrieved. `embedding` is there when it came out of an index that stores it."""
+    """The unit of retrieval. `embedding` is set if the passage came from an index that stores its vector."""
 
     passage_id: str
     text: str
@@ -41,11 +41,14 @@ class Passage:
 
     @property
     def full_text(self) -> str:
-        """What every model reads: the title, where there is one, on a line above the text."""
+        """The text that every model reads: the title, if there is one, on a line above the text."""
         return f"{self.title}\n{self.text}" if self.title else self.text
 
     def vector(self, embedder: str) -> np.ndarray | None:
-        """The stored vector, if the embedder with this fingerprint made it from the text as it is now."""
+        """Return the stored vector, float32 of shape (dimensions,), if this embedder made it from the current text, else None.
+
+        `embedder` is the embedder's fingerprint.
+        """
         stored = self.embedding
         if stored is None or stored.embedder != embedder or stored.text_sha256 != hash_text(self.full_text):
             return None
@@ -54,7 +57,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question or keywords; `query_id` is "" for a query that is in no eval set."""
+    """A question or keywords; `query_id` is "" for a query outside the eval set."""
 
     query_id: str
     text: str
@@ -81,7 +84,7 @@ class CorpusCard:
 class Corpus:
     """Passages and, usually, an eval set: queries, and qrels by split ("dev", "test").
 
-    `path` is where it was read from; None for a corpus that is in no file.
+    `path` is where it was read from; None if it was not read from disk.
     """
 
     card: CorpusCard
@@ -104,7 +107,7 @@ class Corpus:
 
     @cached_property
     def qrels(self) -> Qrels:
-        """Every judgement there is, all splits together."""
+        """The judgements of all splits together."""
         together: dict[str, dict[str, int]] = {}
         for split in self.splits.values():
             for query_id, grades in split.items():
@@ -117,7 +120,7 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, titles and texts in order: two corpora share an index only if this is equal."""
+        """The sha256 over ids, titles and texts, in order. Corpora with the same fingerprint share an index."""
         digest = hashlib.sha256()
         for passage in self.passages:
             for part in (passage.passage_id, passage.title, passage.text):
@@ -126,5 +129,5 @@ class Corpus:
         return digest.hexdigest()
 
     def gold(self, query_id: str) -> frozenset[str]:
-        """The ids judged relevant to the query (grade above 0)."""
+        """Return the ids judged relevant to the query (grade above 0)."""
         return frozenset(pid for pid, grade in self.qrels.get(query_id, {}).items() if grade > 0)

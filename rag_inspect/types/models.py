@@ -1,4 +1,4 @@
-"""Models: the rows that describe them and the protocols they fulfil."""
+"""Models: the rows that describe them and the protocols they implement."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Pair = tuple[str, Passage]
 """A query's text and a passage: what a cross-encoder reads jointly."""
 
 Progress = Callable[[int, int, str], None]
-"""on_progress(done, total, what): of bytes, passages or pairs, as `what` says."""
+"""on_progress(done, total, what); `what` says what is counted: bytes, passages or pairs."""
 
 Source = Literal["builtin", "hub", "folder", "remote"]
-"""Where a model comes from: with the package, from a model hub, out of a local folder, or behind an endpoint."""
+"""Where a model comes from: the package, a model hub, a local folder or a remote endpoint."""
 
 FirstStageKind = Literal["dense", "bm25", "hybrid", "existing", "recorded"]
 """How a first stage finds its candidates."""
@@ -38,13 +38,11 @@ class ModelSpec:
     max_tokens: int
     languages: tuple[str, ...]
     licence: str
-    score_name: str  # what its number is called: "cosine", "logit", "mini score"
-    sigmoid: bool = False  # whether a sigmoid of that number means anything
-    price_per_1000: float | None = (
-        0.0  # US dollars per thousand searches; None: it costs, nobody said how much
-    )
-    summary: str = ""  # one line: how the number comes about
-    card: Path | None = None  # the model card, where it comes with the package
+    score_name: str  # the name of its score: "cosine", "logit", "mini score"
+    sigmoid: bool = False  # True if the sigmoid of that score means something
+    price_per_1000: float | None = 0.0  # US dollars per 1,000 searches; None: paid, at an unknown price
+    summary: str = ""  # one line: how the score is computed
+    card: Path | None = None  # the model card, if the package has one
     files: tuple[str, ...] = ()  # what a download needs, as hub file patterns
     download_bytes: int = 0
     query_prefix: str = ""
@@ -57,9 +55,9 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstStage:
-    """What finds the candidates, and what its score is called.
+    """Describes what finds the candidates, and names its score.
 
-    `score_range` holds the ends of the score's scale (0 and 1 for a cosine of text), None where it has none.
+    `score_range` holds the ends of the scale that scores are plotted on (0 and 1 for a cosine); None if it has none.
     """
 
     key: str
@@ -70,13 +68,13 @@ class FirstStage:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages it reads; empty where it reads any."""
+        """The languages it reads; empty if it reads any."""
         return self.embedder.languages if self.embedder else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a model can be used now, whether its files are on disk, and, in `reason`, what stands in the way."""
+    """Tells whether a model can be used and whether it is on disk; `reason` explains what a user should know about it."""
 
     available: bool
     on_disk: bool
@@ -86,7 +84,7 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How much of a passage a model reads beside a given query, in its own tokens."""
+    """How much of a passage a model reads with a given query: `read` of `total`, in the model's tokens."""
 
     read: int
     total: int
@@ -104,7 +102,7 @@ class Embedder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever a vector would: model, revision, prefixes, precision, window."""
+        """Identifies all that a vector depends on: model, revision, prefixes, precision, window."""
         ...
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray: ...
@@ -114,31 +112,31 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Reads query and passage jointly. It only scores; `scoring.py` sorts."""
+    """Reads query and passage together. It only scores; `scoring.py` sorts."""
 
     @property
     def spec(self) -> ModelSpec: ...
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever a score would: model, revision, precision, window, and whatever else it adds."""
+        """Identifies all that a score depends on: model, revision, precision, window, and a prior if there is one."""
         ...
 
     def warm_up(self, on_progress: Progress | None = None) -> None:
-        """Load what scoring needs and score a first pair, once: whoever times scores does this before.
+        """Load what scoring needs and score a first pair, once. Call it before you time scores. Raises ModelError.
 
-        Until then a reranker may hold only what its fingerprint and `readings` need. Raises ModelError.
+        Before that, a reranker may hold only what `fingerprint` and `readings` need.
         """
         ...
 
     def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
-        """Raw scores (no sigmoid), one a passage, in input order."""
+        """Return raw scores (no sigmoid), one per passage, in input order."""
         ...
 
     def score_pairs(self, pairs: Sequence[Pair]) -> Iterator[dict[int, float]]:
-        """The same for pairs of any queries, a batch at a time as index -> score; closing it stops the work."""
+        """Yield index -> raw score, batch by batch, for pairs of any queries. Closing the iterator stops the work."""
         ...
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
-        """How much of each passage the model reads beside this query; None where it does not tell."""
+        """Return how much of each passage the model reads with this query; None if the model does not tell."""
         ...

@@ -1,4 +1,4 @@
-"""Hits, rankings and what a reranker does to them: rank moves and verdicts."""
+"""Hits and rankings, and how a reranker changes them: rank moves and verdicts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERDICTS: tuple[Verdict, ...] = (
     "promoted",
     "rescued",
 )
-"""Every verdict, the worst first."""
+"""Every verdict, worst first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Ranking:
 
     @classmethod
     def of(cls, scored: Sequence[tuple[str, float]]) -> Ranking:
-        """From (passage_id, score) pairs that are already in order."""
+        """Make a ranking from (passage_id, score) pairs that are already in order."""
         return cls(tuple(Hit(pid, float(score), rank) for rank, (pid, score) in enumerate(scored, 1)))
 
     @property
@@ -53,7 +53,7 @@ class Ranking:
         return {hit.passage_id: hit.score for hit in self.hits}
 
     def best_rank(self, passage_ids: frozenset[str]) -> int | None:
-        """The best rank any of these passages has, None where none is in the ranking."""
+        """Return the best rank of these passages; None if none of them is in the ranking."""
         return min((hit.rank for hit in self.hits if hit.passage_id in passage_ids), default=None)
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class RankMove:
-    """Where one passage stood before the reranker and stands after it."""
+    """The rank of one passage before and after the reranker."""
 
     passage_id: str
     before: int
@@ -73,5 +73,5 @@ class RankMove:
 
     @property
     def delta(self) -> int:
-        """Positive is up."""
+        """How many ranks the passage rose; negative if it fell."""
         return self.before - self.after

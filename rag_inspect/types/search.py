@@ -1,4 +1,4 @@
-"""One query through both stages: its candidates and what finds them, what a reranker made of them, and both as JSON."""
+"""One query in both stages: its candidates, the retriever that finds them, their reranking, and all of it as JSON."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rag_inspect.types.ranking import Hit, Ranking, RankMove, Verdict
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Candidates:
-    """The first stage's ranking of one query, at most `top_k` deep, with the passages it names.
+    """The first stage's ranking of one query, at most `top_k` deep, with its passages.
 
-    A retriever knows neither the corpus's name nor its judgements: `corpus`, `grades` (every judgement of this
-    query, by passage_id) and `notes` are added by the pipeline. `timings_ms` is empty where several queries were
-    searched together.
+    A retriever knows neither the corpus's name nor its judgements. The pipeline adds `corpus`, `grades` (every
+    judgement of this query, by passage_id) and `notes`. `timings_ms` is empty if several queries were searched
+    together.
     """
 
     query: Query
@@ -43,7 +43,7 @@ class Candidates:
 
     @property
     def pairs(self) -> list[Pair]:
-        """The query with each of them: what a reranker reads."""
+        """The query's text with each passage, best first: the input of a reranker."""
         return [(self.query.text, passage) for passage in self.in_order]
 
     def __len__(self) -> int:
@@ -52,13 +52,13 @@ class Candidates:
 
 @runtime_checkable
 class Retriever(Protocol):
-    """A first stage over one corpus. It takes query text; whether there are vectors is its own affair."""
+    """A first stage over one corpus. It takes the text of queries and need not use vectors."""
 
     @property
     def first_stage(self) -> FirstStage: ...
 
     def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
-        """The candidates of each query, at most `top_k` of them, best first, with their passages.
+        """Find the candidates of each query: at most `top_k`, best first, with their passages.
 
         Equal scores keep the corpus's order. Raises RetrievalError.
         """
@@ -67,11 +67,11 @@ class Retriever(Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reranking:
-    """What one reranker makes of the candidates, at any moment of it.
+    """The candidates as one reranker orders them, complete or in progress.
 
-    `ranking` has the passages scored so far, best first. `readings` is empty where the reranker does not tell what
-    it read; `verdict` (None without gold) and `summary` come with the last score. `timings_ms` has the steps of both
-    stages, `total` at the end, and `load`, the time spent loading or indexing before them, when there was any.
+    `ranking` has the passages scored so far, best first. `readings` is empty if the reranker does not tell what it
+    read. `verdict` (None without gold) and `summary` are set once it is complete. `timings_ms` has the steps of both
+    stages; `total`, once it is complete; and `load`, if models were loaded or passages indexed first.
     """
 
     candidates: Candidates
@@ -88,12 +88,12 @@ class Reranking:
 
     @property
     def complete(self) -> bool:
-        """Whether every candidate has its score."""
+        """True if every candidate has its score."""
         return len(self.ranking) == len(self.candidates)
 
     @property
     def moves(self) -> tuple[RankMove, ...]:
-        """In reranked order; empty until the rerank is complete."""
+        """The move of each passage, in reranked order; empty until the reranking is complete."""
         before = self.candidates.ranking.rank_by_id
         hits = self.ranking if self.complete else ()
         return tuple(RankMove(hit.passage_id, before[hit.passage_id], hit.rank) for hit in hits)
@@ -103,7 +103,7 @@ class Reranking:
 
 
 def write_search(rerankings: Sequence[Reranking]) -> dict[str, Any]:
-    """One JSON document for complete rerankings of the same candidates; `rerankings` is there where there are several."""
+    """Return one JSON document for complete rerankings of the same candidates; with several, it has a list `rerankings`."""
     first, candidates = rerankings[0], rerankings[0].candidates
     parts = _reranking_document(first)
     document = {
@@ -157,7 +157,7 @@ def _reranking_document(reranking: Reranking) -> dict[str, Any]:
 
 
 def _reading_document(reranking: Reranking, hit: Hit) -> dict[str, int | None]:
-    """Both null where the reranker does not tell what it read."""
+    """Return both counts; both are None (null) if the reranker does not tell what it read."""
     reading = reranking.readings.get(hit.passage_id)
     return {
         "read_tokens": reading.read if reading else None,
@@ -171,9 +171,9 @@ def read_search(
     first_stages: Mapping[str, FirstStage],
     rerankers: Mapping[str, ModelSpec],
 ) -> list[Reranking]:
-    """The rerankings that `write_search` wrote down, over the same corpus.
+    """Read the rerankings in a document of `write_search` over the same corpus.
 
-    Raises KeyError, TypeError or ValueError where the document is of another version or names what is not there.
+    Raises KeyError, TypeError or ValueError for a document of another version, or one that names unknown things.
     """
     query = corpus.query_by_text[document["query"]]
     ranking = Ranking.of([(hit["passage_id"], hit["score"]) for hit in document["candidates"]])

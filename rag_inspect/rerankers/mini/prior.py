@@ -1,4 +1,4 @@
-"""The prior: what the embedding and the plain words already say of a pair, added to the cross-encoder's logit."""
+"""The prior: a score from cosine and word overlap, added to the cross-encoder's logit."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rag_inspect.transformer import clean_text
 from rag_inspect.types import Embedder, Pair, Passage
 
 REMEMBERED = 4096
-"""Vectors kept of passages that come without one: 6 MB."""
+"""Vectors remembered, of passages that bring none: 6 MB."""
 
 MAX_TOKENS = 512
-"""No word beyond the cross-encoder's own window counts."""
+"""Only the first tokens of a text count: the cross-encoder's window."""
 
 
 class Prior:
-    """cosine_weight x cosine + coverage_weight x coverage, one number a pair.
+    """One number per pair: cosine_weight x cosine + coverage_weight x coverage.
 
-    The cosine is that of the first stage's vectors of query and passage; coverage is `Words.coverage`.
+    The cosine is between the embedder's vectors of query and passage; the coverage is `Words.coverage`.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Prior:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the prior would: the embedder's own fingerprint, and the weights."""
+        """Identifies what the prior depends on: the embedder's fingerprint and the two weights."""
         return f"{self.cosine_weight:g} x cosine({self.vectors.embedder.fingerprint}) + {self.coverage_weight:g} x coverage"
 
     def __call__(self, pairs: Sequence[Pair]) -> list[float]:
-        """The prior of each (query, passage), in input order."""
+        """Return the prior of each (query, passage), in input order."""
         cosines = self.vectors.cosines(pairs)
         coverages = self.words.coverages([(query, passage.full_text) for query, passage in pairs])
         return [
@@ -50,32 +50,32 @@ class Prior:
 
 
 class Words:
-    """How much of a query a passage says in the same words, with no thought for length or order."""
+    """Word overlap: how much of a query a passage repeats in the same words. Ignores length and order."""
 
     def __init__(self, tokenizer_file: Path, rarity: np.ndarray) -> None:
-        """`rarity`: for each token of the vocabulary its inverse passage frequency, log((n + ½) / (df + ½))."""
+        """`rarity`: float of shape (vocabulary,), the inverse passage frequency log((n + ½) / (df + ½)) of each token."""
         self.rarity = np.maximum(rarity.astype(np.float64), 0)
-        self.tokenizer = plain_tokenizer(tokenizer_file)
+        self.tokenizer = load_tokenizer(tokenizer_file)
 
     def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """From 0 to 1 for each (query, text): the share of the query's tokens, by rarity, that the text has."""
+        """Return `coverage` for each (query, text), in input order."""
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
         tokens = dict(zip(texts, self.tokens(texts), strict=True))
         return [self.coverage(tokens[query], tokens[text]) for query, text in pairs]
 
     def tokens(self, texts: Sequence[str]) -> list[frozenset[int]]:
-        """The distinct tokens that each text has within the window."""
+        """Return the distinct tokens of each text, within the window."""
         encoded = self.tokenizer.encode_batch([clean_text(text) for text in texts], add_special_tokens=False)
         return [frozenset(row.ids[:MAX_TOKENS]) for row in encoded]
 
     def coverage(self, query: frozenset[int], text: frozenset[int]) -> float:
-        """The same of one query and one text, by their `tokens`."""
+        """Return the share, 0 to 1, of the query's tokens that the text contains, each weighted by its rarity."""
         whole = self.rarity[sorted(query)].sum()
         return float(self.rarity[sorted(query & text)].sum() / whole) if whole else 0.0
 
 
-def plain_tokenizer(file: Path) -> Any:
-    """The tokenizer without the padding and truncation its file asks for."""
+def load_tokenizer(file: Path) -> Any:
+    """Load the tokenizer without the padding and truncation that its file sets."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(file))
@@ -85,10 +85,10 @@ def plain_tokenizer(file: Path) -> Any:
 
 
 class Vectors:
-    """The embedder's vectors of queries and passages, none computed twice in a row.
+    """Computes cosines of queries and passages, and rarely embeds a text twice.
 
-    A passage that brings its vector along (made by the same embedder from the text as it is) is not embedded again;
-    of the others the last few thousand vectors are remembered.
+    A passage's own vector is used if this embedder made it from the current text. Of other passages the last
+    REMEMBERED vectors are kept.
     """
 
     def __init__(self, embedder: Embedder) -> None:
@@ -97,7 +97,7 @@ class Vectors:
         self._lock = Lock()
 
     def cosines(self, pairs: Sequence[Pair]) -> list[float]:
-        """One for each (query, passage), in input order."""
+        """Return the cosine of each (query, passage), in input order."""
         queries = list(dict.fromkeys(query for query, _ in pairs))
         of_query = dict(zip(queries, self.embedder.embed_queries(queries), strict=True))
         of_passages = self._of_passages([passage for _, passage in pairs])
@@ -106,7 +106,7 @@ class Vectors:
         ]
 
     def _of_passages(self, passages: Sequence[Passage]) -> list[np.ndarray]:
-        """Brought along, remembered, or embedded now, all in one go."""
+        """Return the passages' vectors: their own, remembered ones, or new ones, embedded in one call."""
         stored = [passage.vector(self.embedder.fingerprint) for passage in passages]
         texts = [passage.full_text for passage in passages]
         with self._lock:

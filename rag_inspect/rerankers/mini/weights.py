@@ -1,7 +1,7 @@
-"""Read a trained model from a small file: its difference to all-MiniLM-L6-v2, as truncated singular values in int8.
+"""Read mini from a small file: its difference from all-MiniLM-L6-v2, as a truncated SVD in int8.
 
-The embedding matrices are not in it: they are MiniLM's own. Of every linear layer's difference it has the largest
-singular components; biases, layer norms and the head are whole, in fp16. rag_inspect/training/compress.py writes it.
+Of each linear layer's difference the file has the largest singular components; biases, layer norms and the head
+are complete, in fp16. The embedding matrices are MiniLM's own. rag_inspect/training/compress.py writes the file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_inspect.transformer import cores
+from rag_inspect.transformer import count_cores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ State = Mapping[str, "Tensor"]
 
 
 def expand(path: Path, base: State) -> dict[str, Tensor]:
-    """The whole fp32 state of a BertForSequenceClassification: `base` plus the stored difference."""
+    """Return the full fp32 state of a BertForSequenceClassification: `base` plus the stored difference."""
     from safetensors.torch import load_file
 
     stored = load_file(path)
@@ -39,8 +39,8 @@ def expand(path: Path, base: State) -> dict[str, Tensor]:
     return state
 
 
-def as_model(state: State, folder: Path) -> tuple[Any, Any]:
-    """(model, tokenizer) of this whole state; architecture and vocabulary are those in MiniLM's `folder`."""
+def make_model(state: State, folder: Path) -> tuple[Any, Any]:
+    """Make (model, tokenizer) from the full state; MiniLM's `folder` gives the architecture and the vocabulary."""
     from transformers import BertForSequenceClassification
 
     config, tokenizer = read_shape(folder)
@@ -49,7 +49,7 @@ def as_model(state: State, folder: Path) -> tuple[Any, Any]:
 
 
 def read_shape(folder: Path) -> tuple[Any, Any]:
-    """(config, tokenizer): the architecture of a model with one label and the vocabulary of MiniLM's `folder`."""
+    """Read (config, tokenizer) from MiniLM's `folder`: its architecture with one label, and its vocabulary."""
     from transformers import AutoTokenizer, BertConfig
     from transformers.utils import logging
 
@@ -60,7 +60,7 @@ def read_shape(folder: Path) -> tuple[Any, Any]:
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """The file's header: format, the prior's weights, recipe."""
+    """Read the file's header: format, the prior's weights, recipe."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as opened:
@@ -68,7 +68,7 @@ def read_notes(path: Path) -> dict[str, str]:
 
 
 def read_beside(path: Path, name: str) -> Tensor:
-    """A tensor that is stored beside the model."""
+    """Read a tensor that the file holds in addition to the model."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as opened:
@@ -77,10 +77,10 @@ def read_beside(path: Path, name: str) -> Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Many small products: a second thread gives nothing; on a busy machine it costs 1.4 s for 0.07."""
+    """Run torch on one thread: for many small products a second gains nothing, and on a busy machine 0.07 s become 1.4 s."""
     import torch
 
-    threads = cores()
+    threads = count_cores()
     torch.set_num_threads(1)
     try:
         yield
