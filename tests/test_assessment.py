@@ -9,8 +9,8 @@ import pytest
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.advice import RULES, is_significant
 from rag_inspect.evaluation.assessment import assess
-from rag_inspect.evaluation.document import worst_first
-from rag_inspect.evaluation.eval_set import guess_language, languages
+from rag_inspect.evaluation.document import sort_worst_first
+from rag_inspect.evaluation.eval_set import find_languages, guess_language
 from rag_inspect.evaluation.outcome import FirstStageSystem, Latency, Outcome, System
 from rag_inspect.metrics import parse
 from rag_inspect.score_cache import ScoreCache
@@ -225,7 +225,7 @@ def test_the_flow_and_the_thresholds_add_up():
 
 def test_the_verdict_queue_is_worst_first():
     document = assess(evaluated(make_corpus(60), ScriptedReranker(), top_k=20))
-    verdicts = [row.verdict for row in worst_first(document.per_query, "fixed")]
+    verdicts = [row.verdict for row in sort_worst_first(document.per_query, "fixed")]
     assert verdicts[0] == "lost" and verdicts[-1] in {"rescued", "promoted"}
 
 
@@ -294,7 +294,7 @@ def test_the_first_stages_language_comes_before_the_rerankers_and_so_does_recall
     found = said(ranked(half_found, half_found, **german))
     assert list(found)[:3] == ["first_stage_language", "recall_first", "other_language"]
     assert found["first_stage_language"] == (
-        "bag, the first stage, reads English; this corpus is in German (its card says), and recall@10 is 0.500. "
+        "bag, the first stage, reads English; this corpus is in German (according to its card), and recall@10 is 0.500. "
         "Use a multilingual first stage (bge-m3) before a multilingual reranker."
     )
     reads_all = ranked(half_found, half_found, reads=(("multilingual",), ("en",)), **german)
@@ -352,7 +352,7 @@ def test_advice_says_noise_hurt_and_recall_first():
 def test_advice_says_that_the_model_does_not_read_the_language_by_card_or_by_its_words():
     card = CorpusCard(name="tiere", language=("de",))
     found = advice(make_corpus(30, card=card))["other_language"]
-    assert "fixed reads English, this corpus is in German (its card says); MRR@5 changes by" in found
+    assert "fixed reads English, this corpus is in German (according to its card); MRR@5 changes by" in found
     german = tuple(
         Passage(f"p{at:03}", "Der Fuchs und die Katze trafen sich am Abend im Wald und sprachen nicht.")
         for at in range(60)
@@ -360,7 +360,7 @@ def test_advice_says_that_the_model_does_not_read_the_language_by_card_or_by_its
     silent = dataclasses.replace(make_corpus(30, card=CorpusCard(name="tiere")), passages=german, queries=tuple(
         Query(f"q{at:03}", "Wann trafen sich der Fuchs und die Katze im Wald?") for at in range(30)
     ))  # fmt: skip
-    assert "another language (its words say)" in advice(silent)["other_language"]
+    assert "another language (guessed from its text)" in advice(silent)["other_language"]
     assert "other_language" not in advice(make_corpus(30), ScriptedReranker(languages=("multilingual",)))
     assert "other_language" not in advice(make_corpus(30))
 
@@ -392,12 +392,12 @@ def test_english_without_its_small_words_is_not_said_to_be_another_language():
 @pytest.mark.parametrize("written", ["English", "en_US", "eng", "EN-gb", " en "])
 def test_a_card_may_write_its_language_in_any_of_the_usual_ways(written):
     card = CorpusCard(name="animals", language=(written,))
-    assert languages(make_corpus(3, card=card)) == (("en",), "card")
+    assert find_languages(make_corpus(3, card=card)) == (("en",), "card")
     assert "other_language" not in advice(make_corpus(30, card=card))
 
 
 def test_a_language_that_nobody_knows_is_left_to_the_words():
-    assert languages(make_corpus(30, card=CorpusCard(name="animals", language=("see readme",)))) == (
+    assert find_languages(make_corpus(30, card=CorpusCard(name="animals", language=("see readme",)))) == (
         ("en",),
         "text",
     )

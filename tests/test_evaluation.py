@@ -17,7 +17,7 @@ from rag_inspect.scoring import rank
 from rag_inspect.types import Query
 from tests.evaluating import ExactRetriever, ScriptedReranker, evaluated, make_corpus
 
-SAMPLE = sum(latency.depths_timed(10)) * (latency.SAMPLE_QUERIES + 1)
+SAMPLE = sum(latency.list_timed_depths(10)) * (latency.SAMPLE_QUERIES + 1)
 """Pairs that timing reads where 10 are retrieved."""
 
 
@@ -87,13 +87,13 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
 def test_the_pace_is_that_of_late_and_forgets_a_machine_that_slept():
     corpus = make_corpus(40)
     work = Pass(corpus, select_eval_set(corpus), ExactRetriever(corpus), [ScriptedReranker()], None, 10, 5)
-    work.count(100, 1000.0)  # asleep in the middle of a batch
+    work.record_pace(100, 1000.0)  # asleep in the middle of a batch
     assert work.progress().pairs_per_second == pytest.approx(0.1)
     for _ in range(120):
-        work.count(20, 2.0)
+        work.record_pace(20, 2.0)
     assert work.progress().pairs_per_second > 1.5
     for _ in range(240):
-        work.count(20, 2.0)
+        work.record_pace(20, 2.0)
     assert work.progress().pairs_per_second == pytest.approx(10, rel=0.1)
 
 

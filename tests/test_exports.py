@@ -339,7 +339,7 @@ def test_figures_are_drawn_from_the_document_alone(outcome):
     drawn = eval_figures.frontier(document)
     assert [line.name for line in drawn.data][:2] == ["bag (first stage)", "fixed"]
     assert drawn.layout.legend.y < 0 and "not measurably worse" in drawn.layout.annotations[0].text
-    assert "of 30 queries left empty" in eval_figures.threshold_words(document, "fixed", "logit", 20)
+    assert "of 30 queries left empty" in eval_figures.describe_cutoff(document, "fixed", "logit", 20)
     points = tuple(dataclasses.replace(point, latency_ms=None) for point in document.frontier)
     untimed = dataclasses.replace(document, frontier=points)
     assert "not measured" in eval_figures.frontier(untimed).layout.xaxis.title.text

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.evaluation import add_provenance, evaluate, replay, runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
-from rag_inspect.evaluation.document import worst_first
+from rag_inspect.evaluation.document import sort_worst_first
 from rag_inspect.exports import export_files, read_replay, to_replay
 from rag_inspect.files import format_json
 from rag_inspect.views import eval_figures, evaluation
@@ -178,12 +178,14 @@ def draw(outcome, document):
     figures = [eval_figures.frontier(document)]
     for key in (system.key for system in document.rerankers):
         for verdict in ("", *document.verdicts):
-            check_html(evaluation.queue_html(document, key, verdict, worst_first(document.per_query, key)))
+            check_html(
+                evaluation.queue_html(document, key, verdict, sort_worst_first(document.per_query, key))
+            )
         figures += [
             eval_figures.gold_flow(document, key),
             eval_figures.thresholds(document, key, "logit", document.thresholds[key].steps[-1].cutoff),
         ]
-        check_html(eval_figures.threshold_words(document, key, "logit", 20))
+        check_html(eval_figures.describe_cutoff(document, key, "logit", 20))
     check_html(evaluation.comparison_html(runs.compare_runs(document, document)))
     for figure in figures:
         for words in strings(json.loads(figure.to_json())):
