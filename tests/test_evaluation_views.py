@@ -15,7 +15,7 @@ from rag_inspect.types import VERDICTS
 from rag_inspect.views import eval_figures, evaluation, formats
 from rag_inspect.views.report import report_html
 from rag_inspect.words import format_p
-from tests.evaluating import ScriptedReranker, evaluated, knows, make_corpus
+from tests.evaluating import ScriptedReranker, make_corpus, run_evaluation, score_gold_first
 from tests.parsing import Page
 from tests.searches import HOSTILE
 
@@ -26,7 +26,7 @@ NAMES = {"fixed": "mini score", "flat": "logit"}
 def document():
     corpus = make_corpus(30)
     flat = ScriptedReranker(lambda query, passage: 1.0, key="flat")
-    outcome = evaluated(corpus, ScriptedReranker(knows(corpus)), flat, top_k=15)
+    outcome = run_evaluation(corpus, ScriptedReranker(score_gold_first(corpus)), flat, top_k=15)
     timed = {"fixed": Latency(tuple(map(float, range(1, 16))), 1240.0, 2050.4, 9, "sample")}
     created = "2026-01-01T10:20:30+00:00"
     return assess(dataclasses.replace(outcome, latency=timed, created=created))

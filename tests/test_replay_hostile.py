@@ -19,7 +19,7 @@ from rag_inspect.exports import export_files, read_replay, to_replay
 from rag_inspect.files import format_json
 from rag_inspect.views import eval_figures, evaluation
 from rag_inspect.views.report import report_html
-from tests.evaluating import ExactRetriever, ScriptedReranker, knows, make_corpus
+from tests.evaluating import ExactRetriever, ScriptedReranker, make_corpus, score_gold_first
 
 MARKUP = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "${x}", "{{x}}", "%{x}", "=1+1")
 WORDS = ("", " ", "../../etc/passwd", "C:\\x", "\ud800", "\x00", "\n\u2028\r", "\u202e", "x" * 2_000, *MARKUP)
@@ -71,7 +71,9 @@ def small():
     """A replay of four queries, six candidates deep; two rerankers, one of them good."""
     corpus = make_corpus(4, 12)
     return to_replay(
-        outcome_of(corpus, ScriptedReranker(), ScriptedReranker(knows(corpus), "wise"), top_k=6, top_n=3)
+        outcome_of(
+            corpus, ScriptedReranker(), ScriptedReranker(score_gold_first(corpus), "wise"), top_k=6, top_n=3
+        )
     )
 
 

@@ -31,9 +31,9 @@ def test_a_snippet_is_python_whatever_the_query(library, case):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("builtin", "# mini is built into rag-inspect; on the hub, other is the model to begin with."),
-        ("folder", "# mini is in a local folder; on the hub, other is the model to begin with."),
-        ("remote", "# mini is behind an endpoint; on the hub, other is the model to begin with."),
+        ("builtin", "# mini is built into rag-inspect; this code uses other, which is on the hub."),
+        ("folder", "# mini is in a local folder; this code uses other, which is on the hub."),
+        ("remote", "# mini is behind an endpoint; this code uses other, which is on the hub."),
     ],
 )
 def test_a_model_that_is_on_no_hub_gives_way_to_one_that_is(source, words):
