@@ -22,6 +22,7 @@ from tests.evaluating import (
     ExactRetriever,
     ScriptedReranker,
     make_corpus,
+    run_evaluation,
     score_gold_first,
     spec,
 )
