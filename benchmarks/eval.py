@@ -1,10 +1,10 @@
-"""A whole evaluation beside the plain loop: for each query `CrossEncoder.rank` with its defaults, taking turns.
+"""Compare a whole evaluation with a plain loop that calls `CrossEncoder.rank` with its defaults for each query.
 
     python -m benchmarks.eval [--corpus NAME|FOLDER] [--queries 60] [--top-k 20] [--block 20] [--model mini|FOLDER]
 
-Both get the same model (mini without its prior, or a cross-encoder's folder), the same candidates and query vectors
-that are remembered already. Then the evaluation runs again from its score cache. Shown as well is how much our turns add to
-peak memory once a quarter of the queries is done: it should not grow with them.
+Both take turns with the same model (mini without its prior, or a cross-encoder in a folder), the same candidates and
+cached query vectors. Then the evaluation runs again from its score cache. The output also shows how much our turns
+add to peak memory after the first quarter of the queries: it should not grow with the queries.
 """
 
 from __future__ import annotations
@@ -39,16 +39,14 @@ from rag_inspect.workbench import Workbench
 
 
 def main() -> None:
-    """Read the options, take turns block by block, print the ratios."""
+    """Read the options and run the comparison."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--corpus", default=DEFAULT_CORPUS, help=f"a corpus with qrels (default {DEFAULT_CORPUS})"
     )
-    parser.add_argument("--queries", type=int, default=60, help="how many of its queries (default 60)")
-    parser.add_argument("--top-k", type=int, default=20, help="candidates a query (default 20)")
-    parser.add_argument(
-        "--block", type=int, default=20, help="queries before the other has its turn (default 20)"
-    )
+    parser.add_argument("--queries", type=int, default=60, help="number of queries (default 60)")
+    parser.add_argument("--top-k", type=int, default=20, help="candidates per query (default 20)")
+    parser.add_argument("--block", type=int, default=20, help="queries in each turn (default 20)")
     parser.add_argument(
         "--model", default="mini", help="mini, or the folder of a cross-encoder (default mini)"
     )
@@ -57,15 +55,15 @@ def main() -> None:
     corpus = bench.corpus(options.corpus)
     queries = select_eval_set(corpus).queries[: options.queries]
     with tempfile.TemporaryDirectory() as folder:
-        ours, peer = models(options.model, Path(folder))
+        ours, peer = load_models(options.model, Path(folder))
         with bench.retriever(corpus) as index:
             retriever = index.value()
-            retriever.search(queries, top_k=1)  # embeds the queries, which are remembered
+            retriever.search(queries, top_k=1)  # embeds the queries; the retriever caches them
             compare(corpus, queries, retriever, ours, peer, options.top_k, options.block, Path(folder))
 
 
-def models(name: str, folder: Path) -> tuple[CrossEncoderReranker, CrossEncoder]:
-    """The same weights as ours and as sentence-transformers has them."""
+def load_models(name: str, folder: Path) -> tuple[CrossEncoderReranker, CrossEncoder]:
+    """Load the same weights into rag-inspect and into sentence-transformers."""
     if name == "mini":
         model, tokenizer = built_in.build()
         model.save_pretrained(folder)
@@ -87,15 +85,15 @@ def compare(
     block: int,
     folder: Path,
 ) -> None:
-    """Turns of `block` queries, who begins alternating; then the cache, the metrics and the memory."""
+    """Time both in alternating turns of `block` queries; print times, a cached run, memory and metrics."""
     cache = ScoreCache(folder / "scores.sqlite")
     spent = {"rag-inspect": 0.0, "plain loop": 0.0}
     ranked: dict[str, list[str]] = {}
-    grown = 0.0  # MB that our turns added to the peak, once a quarter of the queries is done
+    grown = 0.0  # MB that our turns added to the peak after the first quarter of the queries
     for number, start in enumerate(range(0, len(queries), block)):
         some = replace(corpus, queries=tuple(queries[start : start + block]))
         turns: list[tuple[str, Callable[[], Any]]] = [
-            ("rag-inspect", partial(evaluated, some, retriever, ours, cache, top_k)),
+            ("rag-inspect", partial(run_evaluation, some, retriever, ours, cache, top_k)),
             ("plain loop", partial(plain_loop, some, retriever, peer, top_k, ranked)),
         ]
         for name, turn in turns[:: 1 if number % 2 == 0 else -1]:
@@ -106,14 +104,14 @@ def compare(
                 grown += peak_mb() - before
     whole = replace(corpus, queries=tuple(queries))
     began = time.perf_counter()
-    outcome = evaluated(whole, retriever, ours, cache, top_k)
+    outcome = run_evaluation(whole, retriever, ours, cache, top_k)
     again = time.perf_counter() - began
     cache.close()
     for name, seconds in spent.items():
         print(f"{name:12} {seconds:8.1f} s, {len(queries) * top_k / seconds:7.1f} pairs/s")
-    print(f"ratio        {spent['plain loop'] / spent['rag-inspect']:8.2f} (at least 2 is the aim)")
+    print(f"ratio        {spent['plain loop'] / spent['rag-inspect']:8.2f} (target: at least 2)")
     print(
-        f"from cache   {again:8.2f} s, {spent['rag-inspect'] / again:.0f} times faster (at least 50 is the aim)"
+        f"from cache   {again:8.2f} s, {spent['rag-inspect'] / again:.0f} times faster (target: at least 50)"
     )
     print(
         f"peak memory  {peak_mb():8.0f} MB, of which rag-inspect added {grown:.0f} after a quarter of the queries"
@@ -121,10 +119,10 @@ def compare(
     show_metrics(outcome, ranked)
 
 
-def evaluated(
+def run_evaluation(
     corpus: Corpus, retriever: Retriever, reranker: CrossEncoderReranker, cache: ScoreCache, top_k: int
 ) -> Outcome:
-    """The evaluation as the CLI makes it, but for the few queries that time a model whose scores are cached."""
+    """Evaluate as the CLI does, but without the latency measurement, which would skip the cache."""
     *_, outcome = evaluate(corpus, retriever, [reranker], cache, top_k=top_k, timed=False)
     assert isinstance(outcome, Outcome)
     assess(outcome)
@@ -138,7 +136,7 @@ def plain_loop(
     top_k: int,
     ranked: dict[str, list[str]],
 ) -> None:
-    """What one writes first; into `ranked` go query_id -> passage ids, best first."""
+    """Rerank as a first script would; add query_id -> passage ids, best first, to `ranked`."""
     for query in corpus.queries:
         passages = retriever.search([query], top_k)[0].in_order
         order = peer.rank(query.text, [passage.full_text for passage in passages], show_progress_bar=False)
@@ -146,7 +144,7 @@ def plain_loop(
 
 
 def show_metrics(outcome: Outcome, ranked: dict[str, list[str]]) -> None:
-    """Both sides' metrics; the plain loop's sigmoid may tie what the logits tell apart."""
+    """Print the metrics of both; they may differ because the sigmoid of the plain loop can tie different logits."""
     judged = outcome.judged_by("bench")
     for name in HEADLINE:
         metric = parse(name)
@@ -155,7 +153,7 @@ def show_metrics(outcome: Outcome, ranked: dict[str, list[str]]) -> None:
 
 
 def peak_mb() -> float:
-    """The most memory this process has held so far, in MB."""
+    """Return the peak memory of this process in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 

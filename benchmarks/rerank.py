@@ -1,9 +1,9 @@
-"""How fast pairs are scored, beside what sentence-transformers does by default, in one run, taking turns.
+"""Compare the scoring speed of rag-inspect with the defaults of sentence-transformers, in alternating turns.
 
     python -m benchmarks.rerank [--pairs 20] [--repeats 5] [--model base mini]
 
-`base` has the shape of BAAI/bge-reranker-base (XLM-RoBERTa, 278M) with random weights, for speed does not depend on
-them; `mini` is the built-in one without its prior. The useful rate counts the tokens of the pairs, not the padding.
+`base` has the shape of BAAI/bge-reranker-base (XLM-RoBERTa, 278M) with random weights, because speed does not depend
+on them; `mini` is the built-in model without its prior. The useful rate counts the tokens of the pairs, not the padding.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pairs", type=int, default=20, help="passages to score for one query (default 20)")
     parser.add_argument(
-        "--repeats", type=int, default=5, help="turns for each; medians are shown (default 5)"
+        "--repeats", type=int, default=5, help="turns of each, of which the median is printed (default 5)"
     )
     parser.add_argument("--model", nargs="+", choices=("base", "mini"), default=["base", "mini"])
     arguments = parser.parse_args()
@@ -54,19 +54,19 @@ def main() -> None:
 
 
 def compare(name: str, folder: Path, pairs: int, repeats: int) -> None:
-    """Score the same pairs with both, in turns, and print the ratio and the rates."""
-    model, tokenizer = base_shape() if name == "base" else built_in.build()
+    """Score the same pairs with both in alternating turns; print times, ratio and rates."""
+    model, tokenizer = make_base() if name == "base" else built_in.build()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     peer = CrossEncoder(str(folder), device="cpu", max_length=512, activation_fn=torch.nn.Identity())
     ours = CrossEncoderReranker(RERANKERS[name], Weights.of(peer.model), peer.tokenizer, torch.device("cpu"))
-    passages = [Passage(str(index), text) for index, text in enumerate(texts(tokenizer, pairs))]
+    passages = [Passage(str(index), text) for index, text in enumerate(make_texts(tokenizer, pairs))]
     both = [(QUERY, passage.text) for passage in passages]
     lengths = [len(ids) for ids in tokenizer([QUERY] * pairs, [p.text for p in passages]).input_ids]
-    work = sum(useful_flop(peer.model.config, length) for length in lengths)
+    work = sum(count_useful_flop(peer.model.config, length) for length in lengths)
     left, right = torch.rand(GEMM, GEMM), torch.rand(GEMM, GEMM)
 
-    theirs, mine = peer.predict(both), ours.score(QUERY, passages)  # also warms both up
+    theirs, mine = peer.predict(both), ours.score(QUERY, passages)  # warms both up, too
     turns = [
         (
             seconds(lambda: peer.predict(both)),
@@ -81,15 +81,15 @@ def compare(name: str, folder: Path, pairs: int, repeats: int) -> None:
     print(f"  CrossEncoder.predict  {predict:7.3f} s")
     print(f"  rag-inspect           {score:7.3f} s   {median(a / b for a, b, _ in turns):.2f} times as fast")
     print(f"  useful rate           {rate:7.1f} GFLOP/s")
-    print(f"  sgemm of this machine {machine:7.1f} GFLOP/s, of which the useful rate is {rate / machine:.0%}")
+    print(f"  sgemm of this machine {machine:7.1f} GFLOP/s, the useful rate is {rate / machine:.0%}")
     best_first = sorted(range(pairs), key=lambda i: -mine[i])
     swapped = sum(theirs[after] - theirs[before] > 1e-5 for before, after in pairwise(best_first))
     largest = max(abs(a - b) for a, b in zip(theirs, mine, strict=True))
-    print(f"  neighbours in another order {swapped}, largest difference of two scores {largest:.1e}")
+    print(f"  neighbours in a different order {swapped}, largest difference between scores {largest:.1e}")
 
 
-def base_shape() -> tuple[Any, Any]:
-    """A random model of bge-reranker-base's shape, and a tokenizer (MiniLM's: its ids are among the 250,002)."""
+def make_base() -> tuple[Any, Any]:
+    """Make a random model with the shape of bge-reranker-base; return it with MiniLM's tokenizer, whose ids fit."""
     torch.manual_seed(0)
     shape: dict[str, Any] = {"vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1}
     config = XLMRobertaConfig(**shape | {"layer_norm_eps": 1e-5, "pad_token_id": 0, "num_labels": 1})
@@ -99,8 +99,8 @@ def base_shape() -> tuple[Any, Any]:
     return XLMRobertaForSequenceClassification(config).eval(), tokenizer
 
 
-def texts(tokenizer: Any, count: int) -> list[str]:
-    """Passages of 90 to 230 tokens: the built-in corpus's own, glued where they are shorter."""
+def make_texts(tokenizer: Any, count: int) -> list[str]:
+    """Make passages of 90 to 230 tokens from the built-in corpus; short ones are joined."""
     path = BUILT_IN_CORPORA / "resources" / "corpus.jsonl"
     chance = random.Random(0)
     if path.is_file():
@@ -134,15 +134,15 @@ def texts(tokenizer: Any, count: int) -> list[str]:
     return found
 
 
-def useful_flop(config: Any, tokens: int) -> float:
-    """Floating-point operations of one forward pass over one pair without padding: two for each multiply-add."""
+def count_useful_flop(config: Any, tokens: int) -> float:
+    """Count the floating-point operations of a forward pass over one pair, without padding; a multiply-add is two."""
     hidden, inner = config.hidden_size, config.intermediate_size
     layer = 2 * tokens * (4 * hidden**2 + 2 * hidden * inner) + 4 * tokens**2 * hidden
     return float(config.num_hidden_layers * layer + 2 * hidden**2)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes, by the clock on the wall."""
+    """Return the wall time of the work in seconds."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

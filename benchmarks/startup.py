@@ -1,7 +1,8 @@
-"""How soon the page answers, against an empty Gradio app: seconds from the start of Python to HTTP 200.
+"""Compare the startup time with that of an empty Gradio app: seconds from the start of Python to HTTP 200.
 
-Both are started in turn, each in a fresh process and a fresh state folder; the median and the ratio are
-printed. Run: python -m benchmarks.startup [--repeats 5]
+    python -m benchmarks.startup [--repeats 5]
+
+Both start in turn, each time in a new process with a new state folder. The output is the medians and their ratio.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ serve(Workbench(Settings.from_env()), host="127.0.0.1", port=int(os.environ["POR
 """
 
 
-def seconds_to_answer(code: str) -> float:
-    """Start the program; the time until its page answers 200. The process is ended afterwards."""
+def time_to_answer(code: str) -> float:
+    """Start the program and return the seconds until its page answers 200; then end it. Raises RuntimeError."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -64,11 +65,11 @@ def seconds_to_answer(code: str) -> float:
 
 
 def main() -> None:
-    """Interleave the two and print medians and the ratio."""
+    """Run both in turn; print the medians and the ratio."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--repeats", type=int, default=5)
     repeats = options.parse_args().repeats
-    pairs = [(seconds_to_answer(EMPTY), seconds_to_answer(OURS)) for _ in range(repeats)]
+    pairs = [(time_to_answer(EMPTY), time_to_answer(OURS)) for _ in range(repeats)]
     empty, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(b / a for a, b in pairs)
     print(

@@ -112,7 +112,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "ndcg": Measure(
         "nDCG",
-        "gain of the first {k}, discounted by log2(rank + 1), over that of the best order possible; the gain is the grade",
+        "gain of the first {k}, discounted by log2(rank + 1), divided by that of the best possible order; the gain is the grade",
         _ndcg,
     ),
     "hit": Measure("hit", "share of queries with at least one gold passage among the first {k}", _hit),
@@ -177,7 +177,7 @@ def parse_cutoffs(text: str | Sequence[int]) -> tuple[int, ...]:
 
 
 HEADLINE = ("recall@5", "mrr@5", "ndcg@10", "hit@1")
-"""The four that a table has room for; computed for any cutoffs."""
+"""The metrics that a table has room for; computed whatever the cutoffs are."""
 
 
 def metrics_at(cutoffs: Sequence[int], more: Iterable[str] = ()) -> tuple[Metric, ...]:

@@ -1,7 +1,7 @@
-"""How certain a difference between two systems is: intervals, p-values, wins and losses, and what n queries detect.
+"""Statistics of the difference between two systems: intervals, p-values, wins and losses, detectable change.
 
 All tests are paired by query and have a fixed seed: the same run always gives the same numbers. Queries with the same
-text form a group, which is drawn, and changes its sign, as one: a thousand copies of a query count as one query.
+text form a group that is resampled as one: a thousand copies of a query count as one query.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SEED = 20_240_229
 RESAMPLES = 2000
 FLIPS = 10_000
 EXACT_QUERIES = 12  # up to this number, all 2^n sign patterns are tried
-_CELLS = 2_000_000  # in one block of resamples: 16 MB, for any number of queries
+_CELLS = 2_000_000  # numbers in one block of resamples: 16 MB, whatever the number of queries
 _EPSILON = 1e-12
 POWER = 1.96 + 0.8416  # 95 % confidence and 80 % power, in standard errors
 

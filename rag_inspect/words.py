@@ -1,8 +1,15 @@
-"""Words that more than one part of the program puts into its sentences."""
+"""Phrases that several parts of the program write in the same way."""
 
 from __future__ import annotations
+
+LEAST_P = 0.001  # a smaller p is written "< 0.001"
 
 
 def format_count(count: int, one: str = "query", many: str = "queries") -> str:
     """`1 query`, `2,000 queries`."""
     return f"{count:,} {one if count == 1 else many}"
+
+
+def format_p(value: float, equals: str = "") -> str:
+    """`0.031` or `< 0.001`; `equals` precedes an exact value: `= 0.031`."""
+    return f"{equals}{value:.3f}" if value >= LEAST_P else f"< {LEAST_P}"

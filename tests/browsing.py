@@ -1,4 +1,4 @@
-"""What the browser tests share: a running app, a Chromium, and pages that may neither fail nor reach outside."""
+"""Fixtures of the browser tests: a running app, a Chromium, and pages that must not fail or reach another machine."""
 
 import json
 import os
@@ -24,7 +24,7 @@ HOSTILE = [
 
 
 def write_corpus(folder: Path, texts: list[str], queries: dict[str, str] | None = None) -> None:
-    """A BEIR folder: passages p0, p1, …; `queries` maps a query text to its gold passage."""
+    """Write a BEIR folder with passages p0, p1, …; `queries`: query text -> id of its gold passage."""
     (folder / "qrels").mkdir(parents=True)
     rows = [{"_id": f"p{at}", "title": text[:60], "text": text} for at, text in enumerate(texts)]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -38,13 +38,13 @@ def write_corpus(folder: Path, texts: list[str], queries: dict[str, str] | None 
 
 @pytest.fixture(scope="session")
 def app_root(tmp_path_factory) -> Path:
-    """The folder of the running app: its `corpora` and its `home`."""
+    """The folder of the running app, with its `corpora` and its `home`."""
     return tmp_path_factory.mktemp("app")
 
 
 @pytest.fixture(scope="session")
 def address(app_root):
-    """A running app over the built-in `resources`, a hostile corpus and a small one; models warm."""
+    """The address of a running app with the corpora resources (built in), hostile, fruit and unjudged; models are warm."""
     from rag_inspect.ui import serve
 
     root = app_root
@@ -77,7 +77,7 @@ def address(app_root):
 
 @pytest.fixture(scope="session")
 def chromium():
-    """The browser; where there is none, a skip that says what to install, and a failure on CI."""
+    """The browser. Without one, tests are skipped with a hint on what to install, but fail on CI."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if found is None:
@@ -93,7 +93,7 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium, address):
-    """visit(link, width=…) opens a page of its own; at the end none may have failed or reached outside."""
+    """visit(link, width=…) opens a new page; the test fails if a page had a script error or reached another machine."""
     contexts, trouble = [], []
 
     def open_page(link: str = "", **options):
@@ -104,7 +104,7 @@ def visit(chromium, address):
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: trouble.append(f"script error: {error}"))
-        page.on("request", lambda request: trouble.append(request.url) if outside(request.url) else None)
+        page.on("request", lambda request: trouble.append(request.url) if is_outside(request.url) else None)
         page.goto(address + link, wait_until="domcontentloaded")
         return page
 
@@ -114,21 +114,21 @@ def visit(chromium, address):
     assert not trouble
 
 
-def outside(url: str) -> bool:
+def is_outside(url: str) -> bool:
     return urlsplit(url).scheme not in {"data", "blob"} and urlsplit(url).hostname not in {
         "127.0.0.1",
         "localhost",
     }
 
 
-def ranked(page) -> None:
-    """Wait until a live rerank is on the page."""
+def wait_for_ranking(page) -> None:
+    """Wait until the page shows a live, finished ranking."""
     page.wait_for_selector(".ri-after .ri-chip")
-    says(page, "score cache")
+    wait_for_words(page, "score cache")
 
 
-def says(page, words: str, timeout: float = 60_000) -> None:
-    """Wait until the quiet line below the sentence holds these words."""
+def wait_for_words(page, words: str, timeout: float = 60_000) -> None:
+    """Wait until the quiet line below the sentence contains these words."""
     script = "words => document.querySelector('#aside')?.innerText.includes(words)"
     page.wait_for_function(script, arg=words, timeout=timeout)
 
@@ -144,13 +144,13 @@ def ask(page, query: str) -> None:
 
 
 def open_past_run(page, corpus: str) -> None:
-    """On the Evaluate tab: open the newest past run of a corpus, and wait for its table."""
+    """Open the newest past run of a corpus on the Evaluate tab and wait for its table."""
     page.get_by_text("Past runs and replays").click()
     page.get_by_label("Open one, or compare two").click()
     page.get_by_role("option").filter(has_text=corpus).first.click()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Open", exact=True).click()
-    # In the table, where it stays: the progress line is the next moment's, where something runs.
+    # Look in the table: a running job would overwrite the progress line.
     page.locator("#eval-table").get_by_text(f"{corpus}, split test").filter(
         has_text="evaluated 20"
     ).wait_for()

@@ -1,4 +1,4 @@
-"""What every test may ask for; and no test reads or writes the caches of whoever runs it."""
+"""Fixtures for every test. No test reads or writes the caches of the user who runs it."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 _HOME = tempfile.mkdtemp(prefix="rag-inspect-tests-")
 for _name in [name for name in os.environ if name.startswith(("RAG_INSPECT_", "HF_", "XDG_", "CHROMA_"))]:
     del os.environ[_name]
-# Before anything imports huggingface_hub, which reads its variables once. The endpoint is a port nobody has.
+# Set before anything imports huggingface_hub, which reads them once. Nothing listens on the port of the endpoint.
 os.environ |= {
     "HOME": _HOME,
     "RAG_INSPECT_HOME": f"{_HOME}/rag-inspect",
@@ -38,7 +38,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Everything in this test's own folder, no hub, and no corpus but those the test writes."""
+    """Settings with a folder for this test alone, no hub, and no corpora except those the test writes."""
     corpora = tmp_path / "corpora"
     corpora.mkdir()
     return Settings(
@@ -52,7 +52,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def corpus_folder(settings: Settings) -> CorpusFolder:
-    """A factory of BEIR folders: texts by passage id, texts by query id, {split: {query: {passage: grade}}}."""
+    """Write a BEIR folder: passage id -> text, query id -> text, {split: {query id: {passage id: grade}}}."""
 
     def write(
         name: str = "tiny",
@@ -90,7 +90,7 @@ def _rows(rows: Mapping[str, str] | Sequence[Mapping[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Models:
-    """The two models that need no hub."""
+    """The two built-in models."""
 
     minilm: Embedder
     mini: Reranker
@@ -98,7 +98,7 @@ class Models:
 
 @pytest.fixture(scope="session")
 def models() -> Models:
-    """The real minilm and mini, loaded once a run."""
+    """The real minilm and mini, loaded once per run."""
     settings = Settings(home=Path(_HOME), hub_offline=True, device="cpu")
     minilm = load_embedder("minilm", settings)
     return Models(minilm, load_reranker("mini", settings, minilm))

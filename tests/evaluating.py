@@ -1,4 +1,4 @@
-"""Doubles for the evaluation's tests: a bag-of-words first stage, a reranker with given scores, and a corpus."""
+"""Test doubles for evaluations: a bag-of-words first stage, a reranker with given scores, and a corpus."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ def spec(key, kind="reranker", languages=("en",), parameters=1_000_000):
 
 
 class BagEmbedder:
-    """Words hashed into 64 dimensions: passages that share words with the query are near."""
+    """Hash words into 64 dimensions, so that passages that share words with the query are near it."""
 
     spec = spec("bag", "embedder")
     fingerprint = "bag"
@@ -41,7 +41,7 @@ class BagEmbedder:
 
 
 class ExactRetriever:
-    """What DenseRetriever does, by brute force: a `Retriever` as any other."""
+    """A `Retriever` that does by brute force what DenseRetriever does."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus, self.embedder = corpus, BagEmbedder()
@@ -65,7 +65,10 @@ class ExactRetriever:
 
 @dataclass
 class ScriptedReranker:
-    """Scores by a function of query and passage; counts what it read; fails or goes NaN after so many pairs."""
+    """Scores with a function of query and passage; counts the pairs it `read`; fails after `fail_after` pairs.
+
+    `error` is an exception to raise, or a value to yield in place of scores.
+    """
 
     score_of: object = lambda query, passage: float(len(passage.text) % 7)
     key: str = "fixed"
@@ -113,7 +116,7 @@ ANIMALS = _NAMES.split()
 
 
 def make_corpus(queries=20, passages=60, splits=None, card=None, seed=0):
-    """Passages about two animals each; a query asks about two, its gold is a passage that names both."""
+    """Make a corpus whose passages name two animals each; the gold of a query is a passage with its two animals."""
     generator = np.random.default_rng(seed)
     pairs = [generator.choice(len(ANIMALS), 2, replace=False) for _ in range(passages)]
     body = [
@@ -136,15 +139,15 @@ def make_corpus(queries=20, passages=60, splits=None, card=None, seed=0):
     )  # fmt: skip
 
 
-def knows(corpus):
-    """A score_of that puts each query's gold first."""
+def score_gold_first(corpus):
+    """Return a `score_of` that puts the gold of each query first."""
     gold = {query.text: corpus.gold(query.query_id) for query in corpus.queries}
     return lambda query, passage: (
         5.0 if passage.passage_id in gold[query] else -float(len(passage.passage_id))
     )
 
 
-def evaluated(corpus, *rerankers, cache=None, **options):
+def run_evaluation(corpus, *rerankers, cache=None, **options):
     *_, end = evaluate(corpus, ExactRetriever(corpus), rerankers or (ScriptedReranker(),), cache, **options)
     assert isinstance(end, Outcome)
     return end

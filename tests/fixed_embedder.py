@@ -1,4 +1,4 @@
-"""A first-stage model without a model: words hashed into a few dimensions, always the same."""
+"""An embedder without a model: it hashes words into a few dimensions, always in the same way."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from rag_inspect.types import Passage
 
 
 class FixedEmbedder:
-    """Texts that share words have near vectors; `vectors` overrides the vector of a text. Counts its work."""
+    """Texts that share words have near vectors; `vectors` overrides the vector of a text. Records what it embeds."""
 
     spec = replace(EMBEDDERS["minilm"], key="fixed", model="tests/fixed", revision="1", backend="test")
 
@@ -24,7 +24,7 @@ class FixedEmbedder:
         self.vectors = vectors or {}
         self.dimensions = dimensions
         self.fingerprint = fingerprint
-        self.embedded: list[str] = []  # passage ids, in the order they were asked for
+        self.embedded: list[str] = []  # passage ids in the order of the calls
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         return np.array([self._vector(text) for text in texts], dtype=np.float32)

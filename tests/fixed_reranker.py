@@ -1,4 +1,4 @@
-"""A reranker whose scores the test decides: by passage id, so that what follows can be worked out by hand."""
+"""A reranker with scores that the test sets for each passage id, so that results can be worked out by hand."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,7 +8,7 @@ WINDOW = 512
 
 
 class FixedReranker:
-    """Scores from a mapping of passage ids, `otherwise` for the rest; notes in `scored` what it was asked."""
+    """Scores from a mapping of passage ids, `otherwise` for the rest; `scored` records what it was asked to score."""
 
     def __init__(
         self,
@@ -51,6 +51,6 @@ class FixedReranker:
             yield {start + i: self.score(query, [passage])[0] for i, (query, passage) in enumerate(batch)}
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading]:
-        """A word is a token."""
+        """Count each word as a token."""
         totals = [len(passage.full_text.split()) for passage in passages]
         return [Reading(read=min(total, WINDOW), total=total) for total in totals]

@@ -1,4 +1,4 @@
-"""A model hub on 127.0.0.1 that answers as huggingface.co does to `snapshot_download`, and fails on request."""
+"""A model hub on 127.0.0.1 that answers `snapshot_download` as huggingface.co does, and fails on request."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ from urllib.parse import unquote, urlsplit
 
 Failure = Literal["404", "401", "403", "500", "cut", "cut once", "wrong bytes", "gated"]
 CHUNK = 16 * 1024
-LARGE = (".safetensors", ".bin")  # these are in LFS: described by a sha256, given out from another address
+LARGE = (".safetensors", ".bin")  # these are in LFS: they have a sha256 and a second address
 
 
 @dataclass
 class LoopbackHub:
-    """What it serves, how it fails (`failure`), how slow it is, and what it was asked, as "GET /path" lines."""
+    """What the hub serves, how it fails (`failure`), how slow it is, and its requests as "GET /path" lines."""
 
     endpoint: str
     folders: dict[tuple[str, str], Path] = field(default_factory=dict)
@@ -31,14 +31,14 @@ class LoopbackHub:
     def serve(self, model: str, revision: str, folder: Path) -> None:
         self.folders[model, revision] = folder
 
-    def asked_for(self, part: str, method: str = "GET") -> int:
-        """How many requests of this method had this in their path."""
+    def count_requests(self, part: str, method: str = "GET") -> int:
+        """Count the requests with this method and this text in the path."""
         return sum(line.startswith(method) and part in line for line in self.asked)
 
 
 @contextmanager
 def loopback_hub() -> Iterator[LoopbackHub]:
-    """A hub of its own port, for as long as the block lasts."""
+    """Run a hub on a free port until the block ends."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     server.daemon_threads = True
     server.hub = LoopbackHub(f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
@@ -105,7 +105,7 @@ class Answer(BaseHTTPRequestHandler):
         return self.send_json({"id": model, "sha": revision, "siblings": siblings})
 
     def resolve(self, path: Path, revision: str) -> None:
-        """A small file at once; for a large one the address of its bytes."""
+        """Send a small file at once; for a large one, redirect to its bytes."""
         raw = path.read_bytes()
         headers = {"X-Repo-Commit": revision, "ETag": f'"{git_sha1(raw)}"'}
         if not path.name.endswith(LARGE):
@@ -114,11 +114,11 @@ class Answer(BaseHTTPRequestHandler):
         headers |= {"X-Linked-Size": str(len(raw)), "X-Linked-ETag": f'"{sha256}"'}
         elsewhere = self.hub.endpoint.replace(
             "127.0.0.1", "localhost"
-        )  # another host, as the hub's own storage is
+        )  # another host, like the storage of the real hub
         return self.send_json({}, 302, headers | {"Location": f"{elsewhere}/lfs/{sha256}"})
 
     def send_file(self, sha256: str) -> None:
-        """The bytes of a large file, from where a resumed download asks."""
+        """Send a large file, from the offset that a resumed download asks for."""
         files = (path for folder in self.hub.folders.values() for path in folder.rglob("*"))
         raw = next(
             raw for path in files if path.name.endswith(LARGE) and sha(raw := path.read_bytes()) == sha256
@@ -162,7 +162,7 @@ class Answer(BaseHTTPRequestHandler):
     def handle(self) -> None:
         try:
             super().handle()
-        except ConnectionError:  # whoever asked has gone
+        except ConnectionError:  # the client has left
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None: ...

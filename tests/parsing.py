@@ -1,10 +1,10 @@
-"""A fragment of HTML as a browser would see it."""
+"""Parse a fragment of HTML as a browser does."""
 
 from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """Parses a fragment, insists that every tag is closed in turn, and keeps text, tags and attributes."""
+    """The text, tags and attributes of a fragment; a tag that is not closed in order is an error."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)

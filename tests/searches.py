@@ -1,4 +1,4 @@
-"""Searches made by hand: every moment of one, with words of any kind in every place that others write."""
+"""Searches made by hand, at every moment of a search; `words` fills every text that comes from outside."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def make_candidates(
     scores: tuple[float, ...] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4),
     stage: FirstStage = DENSE,
 ) -> Candidates:
-    """Candidates in which everything that others write is `words`; the second and the third are gold."""
+    """Make candidates with `words` as every text that comes from outside; the second and the third are gold."""
     passages = {
         f"{words[:200]}{n}": Passage(
             f"{words[:200]}{n}", words, words if n % 2 else "", {words[:50]: [words], "k": words}
@@ -61,7 +61,7 @@ def make_candidates(
 
 
 def make_reranking(words: str = "plain", moment: str = "finished", reranker: ModelSpec = HUB) -> Reranking:
-    """A search of six candidates at one of MOMENTS, with everything that others write being `words`."""
+    """Make a search of six candidates at one of MOMENTS, with `words` as every text that comes from outside."""
     candidates = make_candidates(words)
     count = len(candidates)
     scores = {pid: float(n * 7 % count) - 3 for n, pid in enumerate(candidates.passages)}
@@ -90,5 +90,5 @@ def make_reranking(words: str = "plain", moment: str = "finished", reranker: Mod
 
 
 def rank(scores: dict[str, float]) -> Ranking:
-    """Best first."""
+    """Sort the passages by score, best first."""
     return Ranking.of(sorted(scores.items(), key=lambda pair: -pair[1]))

@@ -1,4 +1,4 @@
-"""The package's source as tests look at it: who imports whom, what a module keeps, how long a function is."""
+"""Read the source of the package for tests: imports, module-level state and the length of functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODULES = {
 }
 TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in MODULES.items()}
 
-# What may be called to make a module-level value: none of these keeps anything afterwards.
+# A module-level value may be the result of these calls: none makes an object that changes.
 HARMLESS = {
     *(
         "compile",
@@ -50,7 +50,7 @@ class Import(NamedTuple):
 
 
 def read_imports(module: str, tree: ast.AST, is_package: bool, when: When = "at import") -> Iterator[Import]:
-    """Every import below this node, those for a type checker alone included; a submodule counts as itself."""
+    """Yield every import below this node, also under TYPE_CHECKING. `from package import submodule` imports the submodule."""
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, ast.Import):
             yield from (Import(module, alias.name, when) for alias in child.names)
@@ -70,8 +70,8 @@ def read_imports(module: str, tree: ast.AST, is_package: bool, when: When = "at 
         yield from read_imports(module, child, is_package, inside)
 
 
-def frozen_classes(trees: Iterable[ast.AST]) -> set[str]:
-    """The names of frozen dataclasses and named tuples: their instances hold no state that changes."""
+def find_frozen_classes(trees: Iterable[ast.AST]) -> set[str]:
+    """Find the names of frozen dataclasses and named tuples, whose instances never change."""
     classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     return {
         each.name
@@ -82,8 +82,8 @@ def frozen_classes(trees: Iterable[ast.AST]) -> set[str]:
 
 
 def find_state(trees: dict[str, ast.Module]) -> set[str]:
-    """What outlives a call and can change: `module.name` of each, in modules and in classes' bodies."""
-    harmless = HARMLESS | frozen_classes(trees.values())
+    """Find what outlives a call and can change, in modules and in the bodies of classes; returns `module.name`."""
+    harmless = HARMLESS | find_frozen_classes(trees.values())
     tables: dict[str, set[str]] = {}  # name -> modules that have a table of this name
     found = set()
     for module, tree in trees.items():
@@ -121,11 +121,11 @@ def _assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _is_table(value: ast.expr) -> bool:
-    """A dict: fine as long as nobody changes it. A list or set is never fine: there are tuples and frozensets."""
+    """Return True for a dict, which may stay if nothing changes it. Lists and sets may not: use tuples and frozensets."""
     if isinstance(value, ast.BinOp):
         return _is_table(value.left) or _is_table(value.right)
     return isinstance(value, ast.Dict | ast.DictComp) and (
-        isinstance(value, ast.DictComp) or bool(value.values)  # an empty one waits to be filled
+        isinstance(value, ast.DictComp) or bool(value.values)  # an empty dict is there to be filled
     )
 
 
@@ -142,14 +142,14 @@ def _is_fixed(value: ast.expr, harmless: set[str]) -> bool:
 
 
 def _called(node: ast.expr) -> str:
-    """`lru_cache` of `functools.lru_cache(maxsize=4)`."""
+    """Return `lru_cache` for `functools.lru_cache(maxsize=4)`."""
     if isinstance(node, ast.Call):
         return _called(node.func)
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _root(node: ast.expr) -> str:
-    """`TABLE` of `TABLE["a"]["b"]`, `module.TABLE` of `module.TABLE["a"]`; "" of anything else."""
+    """Return `TABLE` for `TABLE["a"]["b"]`, `module.TABLE` for `module.TABLE["a"]`, "" for anything else."""
     while isinstance(node, ast.Subscript):
         node = node.value
     return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
@@ -168,7 +168,7 @@ def _changed(tree: ast.AST) -> Iterator[str]:
 
 
 def _set_on_modules(tree: ast.AST) -> Iterator[str]:
-    """`module.NAME = …`: somebody else's module as a place to keep things."""
+    """Yield each `module.NAME = …`, which keeps state in another module."""
     modules = {
         alias.asname or alias.name
         for node in ast.walk(tree)
@@ -182,8 +182,8 @@ def _set_on_modules(tree: ast.AST) -> Iterator[str]:
             yield ast.unparse(node)
 
 
-def function_lengths() -> dict[str, int]:
-    """`module:function` -> its lines, signature and docstring included; of several of one name the longest."""
+def measure_functions() -> dict[str, int]:
+    """Return `module:function` -> number of lines, with signature and docstring; the longest if a name repeats."""
     lengths: dict[str, int] = {}
     for module, tree in TREES.items():
         for node in ast.walk(tree):

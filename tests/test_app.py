@@ -9,7 +9,7 @@ import pytest
 from rag_inspect.settings import Settings
 from rag_inspect.tasks import Task
 from rag_inspect.workbench import Workbench
-from tests.browsing import HOSTILE, ask, ranked, says
+from tests.browsing import HOSTILE, ask, wait_for_ranking, wait_for_words
 
 pytestmark = pytest.mark.browser
 
@@ -23,12 +23,12 @@ def test_the_first_screen_makes_its_point_without_a_click(visit):
     assert re.search(r"gold passage (moved|stayed)", page.locator("#sentence").inner_text())
     assert page.locator(".ri-after .ri-gold .ri-badge").first.inner_text() == "gold"
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
-    ranked(page)
+    wait_for_ranking(page)
 
 
 def test_a_query_shows_both_orders_with_moves_that_agree(visit):
     page = visit()
-    ranked(page)
+    wait_for_ranking(page)
     ask(page, "which vector store is a Postgres extension")
     before = page.eval_on_selector_all(".ri-before button", "rows => rows.map(row => row.dataset.passage)")
     after = page.eval_on_selector_all(".ri-after button", "rows => rows.map(row => row.dataset.passage)")
@@ -46,7 +46,7 @@ def test_a_query_shows_both_orders_with_moves_that_agree(visit):
 
 def test_hover_lights_both_rows_of_a_passage(visit):
     page = visit("?corpus=fruit")
-    ranked(page)
+    wait_for_ranking(page)
     page.locator(".ri-after button").first.hover()
     assert page.locator("li.ri-lit").count() == 2 and page.locator("path.ri-lit").count() == 1
     page.mouse.move(2, 2)
@@ -55,7 +55,7 @@ def test_hover_lights_both_rows_of_a_passage(visit):
 
 def test_a_pin_by_mouse_opens_the_whole_passage_and_escape_closes_it(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
-    ranked(page)
+    wait_for_ranking(page)
     page.locator(".ri-after button[data-passage=p0]").click()
     panel = page.locator(".ri-passage")
     panel.wait_for()
@@ -69,7 +69,7 @@ def test_a_pin_by_mouse_opens_the_whole_passage_and_escape_closes_it(visit):
 
 def test_the_keyboard_alone_moves_jumps_to_the_twin_and_pins(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
-    ranked(page)
+    wait_for_ranking(page)
     page.locator(".ri-before button").first.focus()
     page.keyboard.press("ArrowDown")
     focused = page.evaluate("document.activeElement.dataset.passage")
@@ -84,7 +84,7 @@ def test_the_keyboard_alone_moves_jumps_to_the_twin_and_pins(visit):
 
 def test_a_permalink_reopens_exactly_this_view(visit):
     page = visit("?corpus=fruit&q=do bananas like the cold&k=9&n=2")
-    ranked(page)
+    wait_for_ranking(page)
     ask(page, "ripening pears")
     page.wait_for_function("location.search.includes('ripening')")
     link = urlsplit(page.url).query
@@ -92,7 +92,7 @@ def test_a_permalink_reopens_exactly_this_view(visit):
         "q": "ripening pears", "corpus": "fruit", "embedder": "minilm", "reranker": "mini", "k": "9", "n": "2",
     }  # fmt: skip
     again = visit("?" + link)
-    ranked(again)
+    wait_for_ranking(again)
     assert again.locator("#query textarea").input_value() == "ripening pears"
     order = ".ri-after button", "rows => rows.map(row => [row.dataset.passage, row.innerText])"
     assert again.eval_on_selector_all(*order) == page.eval_on_selector_all(*order)
@@ -103,13 +103,13 @@ def test_a_permalink_reopens_exactly_this_view(visit):
 )
 def test_a_link_that_makes_no_sense_is_clamped_not_broken(visit, link):
     page = visit(link)
-    ranked(page)
+    wait_for_ranking(page)
     assert page.locator(".ri-after .ri-chip").count() > 0
 
 
 def test_hostile_passages_are_text_and_nothing_runs(visit):
     page = visit("?corpus=hostile&k=8")
-    ranked(page)
+    wait_for_ranking(page)
     assert page.locator(".ri-after li.ri-row").count() == len(HOSTILE)
     for at in range(len(HOSTILE)):
         page.locator(f".ri-after button[data-passage=p{at}]").click()
@@ -126,41 +126,41 @@ def test_hostile_passages_are_text_and_nothing_runs(visit):
 
 def test_a_blank_query_says_so_and_changes_nothing(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
-    ranked(page)
+    wait_for_ranking(page)
     box = page.locator("#query textarea")
     box.fill("   ")
     box.press("Enter")
-    says(page, "blank")
+    wait_for_words(page, "blank")
     assert page.locator(".ri-rankings").get_attribute("data-query") == "where do apples keep"
     assert box.input_value() == "   "
 
 
 def test_top_n_above_top_k_is_a_clear_word(visit):
     page = visit("?corpus=fruit&q=where do apples keep&k=5&n=5")
-    ranked(page)
+    wait_for_ranking(page)
     page.locator("#settings input[type=number]").nth(1).fill("9")
     page.get_by_role("button", name="Search").click()
-    says(page, "top_n cannot exceed top_k (9 > 5)")
+    wait_for_words(page, "top_n cannot exceed top_k (9 > 5)")
 
 
 def test_a_huge_query_is_cut_and_said_so(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
-    ranked(page)
+    wait_for_ranking(page)
     page.locator("#query textarea").fill("apples " * 15_000)
     page.get_by_role("button", name="Search").click()
-    says(page, "104,999 characters")
+    wait_for_words(page, "104,999 characters")
 
 
 def test_a_model_that_cannot_be_had_gives_way_to_mini_in_words(visit):
     page = visit("?corpus=fruit&q=where do apples keep&reranker=base")
-    says(page, "Showing mini instead", timeout=90_000)
+    wait_for_words(page, "Showing mini instead", timeout=90_000)
     assert "HF_HUB_OFFLINE" in page.locator("#aside").inner_text()
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('mini score · mini')")
 
 
 def test_eval_queries_are_stepped_with_the_arrows(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
-    ranked(page)
+    wait_for_ranking(page)
     page.locator("#next-query").click()
     page.wait_for_function(
         "document.querySelector('.ri-rankings')?.dataset.query === 'do bananas like the cold'"
@@ -170,7 +170,7 @@ def test_eval_queries_are_stepped_with_the_arrows(visit):
 
 def test_the_picker_lets_go_of_its_query_when_another_is_typed(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
-    ranked(page)
+    wait_for_ranking(page)
     picker = page.locator("#eval-query input")
     assert picker.input_value() == "where do apples keep"
     page.locator("#query textarea").fill("a fruit of no list")
@@ -183,7 +183,7 @@ def test_the_picker_lets_go_of_its_query_when_another_is_typed(visit):
 
 def test_copy_link_says_that_it_did(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
-    ranked(page)
+    wait_for_ranking(page)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator("#copy-link").click()
     page.get_by_text("Copied", exact=True).wait_for()
@@ -192,13 +192,13 @@ def test_copy_link_says_that_it_did(visit):
 
 def test_two_browsers_with_different_corpora_do_not_mix(visit):
     one, two = visit("?corpus=fruit&q=where do apples keep"), visit("?corpus=resources")
-    ranked(one)
-    ranked(two)
+    wait_for_ranking(one)
+    wait_for_ranking(two)
     box = one.locator("#query textarea")
     box.fill("do bananas like the cold")
     box.press("Enter")
     ask(two, "a fork of Elasticsearch")
-    ranked(one)
+    wait_for_ranking(one)
     assert one.locator(".ri-after li.ri-row").count() == 3
     assert set(one.eval_on_selector_all(".ri-after button", "rows => rows.map(r => r.dataset.passage)")) == {
         "p0",
@@ -212,7 +212,7 @@ def test_two_browsers_with_different_corpora_do_not_mix(visit):
 
 def test_the_figures_and_the_code_come_on_demand(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
-    ranked(page)
+    wait_for_ranking(page)
     page.get_by_text("Slopegraph and score scatter").click()
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length === 2")
     with page.expect_download() as download:
@@ -225,7 +225,7 @@ def test_the_figures_and_the_code_come_on_demand(visit):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_sees_everything_stacked(visit, scheme):
     page = visit("?__theme=" + scheme, width=390, color_scheme=scheme)
-    ranked(page)
+    wait_for_ranking(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     boxes = [page.locator(f".ri-{side}").bounding_box() for side in ("after", "before")]
     assert boxes[0]["y"] < boxes[1]["y"] and all(box["width"] > 300 for box in boxes)
@@ -252,7 +252,7 @@ def test_while_the_models_warm_the_recorded_example_is_shown(tmp_path, chromium)
     try:
         page.goto(app.local_url)
         page.wait_for_selector(".ri-after .ri-chip", timeout=30_000)
-        says(page, "Recorded with mini")
+        wait_for_words(page, "Recorded with mini")
         assert page.locator(".ri-after .ri-chip").count() == 20
     finally:
         page.close()

@@ -18,10 +18,10 @@ def test_other_names_have_no_card(address, key):
 
 @pytest.mark.browser
 def test_the_head_of_the_column_leads_to_the_card(visit):
-    from tests.browsing import ranked
+    from tests.browsing import wait_for_ranking
 
     page = visit()
-    ranked(page)
+    wait_for_ranking(page)
     with page.expect_popup() as opened:
         page.locator(".ri-after h3 a").click()
     opened.value.wait_for_load_state()

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page
 
-from tests.browsing import ranked, says
+from tests.browsing import wait_for_ranking, wait_for_words
 
 pytestmark = pytest.mark.browser
 APPLES = "where do apples keep"
@@ -13,7 +13,7 @@ APPLES = "where do apples keep"
 def fruit(visit):
     """A ranked page on the small corpus."""
     page = visit(f"?corpus=fruit&q={APPLES}")
-    ranked(page)
+    wait_for_ranking(page)
     page.wait_for_timeout(1000)  # the labels come in a moment after the page
     return page
 
@@ -46,7 +46,7 @@ def settle(page: Page) -> None:
 def test_a_reranker_chosen_is_one_search(fruit, asked):
     open_list(fruit, "Reranker")
     fruit.get_by_role("option").filter(has_text="base").click()
-    says(fruit, "Showing mini instead")
+    wait_for_words(fruit, "Showing mini instead")
     settle(fruit)
     assert asked == [(APPLES, "base")]
     open_list(fruit, "Reranker")
@@ -60,7 +60,7 @@ def test_a_reranker_chosen_with_the_keyboard_is_one_search(fruit, asked):
     box = open_list(fruit, "Reranker")
     box.fill("large")
     box.press("Enter")
-    says(fruit, "Showing mini instead")
+    wait_for_words(fruit, "Showing mini instead")
     settle(fruit)
     assert asked == [(APPLES, "large")]
 

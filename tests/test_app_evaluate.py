@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from tests.browsing import open_past_run, ranked
+from tests.browsing import open_past_run, wait_for_ranking
 
 pytestmark = pytest.mark.browser
 
 
 def open_evaluate(visit, corpus: str, **options):
     page = visit("?corpus=fruit&q=where do apples keep", **options)
-    ranked(page)
+    wait_for_ranking(page)
     page.get_by_role("tab", name="Evaluate").click()
     page.locator("#eval-settings").wait_for()
     choose(page, "Corpus", corpus)
@@ -68,7 +68,7 @@ def test_a_verdict_opens_its_query_in_explore(visit):
     query = row.locator(".ri-query").inner_text()
     with page.context.expect_page() as opened:
         row.click()
-    ranked(opened.value)
+    wait_for_ranking(opened.value)
     assert opened.value.locator("#query textarea").input_value() == query
 
 

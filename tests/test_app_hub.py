@@ -6,7 +6,7 @@ from huggingface_hub import constants
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.settings import Settings
 from rag_inspect.workbench import Workbench
-from tests.browsing import ranked, says, write_corpus
+from tests.browsing import wait_for_ranking, wait_for_words, write_corpus
 from tests.loopback_hub import loopback_hub
 from tests.tiny_models import write_reranker
 
@@ -37,7 +37,7 @@ def page(tmp_path, hub, chromium):
     page = chromium.new_page()
     page.set_default_timeout(60_000)
     page.goto(app.local_url, wait_until="domcontentloaded")
-    ranked(page)
+    wait_for_ranking(page)
     yield page
     page.close()
     app.close()
@@ -52,7 +52,7 @@ def choose_base(page, label: str = "base") -> None:
 def test_the_download_is_shown_and_then_its_ranking(page, hub):
     hub.seconds_a_chunk = 0.2
     choose_base(page, "base · download 1.1 GB")
-    says(page, "BAAI/bge-reranker-base")
+    wait_for_words(page, "BAAI/bge-reranker-base")
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · base')")
     assert page.locator(".ri-after .ri-chip").count() == 3
 
@@ -64,7 +64,7 @@ def test_the_download_is_shown_and_then_its_ranking(page, hub):
 def test_a_failed_download_is_said_and_mini_takes_its_place(page, hub, failure, words):
     hub.failure = failure
     choose_base(page)
-    says(page, "Showing mini instead")
+    wait_for_words(page, "Showing mini instead")
     assert words in page.locator("#aside").inner_text()
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('mini score · mini')")
     hub.failure = None

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.browsing import ask, ranked, write_corpus
+from tests.browsing import ask, wait_for_ranking, write_corpus
 
 pytestmark = pytest.mark.browser
 WADER = "which bird stands in the water"
@@ -32,10 +32,10 @@ def choose(page, label: str, name: str) -> None:
 
 def test_a_corpus_added_while_the_app_runs_can_be_chosen_on_both_tabs(visit, add_corpus):
     page = visit("?corpus=fruit&q=where do apples keep")
-    ranked(page)
+    wait_for_ranking(page)
     add_corpus("birds")
     page.reload(wait_until="domcontentloaded")
-    ranked(page)
+    wait_for_ranking(page)
     choose(page, "Corpus", "birds")
     page.wait_for_function("q => document.querySelector('.ri-rankings')?.dataset.query === q", arg=WADER)
     page.wait_for_selector(".ri-after .ri-chip")
@@ -56,7 +56,7 @@ def test_a_link_to_a_corpus_added_while_the_app_runs_opens_it(visit, add_corpus)
     visit()  # a first page, from before
     add_corpus("waders")
     page = visit(f"?corpus=waders&q={WADER}")
-    ranked(page)
+    wait_for_ranking(page)
     assert "Unknown corpus" not in page.locator("#aside").inner_text()
     assert page.get_by_label("Corpus", exact=True).locator("visible=true").input_value() == "waders"
     ask(page, "which bird sleeps flying")

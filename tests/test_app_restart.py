@@ -4,7 +4,7 @@ import pytest
 
 from rag_inspect.settings import Settings
 from rag_inspect.workbench import Workbench
-from tests.browsing import open_past_run, outside, write_corpus
+from tests.browsing import is_outside, open_past_run, write_corpus
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +45,7 @@ def test_a_visitors_runs_outlive_a_restart_and_a_lost_job_is_said(chromium, tmp_
 def _opened(context, address, trouble):
     page = context.new_page()
     page.set_default_timeout(60_000)
-    page.on("request", lambda request: trouble.append(request.url) if outside(request.url) else None)
+    page.on("request", lambda request: trouble.append(request.url) if is_outside(request.url) else None)
     page.goto(address, wait_until="domcontentloaded")
     page.get_by_role("tab", name="Evaluate").click()
     page.get_by_role("button", name="Evaluate", exact=True).wait_for()

@@ -9,8 +9,8 @@ import pytest
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.advice import RULES, is_significant
 from rag_inspect.evaluation.assessment import assess
-from rag_inspect.evaluation.document import worst_first
-from rag_inspect.evaluation.eval_set import guess_language, languages
+from rag_inspect.evaluation.document import sort_worst_first
+from rag_inspect.evaluation.eval_set import find_languages, guess_language
 from rag_inspect.evaluation.outcome import FirstStageSystem, Latency, Outcome, System
 from rag_inspect.metrics import parse
 from rag_inspect.score_cache import ScoreCache
@@ -21,9 +21,9 @@ from tests.evaluating import (
     BagEmbedder,
     ExactRetriever,
     ScriptedReranker,
-    evaluated,
-    knows,
     make_corpus,
+    run_evaluation,
+    score_gold_first,
     spec,
 )
 
@@ -63,7 +63,7 @@ def said(outcome):
 
 def test_the_documents_metrics_are_those_of_its_rankings_one_by_one():
     corpus = make_corpus(25)
-    outcome = evaluated(corpus, ScriptedReranker(), top_k=10)
+    outcome = run_evaluation(corpus, ScriptedReranker(), top_k=10)
     document = assess(outcome)
     for system in document.systems:
         rankings = dict(outcome.run(outcome.reranker_of(system.key)))
@@ -77,7 +77,7 @@ def test_the_documents_metrics_are_those_of_its_rankings_one_by_one():
 
 def test_the_document_keeps_the_contract():
     document = assess(
-        evaluated(
+        run_evaluation(
             make_corpus(25), ScriptedReranker(), ScriptedReranker(lambda q, p: 1.0, key="flat"), top_k=20
         )
     ).to_json()
@@ -103,7 +103,7 @@ def test_the_document_keeps_the_contract():
 
 
 def test_a_reranker_that_ties_everything_changes_nothing():
-    document = assess(evaluated(make_corpus(25), ScriptedReranker(lambda q, p: 1.0), top_k=10))
+    document = assess(run_evaluation(make_corpus(25), ScriptedReranker(lambda q, p: 1.0), top_k=10))
     change = document.systems[1].versus_first_stage["mrr@5"]
     assert change.delta == 0 and change.ties == 25 and change.p_value == 1
     assert document.systems[0].metrics == document.systems[1].metrics
@@ -112,7 +112,9 @@ def test_a_reranker_that_ties_everything_changes_nothing():
 def test_recall_is_achieved_and_recoverable_and_unreachable_and_no_reranker_passes_the_ceiling():
     corpus = make_corpus(40)
     document = assess(
-        evaluated(corpus, ScriptedReranker(knows(corpus)), ScriptedReranker(key="worse"), top_k=8)
+        run_evaluation(
+            corpus, ScriptedReranker(score_gold_first(corpus)), ScriptedReranker(key="worse"), top_k=8
+        )
     )
     for bar in document.ceiling_bars:
         assert bar.achieved + bar.recoverable + bar.unreachable == pytest.approx(1)
@@ -146,7 +148,7 @@ def test_a_judged_query_without_gold_among_its_candidates_counts_as_nought():
     corpus = make_corpus(10)
     far = {query.query_id: {"not-in-the-corpus": 1} for query in corpus.queries[:5]}
     splits = {"test": {**corpus.splits["test"], **far}}
-    document = assess(evaluated(dataclasses.replace(corpus, splits=splits), top_k=60))
+    document = assess(run_evaluation(dataclasses.replace(corpus, splits=splits), top_k=60))
     assert document.queries == 10 and document.verdicts["unreachable"] == 5
     assert document.systems[0].metrics["recall@5"].value <= 0.5 == document.ceiling["recall@60"]
     assert any("1 gold id is not in the corpus" in note for note in document.notes)
@@ -157,7 +159,7 @@ def test_queries_without_judgements_or_gold_are_left_out_and_counted():
     qrels = dict(corpus.splits["test"])
     del qrels["q000"], qrels["q001"]
     qrels["q002"] = {"p000": 0, "p001": -1}
-    document = assess(evaluated(dataclasses.replace(corpus, splits={"test": qrels})))
+    document = assess(run_evaluation(dataclasses.replace(corpus, splits={"test": qrels})))
     assert document.queries == 7 and document.left_out == {"unjudged": 2, "without_gold": 1}
 
 
@@ -166,18 +168,18 @@ def test_gold_that_stands_twice_in_the_corpus_is_noted():
     gold = next(iter(corpus.gold(corpus.queries[0].query_id)))
     twin = Passage("twin", corpus.passage_by_id[gold].text, corpus.passage_by_id[gold].title)
     doubled = dataclasses.replace(corpus, passages=(*corpus.passages, twin))
-    notes = assess(evaluated(doubled, top_k=20)).notes
+    notes = assess(run_evaluation(doubled, top_k=20)).notes
     assert any(note.startswith("1 gold passage has a duplicate that is not gold") for note in notes)
     both = {
         query: {pid: 1 for pid in (*grades, *(["twin"] if gold in grades else []))}
         for query, grades in corpus.splits["test"].items()
     }
     judged = dataclasses.replace(doubled, splits={"test": both})
-    assert not any("twin" in note for note in assess(evaluated(judged, top_k=20)).notes)
+    assert not any("twin" in note for note in assess(run_evaluation(judged, top_k=20)).notes)
 
 
 def test_one_query_and_a_top_k_beyond_the_corpus():
-    document = assess(evaluated(make_corpus(1, passages=6), top_k=50))
+    document = assess(run_evaluation(make_corpus(1, passages=6), top_k=50))
     assert document.queries == 1 and document.systems[1].metrics["mrr@5"].ci95 == (0, 1)
     assert "Only 1 judged query" in document.advice[0].text
     assert any("One query says nothing" in note for note in document.notes)
@@ -185,7 +187,7 @@ def test_one_query_and_a_top_k_beyond_the_corpus():
 
 def test_the_frontier_begins_at_the_first_stage_ends_at_the_whole_and_marks_one():
     corpus = make_corpus(80)
-    outcome = evaluated(corpus, ScriptedReranker(knows(corpus)), top_k=15)
+    outcome = run_evaluation(corpus, ScriptedReranker(score_gold_first(corpus)), top_k=15)
     document = assess(outcome)
     points = document.frontier
     assert [point.depth for point in points] == list(range(16))
@@ -196,7 +198,7 @@ def test_the_frontier_begins_at_the_first_stage_ends_at_the_whole_and_marks_one(
     assert points[0].metrics["mrr@5"] == points[1].metrics["mrr@5"] == pytest.approx(first)
     assert points[-1].metrics["mrr@5"] == pytest.approx(whole)
     values = [point.metrics["mrr@5"] for point in points]
-    assert values == sorted(values)  # this reranker knows the gold: deeper is never worse
+    assert values == sorted(values)  # this reranker score_gold_first the gold: deeper is never worse
     [cheapest] = [point for point in points if point.cheapest]
     assert cheapest.within_noise and points[-1].within_noise and not points[0].within_noise
     depth_3 = outcome.judged_by("fixed", 3)
@@ -211,7 +213,7 @@ def test_the_frontier_begins_at_the_first_stage_ends_at_the_whole_and_marks_one(
 
 
 def test_the_flow_and_the_thresholds_add_up():
-    document = assess(evaluated(make_corpus(50), ScriptedReranker(), top_k=20))
+    document = assess(run_evaluation(make_corpus(50), ScriptedReranker(), top_k=20))
     flow, lab = document.gold_flow["fixed"], document.thresholds["fixed"]
     assert np.sum(flow.counts) == 50 and flow.bands[0] == "1" and flow.bands[-1].startswith("not among")
     assert np.diag(flow.counts)[-1] == document.verdicts["unreachable"]
@@ -224,18 +226,18 @@ def test_the_flow_and_the_thresholds_add_up():
 
 
 def test_the_verdict_queue_is_worst_first():
-    document = assess(evaluated(make_corpus(60), ScriptedReranker(), top_k=20))
-    verdicts = [row.verdict for row in worst_first(document.per_query, "fixed")]
+    document = assess(run_evaluation(make_corpus(60), ScriptedReranker(), top_k=20))
+    verdicts = [row.verdict for row in sort_worst_first(document.per_query, "fixed")]
     assert verdicts[0] == "lost" and verdicts[-1] in {"rescued", "promoted"}
 
 
 def advice(corpus, *rerankers, **options):
-    return {line.rule: line.text for line in assess(evaluated(corpus, *rerankers, **options)).advice}
+    return {line.rule: line.text for line in assess(run_evaluation(corpus, *rerankers, **options)).advice}
 
 
 def test_advice_says_keep_small_corpus_and_shallower_with_their_numbers():
     corpus = make_corpus(80)
-    found = advice(corpus, ScriptedReranker(knows(corpus)), top_k=40)
+    found = advice(corpus, ScriptedReranker(score_gold_first(corpus)), top_k=40)
     assert "60 passages: under 200 a reranker seldom pays; here it does." in found["small_corpus_measured"]
     assert "Keep fixed: MRR@5 +0." in found["keep"] and "p < 0.001" in found["keep"]
     assert "within_noise" not in found and "small_corpus" not in found
@@ -294,7 +296,7 @@ def test_the_first_stages_language_comes_before_the_rerankers_and_so_does_recall
     found = said(ranked(half_found, half_found, **german))
     assert list(found)[:3] == ["first_stage_language", "recall_first", "other_language"]
     assert found["first_stage_language"] == (
-        "bag, the first stage, reads English; this corpus is in German (its card says), and recall@10 is 0.500. "
+        "bag, the first stage, reads English; this corpus is in German (according to its card), and recall@10 is 0.500. "
         "Use a multilingual first stage (bge-m3) before a multilingual reranker."
     )
     reads_all = ranked(half_found, half_found, reads=(("multilingual",), ("en",)), **german)
@@ -342,17 +344,20 @@ def test_advice_says_noise_hurt_and_recall_first():
     corpus = make_corpus(60, passages=400)
     tied = advice(corpus, ScriptedReranker(lambda q, p: 1.0))["within_noise"]
     assert "within noise" in tied and "+0.000 (95 % interval" in tied and "p = 1.000) over 60 queries" in tied
-    best = knows(corpus)
+    best = score_gold_first(corpus)
     worst = ScriptedReranker(lambda q, p: -best(q, p))
     found = advice(corpus, worst, top_k=10)
     assert "small_corpus" not in found and "lowers MRR@5" in found["hurts"]
-    assert "Fix recall first" in advice(corpus, ScriptedReranker(knows(corpus)), top_k=5)["recall_first"]
+    assert (
+        "Fix recall first"
+        in advice(corpus, ScriptedReranker(score_gold_first(corpus)), top_k=5)["recall_first"]
+    )
 
 
 def test_advice_says_that_the_model_does_not_read_the_language_by_card_or_by_its_words():
     card = CorpusCard(name="tiere", language=("de",))
     found = advice(make_corpus(30, card=card))["other_language"]
-    assert "fixed reads English, this corpus is in German (its card says); MRR@5 changes by" in found
+    assert "fixed reads English, this corpus is in German (according to its card); MRR@5 changes by" in found
     german = tuple(
         Passage(f"p{at:03}", "Der Fuchs und die Katze trafen sich am Abend im Wald und sprachen nicht.")
         for at in range(60)
@@ -360,7 +365,7 @@ def test_advice_says_that_the_model_does_not_read_the_language_by_card_or_by_its
     silent = dataclasses.replace(make_corpus(30, card=CorpusCard(name="tiere")), passages=german, queries=tuple(
         Query(f"q{at:03}", "Wann trafen sich der Fuchs und die Katze im Wald?") for at in range(30)
     ))  # fmt: skip
-    assert "another language (its words say)" in advice(silent)["other_language"]
+    assert "another language (guessed from its text)" in advice(silent)["other_language"]
     assert "other_language" not in advice(make_corpus(30), ScriptedReranker(languages=("multilingual",)))
     assert "other_language" not in advice(make_corpus(30))
 
@@ -392,12 +397,12 @@ def test_english_without_its_small_words_is_not_said_to_be_another_language():
 @pytest.mark.parametrize("written", ["English", "en_US", "eng", "EN-gb", " en "])
 def test_a_card_may_write_its_language_in_any_of_the_usual_ways(written):
     card = CorpusCard(name="animals", language=(written,))
-    assert languages(make_corpus(3, card=card)) == (("en",), "card")
+    assert find_languages(make_corpus(3, card=card)) == (("en",), "card")
     assert "other_language" not in advice(make_corpus(30, card=card))
 
 
 def test_a_language_that_nobody_knows_is_left_to_the_words():
-    assert languages(make_corpus(30, card=CorpusCard(name="animals", language=("see readme",)))) == (
+    assert find_languages(make_corpus(30, card=CorpusCard(name="animals", language=("see readme",)))) == (
         ("en",),
         "text",
     )
@@ -503,8 +508,8 @@ def test_the_ring_is_on_no_point_that_a_clearly_worse_one_stands_above():
 
 def test_a_latency_that_nobody_measured_is_unknown_and_said_so(tmp_path):
     corpus, cache = make_corpus(12), ScoreCache(tmp_path / "scores.sqlite")
-    evaluated(corpus, cache=cache, top_k=10)
-    document = assess(evaluated(corpus, cache=cache, top_k=10, timed=False))
+    run_evaluation(corpus, cache=cache, top_k=10)
+    document = assess(run_evaluation(corpus, cache=cache, top_k=10, timed=False))
     cache.close()
     assert document.systems[1].latency == Latency()
     assert all(point.latency_ms is None for point in document.frontier if point.depth)

@@ -10,7 +10,7 @@ from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.files import format_json
 from rag_inspect.types import Query
-from tests.evaluating import ScriptedReranker, evaluated, knows, make_corpus
+from tests.evaluating import ScriptedReranker, make_corpus, run_evaluation, score_gold_first
 
 SAVED = Path(__file__).parent / "data" / "evaluation.json"
 """The document of `made_outcome`, written when documents were not yet typed; rewritten once, when the ties of the test retriever changed."""
@@ -19,17 +19,17 @@ SAVED = Path(__file__).parent / "data" / "evaluation.json"
 @pytest.fixture(scope="module")
 def made_outcome():
     """Two rerankers, one of them not timed; a repeated query, two gold passages, one away, a query without gold."""
-    corpus = make_corpus(12)
+    corpus = make_corpus(12, seed=10)
     queries = (*corpus.queries, Query("q100", corpus.queries[0].text))
     qrels = {**corpus.splits["test"], "q100": {"p000": 2, "away": 1}, "q001": {"p001": 0}}
     corpus = dataclasses.replace(corpus, queries=queries, splits={"test": qrels})
-    rerankers = ScriptedReranker(knows(corpus)), ScriptedReranker(key="untimed")
+    rerankers = ScriptedReranker(score_gold_first(corpus)), ScriptedReranker(key="untimed")
     latency = {
         "bag": Latency((2.0,), 2.0, 3.0, 9, "sample"),
         "fixed": Latency(tuple(2.0 + 5 * n for n in range(1, 7)), 40.0, 50.0, 9, "sample"),
     }
     return dataclasses.replace(
-        evaluated(corpus, *rerankers, top_k=6),
+        run_evaluation(corpus, *rerankers, top_k=6),
         latency=latency,
         notes=("said by the run",),
         created="2026-01-01T00:00:00+00:00",

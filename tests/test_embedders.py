@@ -12,10 +12,10 @@ from rag_inspect.hub import minilm_folder
 from rag_inspect.settings import Settings
 from rag_inspect.types import Embedder, Passage
 from tests.conftest import Models
-from tests.tiny_models import sentence, write_all
+from tests.tiny_models import make_sentence, write_all
 
 PASSAGES = tuple(
-    Passage(str(n), sentence(n, 1 + 40 * n), title=f"star {n}" if n % 3 else "") for n in range(10)
+    Passage(str(n), make_sentence(n, 1 + 40 * n), title=f"star {n}" if n % 3 else "") for n in range(10)
 )
 DIMENSIONS = {"minilm": 384, "nomic": 32, "bge-m3": 32}
 

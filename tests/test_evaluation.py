@@ -15,9 +15,9 @@ from rag_inspect.evaluation.passes import PAIRS_AT_ONCE, Pass
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank
 from rag_inspect.types import Query
-from tests.evaluating import ExactRetriever, ScriptedReranker, evaluated, make_corpus
+from tests.evaluating import ExactRetriever, ScriptedReranker, make_corpus, run_evaluation
 
-SAMPLE = sum(latency.depths_timed(10)) * (latency.SAMPLE_QUERIES + 1)
+SAMPLE = sum(latency.list_timed_depths(10)) * (latency.SAMPLE_QUERIES + 1)
 """Pairs that timing reads where 10 are retrieved."""
 
 
@@ -30,7 +30,7 @@ def cache(tmp_path):
 
 def test_every_logit_is_the_one_the_reranker_gave_and_the_order_is_the_pipelines():
     corpus, reranker = make_corpus(30), ScriptedReranker()
-    outcome = evaluated(corpus, reranker, top_k=12)
+    outcome = run_evaluation(corpus, reranker, top_k=12)
     before, after = dict(outcome.run(None)), dict(outcome.run("fixed"))
     for query in corpus.queries:
         logits = {
@@ -57,7 +57,7 @@ def test_a_query_repeated_a_thousand_times_is_read_once_and_said():
     qrels = {query.query_id: corpus.splits["test"]["q000"] for query in copies}
     reranker = ScriptedReranker()
     many = dataclasses.replace(corpus, queries=copies, splits={"test": qrels})
-    outcome = evaluated(many, reranker, top_k=10)
+    outcome = run_evaluation(many, reranker, top_k=10)
     assert len(outcome.queries) == 1000 and outcome.counts["repeated"] == 999
     chunks = -(-1000 * 10 // PAIRS_AT_ONCE)
     assert reranker.read <= 10 * (chunks + 2) + SAMPLE
@@ -87,21 +87,21 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
 def test_the_pace_is_that_of_late_and_forgets_a_machine_that_slept():
     corpus = make_corpus(40)
     work = Pass(corpus, select_eval_set(corpus), ExactRetriever(corpus), [ScriptedReranker()], None, 10, 5)
-    work.count(100, 1000.0)  # asleep in the middle of a batch
+    work.record_pace(100, 1000.0)  # asleep in the middle of a batch
     assert work.progress().pairs_per_second == pytest.approx(0.1)
     for _ in range(120):
-        work.count(20, 2.0)
+        work.record_pace(20, 2.0)
     assert work.progress().pairs_per_second > 1.5
     for _ in range(240):
-        work.count(20, 2.0)
+        work.record_pace(20, 2.0)
     assert work.progress().pairs_per_second == pytest.approx(10, rel=0.1)
 
 
 def test_a_second_run_reads_nothing_but_a_sample_for_the_latency(cache):
     corpus, first, second = make_corpus(40), ScriptedReranker(), ScriptedReranker()
     cold, warm = (
-        evaluated(corpus, first, cache=cache, top_k=10),
-        evaluated(corpus, second, cache=cache, top_k=10),
+        run_evaluation(corpus, first, cache=cache, top_k=10),
+        run_evaluation(corpus, second, cache=cache, top_k=10),
     )
     assert 400 < first.read <= 400 + SAMPLE and second.read <= SAMPLE
     assert (warm.counts["scored_pairs"], warm.counts["cached_pairs"]) == (0, 400)
@@ -116,7 +116,7 @@ def test_latency_grows_with_depth_and_is_never_shown_as_nought():
                 time.sleep(0.001 * len(batch))
                 yield batch
 
-    found = evaluated(make_corpus(20), Slow(), top_k=10).latency["fixed"]
+    found = run_evaluation(make_corpus(20), Slow(), top_k=10).latency["fixed"]
     assert found.queries == latency.SAMPLE_QUERIES and len(found.depth_ms) == 10
     assert all(a < b for a, b in zip(found.depth_ms, found.depth_ms[1:], strict=False))
     assert found.depth_ms[-1] >= 10 and found.p95 >= found.p50 >= 10
@@ -130,7 +130,7 @@ def test_each_depth_is_timed_as_it_is_and_not_a_share_of_the_deepest():
             time.sleep(0.02)
             yield from super().score_pairs(pairs)
 
-    outcome = evaluated(make_corpus(20), OneBatch(), top_k=10)
+    outcome = run_evaluation(make_corpus(20), OneBatch(), top_k=10)
     found = outcome.latency["fixed"]
     assert found.depth_ms[0] > 0.4 * found.depth_ms[-1]  # a share of the deepest would be 0.1 of it
     assert any("timed at depths 1, 3, 5 and 10; between these" in note for note in outcome.notes)
@@ -146,8 +146,8 @@ def test_a_sample_leaves_the_first_reading_out_and_has_at_least_three(cache):
             yield from super().score_pairs(pairs)
 
     corpus = make_corpus(20)
-    evaluated(corpus, ScriptedReranker(), cache=cache, top_k=10)
-    found = evaluated(corpus, Warming(), cache=cache, top_k=10).latency
+    run_evaluation(corpus, ScriptedReranker(), cache=cache, top_k=10)
+    found = run_evaluation(corpus, Warming(), cache=cache, top_k=10).latency
     assert found["fixed"].source == "sample" and found["fixed"].queries >= latency.LEAST_QUERIES
     assert found["fixed"].p95 < 500
     assert found["bag"].source == "sample" and found["bag"].queries == latency.FIRST_STAGE_QUERIES
@@ -167,7 +167,7 @@ def test_a_stop_comes_within_a_batch_and_the_next_run_goes_on(cache):
         seen.append(moment)
     assert seen[-1].stopped and not any(isinstance(moment, Outcome) for moment in seen)
     assert first.read <= 96
-    evaluated(corpus, second, cache=cache, top_k=10)
+    run_evaluation(corpus, second, cache=cache, top_k=10)
     assert second.read <= 400 - 80 + SAMPLE
 
 
@@ -187,15 +187,15 @@ def test_a_model_that_fails_in_the_middle_says_where_and_loses_nothing(cache, er
     with pytest.raises(
         RerankError, match=rf"{words}.*stopped after 12 of 60 queries, 5\d\d pairs.*next run continues"
     ):
-        evaluated(corpus, failing, cache=cache, top_k=10)
-    evaluated(corpus, whole, cache=cache, top_k=10)
+        run_evaluation(corpus, failing, cache=cache, top_k=10)
+    run_evaluation(corpus, whole, cache=cache, top_k=10)
     assert whole.read <= 600 - 520 + SAMPLE
 
 
 def test_a_model_that_fails_while_it_is_timed_costs_its_latency_and_nothing_else():
     corpus = make_corpus(20)
     for failing in (ScriptedReranker(fail_after=200), ScriptedReranker(fail_after=215)):
-        outcome = evaluated(corpus, failing, top_k=10)
+        outcome = run_evaluation(corpus, failing, top_k=10)
         assert outcome.latency["fixed"].source == "unknown" and len(outcome.queries) == 20
         notes = assess(outcome).notes
         assert "fixed could not be timed (RuntimeError: out of memory)." in notes
@@ -225,27 +225,28 @@ def test_what_is_not_kept_is_not_said_to_be(tmp_path):
     (tmp_path / "scores.sqlite").mkdir()
     broken = ScoreCache(tmp_path / "scores.sqlite")
     with pytest.raises(RerankError, match=r"scores are computed again each time$"):
-        evaluated(make_corpus(60), ScriptedReranker(fail_after=300), cache=broken, top_k=10)
+        run_evaluation(make_corpus(60), ScriptedReranker(fail_after=300), cache=broken, top_k=10)
 
 
 def test_a_metric_deeper_than_what_was_retrieved_is_named():
     corpus = make_corpus(20)
-    notes = assess(evaluated(corpus, ScriptedReranker(), top_k=5)).notes
+    notes = assess(run_evaluation(corpus, ScriptedReranker(), top_k=5)).notes
     [found] = [note for note in notes if note.startswith("Only 5 candidates were retrieved: ")]
     assert "nDCG@10" in found and "recall@10" in found and "MRR@5" not in found
     assert not any(
-        "were retrieved" in note for note in assess(evaluated(corpus, ScriptedReranker(), top_k=10)).notes
+        "were retrieved" in note
+        for note in assess(run_evaluation(corpus, ScriptedReranker(), top_k=10)).notes
     )
     whole = make_corpus(20, passages=6)  # of which nothing is left to retrieve
     assert not any(
-        "were retrieved" in note for note in assess(evaluated(whole, ScriptedReranker(), top_k=6)).notes
+        "were retrieved" in note for note in assess(run_evaluation(whole, ScriptedReranker(), top_k=6)).notes
     )
 
 
 def test_depths_are_checked_before_anything_is_read():
     reranker = ScriptedReranker()
     with pytest.raises(InputError, match=r"top_n cannot exceed top_k \(5 > 3\)"):
-        evaluated(make_corpus(3), reranker, top_k=3)
+        run_evaluation(make_corpus(3), reranker, top_k=3)
     assert reranker.read == 0
 
 

@@ -7,14 +7,15 @@ import pytest
 
 from rag_inspect.evaluation import runs
 from rag_inspect.evaluation.assessment import assess
-from rag_inspect.evaluation.document import Advice, worst_first
+from rag_inspect.evaluation.document import Advice, sort_worst_first
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.exports import name_scores
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import VERDICTS
 from rag_inspect.views import eval_figures, evaluation, formats
 from rag_inspect.views.report import report_html
-from tests.evaluating import ScriptedReranker, evaluated, knows, make_corpus
+from rag_inspect.words import format_p
+from tests.evaluating import ScriptedReranker, make_corpus, run_evaluation, score_gold_first
 from tests.parsing import Page
 from tests.searches import HOSTILE
 
@@ -25,7 +26,7 @@ NAMES = {"fixed": "mini score", "flat": "logit"}
 def document():
     corpus = make_corpus(30)
     flat = ScriptedReranker(lambda query, passage: 1.0, key="flat")
-    outcome = evaluated(corpus, ScriptedReranker(knows(corpus)), flat, top_k=15)
+    outcome = run_evaluation(corpus, ScriptedReranker(score_gold_first(corpus)), flat, top_k=15)
     timed = {"fixed": Latency(tuple(map(float, range(1, 16))), 1240.0, 2050.4, 9, "sample")}
     created = "2026-01-01T10:20:30+00:00"
     return assess(dataclasses.replace(outcome, latency=timed, created=created))
@@ -43,7 +44,7 @@ def draw_pages(document):
         "advice": evaluation.advice_html(document),
         "ceiling": evaluation.ceiling_html(document),
         "table": evaluation.table_html(document),
-        "queue": evaluation.queue_html(document, "fixed", "", worst_first(document.per_query, "fixed")),
+        "queue": evaluation.queue_html(document, "fixed", "", sort_worst_first(document.per_query, "fixed")),
         "notes": evaluation.notes_html(document),
         "progress": evaluation.progress_html(document.notes[0], 0.5),
         "running": evaluation.running_html(means, 3, 30),
@@ -114,8 +115,8 @@ def test_metrics_are_written_one_way(document, report):
         (formats.format_change, 0.0312, "+0.031"),
         (formats.format_change, -0.0312, "-0.031"),
         (formats.format_change_range, (-0.0042, 0.058), "-0.004 to +0.058"),
-        (formats.format_p, 0.0009, "< 0.001"),
-        (formats.format_p, 0.0421, "0.042"),
+        (format_p, 0.0009, "< 0.001"),
+        (format_p, 0.0421, "0.042"),
         (formats.format_share, 0.8306, "83.1%"),
         (formats.format_latency, Latency((), 1240.4, 2050.6), "1,240 / 2,051"),
         (formats.format_latency, Latency(), "not measured"),
@@ -146,7 +147,7 @@ def test_a_rerankers_number_is_called_what_it_is(document, report):
         assert f"{key}: keep {name}s from" in report
         figure = eval_figures.thresholds(document, key, name)
         assert figure.layout.xaxis.title.text == f"{name} ({key})"
-        assert eval_figures.threshold_words(document, key, name, 0).startswith(f"Keeping {name}s from ")
+        assert eval_figures.describe_cutoff(document, key, name, 0).startswith(f"Keeping {name}s from ")
     only_mini = report_html(document, dict.fromkeys(NAMES, "mini score"))
     assert "logit" not in only_mini
 

@@ -26,7 +26,7 @@ from rag_inspect.exports import (
 from rag_inspect.metrics import parse
 from rag_inspect.types import Query
 from rag_inspect.views.report import report_html
-from tests.evaluating import ExactRetriever, ScriptedReranker, knows, make_corpus
+from tests.evaluating import ExactRetriever, ScriptedReranker, make_corpus, score_gold_first
 
 NAMES = {"fixed": "logit", "flat": "logit"}
 
@@ -264,7 +264,7 @@ def test_the_report_of_many_queries_stays_small():
 
 def test_runs_are_saved_listed_loaded_and_compared(tmp_path, outcome):
     corpus = make_corpus(30)
-    better = outcome_of(corpus, ScriptedReranker(knows(corpus)), top_k=15)
+    better = outcome_of(corpus, ScriptedReranker(score_gold_first(corpus)), top_k=15)
     ids = []
     for one, created in ((outcome, "2026-01-01T00:00:00+00:00"), (better, "2026-01-02T00:00:00+00:00")):
         one = dataclasses.replace(one, created=created)
@@ -339,7 +339,7 @@ def test_figures_are_drawn_from_the_document_alone(outcome):
     drawn = eval_figures.frontier(document)
     assert [line.name for line in drawn.data][:2] == ["bag (first stage)", "fixed"]
     assert drawn.layout.legend.y < 0 and "not measurably worse" in drawn.layout.annotations[0].text
-    assert "of 30 queries left empty" in eval_figures.threshold_words(document, "fixed", "logit", 20)
+    assert "of 30 queries left empty" in eval_figures.describe_cutoff(document, "fixed", "logit", 20)
     points = tuple(dataclasses.replace(point, latency_ms=None) for point in document.frontier)
     untimed = dataclasses.replace(document, frontier=points)
     assert "not measured" in eval_figures.frontier(untimed).layout.xaxis.title.text

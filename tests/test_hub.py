@@ -191,7 +191,7 @@ def test_a_pytorch_bin_comes_the_same_way(online: Settings, hub: LoopbackHub, tm
 def test_a_connection_cut_once_is_taken_up_again(online: Settings, hub: LoopbackHub) -> None:
     hub.failure = "cut once"
     assert fetch(BASE, online).is_dir()
-    assert hub.cuts == 1 and hub.asked_for("/lfs/") == 2
+    assert hub.cuts == 1 and hub.count_requests("/lfs/") == 2
 
 
 FAILURES = {
@@ -269,7 +269,7 @@ def test_too_small_a_disk_is_known_before_the_download(
 ) -> None:
     with pytest.raises(ModelError, match=r"no space left.* needed, .* free in"):
         fetch(BASE, online)
-    assert hub.asked_for("/lfs/") == 0 and files_in(small_disk) == set()
+    assert hub.count_requests("/lfs/") == 0 and files_in(small_disk) == set()
 
 
 @pytest.mark.filterwarnings("ignore:Not enough free disk space")
@@ -325,7 +325,7 @@ def test_a_second_process_waits_and_shares(online: Settings, hub: LoopbackHub, c
     both = [start_fetching(online, cache) for _ in range(2)]
     answers = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
-    assert answers[0][0] == answers[1][0] and hub.asked_for("/lfs/") == 1
+    assert answers[0][0] == answers[1][0] and hub.count_requests("/lfs/") == 1
 
 
 def test_a_second_thread_waits_shares_and_hears_how_far_it_is(online: Settings, hub: LoopbackHub) -> None:
@@ -333,10 +333,10 @@ def test_a_second_thread_waits_shares_and_hears_how_far_it_is(online: Settings, 
     told: list[str] = []
     first = threading.Thread(target=fetch, args=(BASE, online))
     first.start()
-    wait_until(lambda: hub.asked_for("/lfs/") == 1)
+    wait_until(lambda: hub.count_requests("/lfs/") == 1)
     assert fetch(BASE, online, lambda done, total, what: told.append(what)).is_dir()
     first.join()
-    assert hub.asked_for("/lfs/") == 1
+    assert hub.count_requests("/lfs/") == 1
     assert told and all(what.endswith("downloaded by another process") for what in told)
 
 
@@ -345,7 +345,7 @@ def test_a_killed_download_is_not_taken_for_a_whole_one(
 ) -> None:
     hub.seconds_a_chunk = 0.3
     process = start_fetching(online, cache)
-    wait_until(lambda: hub.asked_for("/lfs/") == 1)
+    wait_until(lambda: hub.count_requests("/lfs/") == 1)
     time.sleep(0.3)
     process.send_signal(signal.SIGKILL)
     process.communicate()

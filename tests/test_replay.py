@@ -14,7 +14,7 @@ from rag_inspect.evaluation import runs
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.outcome import FirstStageSystem
 from rag_inspect.exports import read_replay, to_replay
-from tests.evaluating import ScriptedReranker, evaluated, make_corpus
+from tests.evaluating import ScriptedReranker, make_corpus, run_evaluation
 
 DATA = Path(__file__).parent / "data"
 RUN = "20261126-124827-497451d4d37a7151"  # kept by the app when it wrote version 1
@@ -68,7 +68,7 @@ def test_a_run_kept_before_version_2_is_listed_and_opens(tmp_path):
 
 
 def test_a_first_stage_without_an_embedder_is_read_back_with_scores_of_any_size():
-    outcome = evaluated(make_corpus(6), ScriptedReranker(), top_k=5)
+    outcome = run_evaluation(make_corpus(6), ScriptedReranker(), top_k=5)
     stage = FirstStageSystem(key="bm25", kind="bm25", score_name="bm25")
     lexical = dataclasses.replace(outcome, first_stage=stage, scores=outcome.scores * 40, latency={})
     again = read_replay(json.dumps(to_replay(lexical)).encode())
@@ -79,14 +79,14 @@ def test_a_first_stage_without_an_embedder_is_read_back_with_scores_of_any_size(
 
 @pytest.mark.parametrize("key", ["scores", "cosines", "logits"])
 def test_a_reranker_may_have_the_name_of_a_field(key):
-    outcome = evaluated(make_corpus(6), ScriptedReranker(key=key), top_k=5)
+    outcome = run_evaluation(make_corpus(6), ScriptedReranker(key=key), top_k=5)
     again = read_replay(json.dumps(to_replay(outcome)).encode())
     assert again.scores.tolist() == outcome.scores.tolist()
     assert again.logits[key].tolist() == outcome.logits[key].tolist()
 
 
 def test_the_first_stage_is_asked_for_by_none_and_not_by_its_key():
-    outcome = evaluated(make_corpus(6), ScriptedReranker(), top_k=5)
+    outcome = run_evaluation(make_corpus(6), ScriptedReranker(), top_k=5)
     assert outcome.reranker_of("bag") is None and outcome.reranker_of("fixed") == "fixed"
     assert outcome.order(None).tolist() == [list(range(5))] * 6
     with pytest.raises(KeyError):

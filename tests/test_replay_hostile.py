@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.evaluation import add_provenance, evaluate, replay, runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
-from rag_inspect.evaluation.document import worst_first
+from rag_inspect.evaluation.document import sort_worst_first
 from rag_inspect.exports import export_files, read_replay, to_replay
 from rag_inspect.files import format_json
 from rag_inspect.views import eval_figures, evaluation
 from rag_inspect.views.report import report_html
-from tests.evaluating import ExactRetriever, ScriptedReranker, knows, make_corpus
+from tests.evaluating import ExactRetriever, ScriptedReranker, make_corpus, score_gold_first
 
 MARKUP = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "${x}", "{{x}}", "%{x}", "=1+1")
 WORDS = ("", " ", "../../etc/passwd", "C:\\x", "\ud800", "\x00", "\n\u2028\r", "\u202e", "x" * 2_000, *MARKUP)
@@ -71,7 +71,9 @@ def small():
     """A replay of four queries, six candidates deep; two rerankers, one of them good."""
     corpus = make_corpus(4, 12)
     return to_replay(
-        outcome_of(corpus, ScriptedReranker(), ScriptedReranker(knows(corpus), "wise"), top_k=6, top_n=3)
+        outcome_of(
+            corpus, ScriptedReranker(), ScriptedReranker(score_gold_first(corpus), "wise"), top_k=6, top_n=3
+        )
     )
 
 
@@ -178,12 +180,14 @@ def draw(outcome, document):
     figures = [eval_figures.frontier(document)]
     for key in (system.key for system in document.rerankers):
         for verdict in ("", *document.verdicts):
-            check_html(evaluation.queue_html(document, key, verdict, worst_first(document.per_query, key)))
+            check_html(
+                evaluation.queue_html(document, key, verdict, sort_worst_first(document.per_query, key))
+            )
         figures += [
             eval_figures.gold_flow(document, key),
             eval_figures.thresholds(document, key, "logit", document.thresholds[key].steps[-1].cutoff),
         ]
-        check_html(eval_figures.threshold_words(document, key, "logit", 20))
+        check_html(eval_figures.describe_cutoff(document, key, "logit", 20))
     check_html(evaluation.comparison_html(runs.compare_runs(document, document)))
     for figure in figures:
         for words in strings(json.loads(figure.to_json())):

@@ -17,11 +17,11 @@ from rag_inspect.transformer import Weights
 from rag_inspect.types import Pair, Passage, Reranker
 from tests.conftest import Models
 from tests.fixed_reranker import FixedReranker
-from tests.tiny_models import sentence, write_all, write_reranker
+from tests.tiny_models import make_sentence, write_all, write_reranker
 
 QUERY = "which index keeps its vectors on disk?"
 PASSAGES = tuple(
-    Passage(str(n), sentence(n, 3 + 9 * n), title=f"star {n}" if n % 3 else "") for n in range(8)
+    Passage(str(n), make_sentence(n, 3 + 9 * n), title=f"star {n}" if n % 3 else "") for n in range(8)
 )
 HOSTILE = (
     "",

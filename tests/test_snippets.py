@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from rag_inspect.views.snippets import LIBRARIES, snippet
+from rag_inspect.views.snippets import LIBRARIES, write_snippet
 from tests.searches import HOSTILE, HUB, MINI, make_reranking
 
 OTHER = replace(HUB, key="other", model="tests/other", revision="2" * 40)
@@ -15,7 +15,7 @@ OTHER = replace(HUB, key="other", model="tests/other", revision="2" * 40)
 def test_a_snippet_is_python_whatever_the_query(library, case):
     search = make_reranking(HOSTILE[case])
     for reranker in (HUB, MINI):
-        code = snippet(replace(search, reranker=reranker), library, OTHER)
+        code = write_snippet(replace(search, reranker=reranker), library, OTHER)
         compile(code, "snippet", "exec")
         names: dict[str, object] = {}
         [line] = [line for line in code.splitlines() if line.startswith("query = ")]
@@ -31,28 +31,28 @@ def test_a_snippet_is_python_whatever_the_query(library, case):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("builtin", "# mini is built into rag-inspect; on the hub, other is the model to begin with."),
-        ("folder", "# mini is in a local folder; on the hub, other is the model to begin with."),
-        ("remote", "# mini is behind an endpoint; on the hub, other is the model to begin with."),
+        ("builtin", "# mini is built into rag-inspect; this code uses other, which is on the hub."),
+        ("folder", "# mini is in a local folder; this code uses other, which is on the hub."),
+        ("remote", "# mini is behind an endpoint; this code uses other, which is on the hub."),
     ],
 )
 def test_a_model_that_is_on_no_hub_gives_way_to_one_that_is(source, words):
     """Whether it has files to download says nothing about where it is from."""
     elsewhere = replace(MINI, source=source, files=("*.json",))
-    code = snippet(make_reranking(reranker=elsewhere), "Transformers", OTHER)
+    code = write_snippet(make_reranking(reranker=elsewhere), "Transformers", OTHER)
     assert code.startswith(words) and OTHER.model in code
-    assert "on the hub" not in snippet(make_reranking(reranker=elsewhere), "rag-inspect", OTHER)
+    assert "on the hub" not in write_snippet(make_reranking(reranker=elsewhere), "rag-inspect", OTHER)
 
 
 def test_a_hub_model_is_named_even_if_no_files_are_listed():
     assert HUB.files == ()
-    code = snippet(make_reranking(reranker=HUB), "Transformers", OTHER)
+    code = write_snippet(make_reranking(reranker=HUB), "Transformers", OTHER)
     assert HUB.model in code and "to begin with" not in code
 
 
 def test_the_snippet_of_this_package_runs(models, capsys):
     search = replace(make_reranking("How long does a goldfish live?"), reranker=MINI)
-    code = snippet(search, "rag-inspect", OTHER)
+    code = write_snippet(search, "rag-inspect", OTHER)
     code = code.replace("[...]", "['Fish live ten years.', 'The ferry leaves at noon.', 'The tea is hot.']")
     exec(compile(code, "snippet", "exec"), {})
     printed = capsys.readouterr().out.split()

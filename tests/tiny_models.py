@@ -1,4 +1,4 @@
-"""Folders as the hub has them, of the real architectures, small, with random weights and a tokenizer trained small."""
+"""Write small models with the real architectures, random weights and a small tokenizer, in folders like the hub's."""
 
 import json
 import random
@@ -29,13 +29,13 @@ WORDS = [
 ]
 
 
-def sentence(seed: int, words: int) -> str:
-    """Some words; the same for the same seed."""
+def make_sentence(seed: int, words: int) -> str:
+    """Make a sentence; the same seed gives the same words."""
     return " ".join(random.Random(seed).choices(WORDS, k=words))
 
 
 def write_reranker(folder: Path, positions: int = 514) -> Path:
-    """XLMRobertaForSequenceClassification, as the bge rerankers are."""
+    """Write an XLMRobertaForSequenceClassification, like the bge rerankers."""
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
@@ -49,7 +49,7 @@ def write_reranker(folder: Path, positions: int = 514) -> Path:
 
 
 def write_bge_m3(folder: Path) -> Path:
-    """XLMRobertaModel in a pytorch_model.bin, its first token's vector taken, as bge-m3 is."""
+    """Write an XLMRobertaModel in pytorch_model.bin with first-token pooling, like bge-m3."""
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaModel
 
@@ -67,14 +67,14 @@ def write_bge_m3(folder: Path) -> Path:
 
 
 def write_nomic(folder: Path) -> Path:
-    """NomicBertModel with the weight names of nomic-embed-text-v1.5 and its mention of remote code."""
+    """Write a NomicBertModel with the weight names of nomic-embed-text-v1.5 and its reference to remote code."""
     import torch
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertTokenizer, NomicBertConfig, NomicBertModel
 
     trained = BertWordPieceTokenizer()
     trained.train_from_iterator(
-        (sentence(seed, 30) for seed in range(50)), vocab_size=400, show_progress=False
+        (make_sentence(seed, 30) for seed in range(50)), vocab_size=400, show_progress=False
     )
     tokenizer = BertTokenizer(vocab=trained.get_vocab(), model_max_length=2048)
     torch.manual_seed(2)
@@ -88,7 +88,7 @@ def write_nomic(folder: Path) -> Path:
 
 
 def write_all(models_dir: Path) -> Path:
-    """Every model that is not built in, where RAG_INSPECT_MODELS_DIR would have it."""
+    """Write every model that is not built in, in the layout of RAG_INSPECT_MODELS_DIR."""
     for key in ("base", "large", "v2-m3"):
         write_reranker(models_dir / RERANKERS[key].model, positions=1026 if key == "v2-m3" else 514)
     write_nomic(models_dir / EMBEDDERS["nomic"].model)
@@ -117,7 +117,7 @@ def _xlm_roberta_tokenizer(max_length: int) -> Any:
     trainer = trainers.UnigramTrainer(
         vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False
     )
-    trained.train_from_iterator((sentence(seed, 30) for seed in range(50)), trainer)
+    trained.train_from_iterator((make_sentence(seed, 30) for seed in range(50)), trainer)
     pieces = json.loads(trained.to_str())["model"]["vocab"]
     return XLMRobertaTokenizer(vocab=[*map(tuple, pieces), ("<mask>", 0.0)], model_max_length=max_length)
 

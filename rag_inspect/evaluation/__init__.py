@@ -1,4 +1,4 @@
-"""One pass over an eval set: first stage and rerankers, many queries' pairs at a time, resumed by the score cache."""
+"""Run an eval set through the first stage and the rerankers. The score cache lets a stopped run resume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from rag_inspect import __version__
-from rag_inspect.evaluation.eval_set import count_truncated_gold, languages, select_eval_set
+from rag_inspect.evaluation.eval_set import count_truncated_gold, find_languages, select_eval_set
 from rag_inspect.evaluation.outcome import FirstStageSystem, Outcome, System
 from rag_inspect.evaluation.passes import EvalProgress, Pass
 from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths
@@ -34,11 +34,11 @@ def evaluate(
     stopped: Callable[[], bool] = lambda: False,
     timed: bool = True,
 ) -> Iterator[EvalProgress | Outcome]:
-    """Progress after every batch of scores, then the Outcome; no Outcome if `stopped` returns True.
+    """Yield progress after every batch of scores, then the Outcome; if `stopped` returns True, there is no Outcome.
 
-    Memory grows by a few hundred bytes a query, beside the vectors the embedder remembers. Raises CorpusError,
-    InputError, RetrievalError or RerankError; whatever was scored by then is in the cache. Afterwards each system is
-    timed on a few queries; where not `timed`, the rerankers' latency is unknown.
+    After scoring, each system is timed on a few queries; if not `timed`, only the first stage is. Memory grows by a
+    few hundred bytes per query, plus the query vectors that the embedder keeps. Raises CorpusError, InputError,
+    RetrievalError or RerankError; the cache keeps the scores computed so far.
     """
     check_depths(top_k, top_n)
     chosen = select_eval_set(corpus, split)
@@ -48,8 +48,8 @@ def evaluate(
         if stopped():
             yield work.progress(stopped=True)
             return
-    latency = work.latencies(stopped, timed)
-    spoken, source = languages(corpus)
+    latency = work.measure_latencies(stopped, timed)
+    spoken, source = find_languages(corpus)
     yield Outcome(
         corpus=corpus.name,
         corpus_fingerprint=corpus.fingerprint,
@@ -84,7 +84,7 @@ def evaluate(
 
 
 def add_provenance(outcome: Outcome, corpus: Corpus, notes: Sequence[str] = ()) -> Outcome:
-    """The outcome with when and with what it was made, and the text of the passages it names."""
+    """Return the outcome with its date, the library versions, its passages' text and the extra notes."""
     found = {pid: corpus.passage_by_id[pid] for pid in outcome.passage_ids}
     return replace(
         outcome,

@@ -1,4 +1,4 @@
-"""Advice, one line each: a table of rules, each naming the numbers it uses and its source."""
+"""What to do after an evaluation: a table of rules, each with the numbers it looks at and its source."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from rag_inspect.evaluation.document import Advice, Change, Numbers, SystemResul
 from rag_inspect.evaluation.eval_set import NAMES
 from rag_inspect.evaluation.outcome import Outcome, System
 from rag_inspect.metrics import parse
-from rag_inspect.words import format_count
+from rag_inspect.words import format_count, format_p
 
 SMALL_CORPUS = 200
 FEW_QUERIES = 25
-CHANCE = 0.05  # p from which a change may be chance
-MUCH = 0.10  # of recall: enough to be worth acting on
-MOST_OF_IT = 0.8  # of the depth: a shallower depth above this share is not worth mentioning
+CHANCE = 0.05  # a change with this p or a higher one may be chance
+MUCH = 0.10  # a share of recall that is worth acting on
+MOST_OF_IT = 0.8  # do not suggest a depth above this share of the full depth: it saves too little
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`says` returns the advice, or None where it does not apply; `looks_at` may hold {metric} and {recall}."""
+    """`says` returns the advice, or None if the rule does not apply; `looks_at` may contain {metric} and {recall}."""
 
     name: str
     looks_at: str
@@ -29,7 +29,7 @@ class Rule:
 
 
 def advise(numbers: Numbers, outcome: Outcome) -> tuple[Advice, ...]:
-    """The advice of every rule that applies, most important first."""
+    """Return the advice of every rule that applies, most important first."""
     found = [(rule, rule.says(numbers, outcome)) for rule in RULES]
     named = {"metric": parse(numbers.primary).label, "recall": numbers.ceiling_bars[0].metric}
     return tuple(
@@ -40,25 +40,24 @@ def advise(numbers: Numbers, outcome: Outcome) -> tuple[Advice, ...]:
 
 
 def is_significant(change: Change) -> bool:
-    """Whether a change is more than noise: its 95 % interval excludes 0, and its Holm-corrected p is below 0.05.
+    """Return True if the 95 % interval excludes 0 and the Holm-corrected p is below 0.05.
 
-    Both, because on few queries the bootstrap's interval is too narrow; the randomisation test is exact there.
+    Both are needed: with few queries the bootstrap interval is too narrow, but the randomisation test is exact.
     """
     low, high = change.ci95
     return bool((low > 0 or high < 0) and change.p_holm < CHANCE)
 
 
 def describe_change(change: Change, *, as_loss: bool = False) -> str:
-    """A change with its interval and p, Holm-corrected over the rerankers; `as_loss` gives the size of a drop, unsigned."""
-    p = f"p = {change.p_holm:.3f}" if change.p_holm >= 0.001 else "p < 0.001"
+    """Write a change with its interval and its Holm-corrected p; `as_loss` writes a drop as a positive number."""
     delta, low, high = (f"{value:+.3f}" for value in (change.delta, *change.ci95))
     if as_loss:
         delta, low, high = (f"{-value:.3f}" for value in (change.delta, *reversed(change.ci95)))
-    return f"{delta} (95 % interval {low} to {high}, {p})"
+    return f"{delta} (95 % interval {low} to {high}, p {format_p(change.p_holm, equals='= ')})"
 
 
 def best_reranker(numbers: Numbers) -> SystemResult:
-    """The reranker with the highest primary metric; the first asked for among equals."""
+    """Return the reranker with the highest primary metric; the first one if several are equal."""
     return max(numbers.rerankers, key=_value(numbers))
 
 
@@ -66,8 +65,8 @@ def _value(numbers: Numbers) -> Callable[[SystemResult], float]:
     return lambda system: system.metrics[numbers.primary].value
 
 
-def chosen_reranker(numbers: Numbers) -> SystemResult:
-    """The cheapest reranker with a clear lift and no detectable loss against the best; else the best."""
+def choose_reranker(numbers: Numbers) -> SystemResult:
+    """Choose the cheapest reranker with a clear lift and no detectable loss against the best; else the best."""
     near = [
         system
         for system in numbers.rerankers
@@ -91,12 +90,12 @@ def _lifts(change: Change) -> bool:
 
 
 def _change(numbers: Numbers) -> tuple[SystemResult, Change]:
-    chosen = chosen_reranker(numbers)
+    chosen = choose_reranker(numbers)
     return chosen, chosen.versus_first_stage[numbers.primary]
 
 
 def _decided(numbers: Numbers) -> bool:
-    """Whether this run alone supports a decision: a clear change, on enough queries."""
+    """Return True if this run alone supports a decision: the change is clear and there are enough queries."""
     return is_significant(_change(numbers)[1]) and numbers.distinct_queries >= FEW_QUERIES
 
 
@@ -126,7 +125,7 @@ def _first_stage_language(numbers: Numbers, outcome: Outcome) -> str | None:
 
 
 def _other_language(numbers: Numbers, outcome: Outcome) -> str | None:
-    """If no reranker lists all the corpus's languages, report what the best of them did here."""
+    """If no reranker supports all languages of the corpus, report what the best one did here."""
     best = best_reranker(numbers)
     system = next(system for system in outcome.rerankers if system.key == best.key)
     if any(_reads(system, outcome) for system in outcome.rerankers):
@@ -142,13 +141,13 @@ def _other_language(numbers: Numbers, outcome: Outcome) -> str | None:
 
 
 def _reads(system: System, outcome: Outcome) -> bool:
-    """False only if both languages are known and the system lacks one of the corpus's."""
+    """Return False only if the languages of both are known and the system lacks one of the corpus's."""
     reads = set(system.languages)
     return not reads or "multilingual" in reads or set(outcome.languages) <= reads
 
 
 def _corpus_is_in(outcome: Outcome) -> str:
-    source = "its card says" if outcome.language_source == "card" else "its words say"
+    source = "according to its card" if outcome.language_source == "card" else "guessed from its text"
     return f"this corpus is in {_join_languages(outcome.languages)} ({source})"
 
 
@@ -226,10 +225,10 @@ def _within_noise(numbers: Numbers, outcome: Outcome) -> str | None:
 
 
 def _shallower(numbers: Numbers, outcome: Outcome) -> str | None:
-    """Never below top_n: a shallower rerank could reorder the top n but not bring anything into it."""
+    """Never suggest a depth below top_n: the reranker could reorder the top n, but bring nothing into it."""
     if not _pays(numbers):
         return None
-    key, kept = chosen_reranker(numbers).key, f"recall@{outcome.top_n}"
+    key, kept = choose_reranker(numbers).key, f"recall@{outcome.top_n}"
     *_, full = points = [p for p in numbers.frontier if p.system == key and p.depth]
     enough = (p for p in points if p.depth >= outcome.top_n and p.within_noise and p.keeps_recall)
     point = next(enough, full)
@@ -257,21 +256,19 @@ def _larger(numbers: Numbers, outcome: Outcome) -> str | None:
 
 _CHANGE = "the change of {metric} with its 95 % interval and p"
 _PAIRED = "paired bootstrap and randomisation test over these queries, Holm-corrected over the rerankers"
-_FITS = (
-    "what fits a prompt needs no retrieval: Anthropic, Contextual Retrieval, 2024; 200 is this project's line"
-)
+_FITS = "a corpus that fits in a prompt needs no retrieval: Anthropic, Contextual Retrieval, 2024; the limit of 200 is ours"
 
-# In order of priority: a rule of thumb precedes the measurement only if the measured change is not clear.
+# In order of priority. A rule of thumb comes before the measurement only if the measured change is not clear.
 RULES = (
-    Rule("few_queries", "the number of judged queries", "with 25 queries a conclusion often turns on other queries: Voorhees & Buckley, SIGIR 2002", _few_queries),
+    Rule("few_queries", "the number of judged queries", "with 25 queries, another set of queries often reverses the conclusion: Voorhees & Buckley, SIGIR 2002", _few_queries),
     Rule("first_stage_language", "the languages of the first stage and of the corpus; the recall of the candidates", "the model's card, the corpus, and the recall measured here", _first_stage_language),
-    Rule("small_corpus", "the number of passages, as long as the change of {metric} is not clear", _FITS, _small_corpus),
+    Rule("small_corpus", "the number of passages; the change of {metric} is not clear", _FITS, _small_corpus),
     Rule("recall_first", "the share of {recall} that is not among the candidates, and the share that a perfect reranker would add", "a reranker only reorders its candidates, so their recall is its ceiling", _recall_first),
     Rule("other_language", f"the languages of the reranker and of the corpus; {_CHANGE}", "the model's card, the corpus, and the change measured here", _other_language),
     Rule("hurts", _CHANGE, _PAIRED, _hurts),
     Rule("keep", f"{_CHANGE}; the latency", _PAIRED, _keep),
     Rule("small_corpus_measured", f"the number of passages; {_CHANGE}", _FITS, _small_corpus_measured),
     Rule("within_noise", _CHANGE, _PAIRED, _within_noise),
-    Rule("shallower", "the smallest depth, at least top n, with no detectable loss in {metric} or {recall} against the best, where the change is a clear lift", "every depth of this run, with the paired bootstrap", _shallower),
-    Rule("larger", "the share of {recall} that a perfect reranker would add; the number of parameters", "what is left between this reranker and a perfect one", _larger),
+    Rule("shallower", "the smallest depth, at least top n, with no detectable loss in {metric} or {recall} against the best; the change is a clear lift", "paired bootstrap at every depth of this run", _shallower),
+    Rule("larger", "the share of {recall} that a perfect reranker would add; the number of parameters", "the gap between this reranker and a perfect one", _larger),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""From an Outcome to the document that `eval --json` prints and the page, the report and the exports draw."""
+"""Turn an Outcome into the document that `eval --json` prints and that the page, the report and the exports show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rag_inspect.evaluation.document import (
     QueryResult,
     SystemResult,
 )
-from rag_inspect.evaluation.frontier import frontier, gold_flow, thresholds
+from rag_inspect.evaluation.frontier import build_frontier, build_thresholds, count_gold_flow
 from rag_inspect.evaluation.notes import take_notes
 from rag_inspect.evaluation.outcome import Latency, Outcome
 from rag_inspect.metrics import Metric, metrics_at, parse
@@ -29,24 +29,24 @@ from rag_inspect.significance import differences, holm, intervals
 from rag_inspect.types import VERDICTS, Verdict
 
 Values = Mapping[str, np.ndarray]
-"""System -> its metrics, float of shape (queries, metrics)."""
+"""system key -> its metrics, float of shape (queries, metrics)"""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A finished evaluation: what was found, the document made of it, and the id it is kept under ("": it is not)."""
+    """A finished evaluation: its outcome, its document, and the id of its saved run ("" if it is not saved)."""
 
     outcome: Outcome
     document: EvaluationDocument
     run_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The stable document of `eval --json` and the API's /eval."""
+        """Return the stable document of `eval --json` and the API's /eval."""
         return {**self.document.to_json(), "run_id": self.run_id}
 
 
 def assess(outcome: Outcome, more_metrics: Sequence[str] = ()) -> EvaluationDocument:
-    """Every number of the evaluation, the advice drawn from them, and the notes: DESIGN's contract."""
+    """Compute every number of an evaluation, its advice and its notes."""
     numbers = _compute(outcome, more_metrics)
     notes = (*outcome.notes, *take_notes(numbers, outcome))
     return EvaluationDocument.of(numbers, advise(numbers, outcome), notes)
@@ -77,9 +77,9 @@ def _compute(outcome: Outcome, more_metrics: Sequence[str]) -> Numbers:
         ceiling=_ceiling(outcome, metrics),
         ceiling_bars=tuple(_bar(outcome, s.key) for s in outcome.systems),
         verdicts=_verdicts(rows),
-        frontier=frontier(outcome, primary),
-        gold_flow={s.key: gold_flow(outcome, s.key) for s in outcome.rerankers},
-        thresholds={s.key: thresholds(outcome, s.key) for s in outcome.rerankers},
+        frontier=build_frontier(outcome, primary),
+        gold_flow={s.key: count_gold_flow(outcome, s.key) for s in outcome.rerankers},
+        thresholds={s.key: build_thresholds(outcome, s.key) for s in outcome.rerankers},
         per_query=rows,
         scored_pairs=outcome.counts.get("scored_pairs", 0),
         cached_pairs=outcome.counts.get("cached_pairs", 0),
@@ -92,7 +92,7 @@ def _compute(outcome: Outcome, more_metrics: Sequence[str]) -> Numbers:
 def _systems(
     outcome: Outcome, metrics: Sequence[Metric], values: Values, primary: int
 ) -> tuple[SystemResult, ...]:
-    """`primary`: the primary metric's column."""
+    """Compute each system's results; `primary` is the column of the primary metric."""
     changes, behind = _changes(outcome, metrics, values), _behind_best(outcome, values, primary)
     return tuple(
         SystemResult(
@@ -115,7 +115,7 @@ def _means(values: np.ndarray, metrics: Sequence[Metric], groups: np.ndarray) ->
 
 
 def _changes(outcome: Outcome, metrics: Sequence[Metric], values: Values) -> dict[str, dict[str, Change]]:
-    """Each reranker against the first stage, with Holm's correction over the rerankers, metric by metric."""
+    """Compare each reranker with the first stage; for each metric, p is Holm-corrected over the rerankers."""
     first = values[outcome.first_stage.key]
     keys = [system.key for system in outcome.rerankers]
     found = [differences(first, values[key], outcome.groups) for key in keys]
@@ -130,7 +130,7 @@ def _changes(outcome: Outcome, metrics: Sequence[Metric], values: Values) -> dic
 
 
 def _behind_best(outcome: Outcome, values: Values, primary: int) -> dict[str, BehindBest]:
-    """The change of every reranker but the best one against the best one."""
+    """Compare every other reranker with the best one."""
     keys = [system.key for system in outcome.rerankers]
     best = max(keys, key=lambda key: float(values[key][:, primary].mean()))
     pairs = {key: (values[best][:, [primary]], values[key][:, [primary]]) for key in keys if key != best}
@@ -141,17 +141,14 @@ def _behind_best(outcome: Outcome, values: Values, primary: int) -> dict[str, Be
 
 
 def _ceiling(outcome: Outcome, metrics: Sequence[Metric]) -> dict[str, float]:
-    """What a perfect reranker would reach over these candidates; first of all recall@top_k."""
+    """Compute what a perfect reranker would reach with these candidates: recall@top_k, then every metric."""
     best = outcome.judged.best_first
     depth = Metric("recall", outcome.top_k)
     return {str(metric): float(metric.values(best).mean()) for metric in dict.fromkeys([depth, *metrics])}
 
 
 def _bar(outcome: Outcome, key: str) -> CeilingBar:
-    """recall@top_n achieved, recoverable by a perfect reranker, unreachable (not among the candidates); the sum is 1.
-
-    Where a query has more gold than top_n, the fourth part is what no order of the whole corpus could hold.
-    """
+    """Divide recall@top_n into its parts; see CeilingBar."""
     metric, gold = Metric("recall", outcome.top_n), outcome.judged.gold
     achieved, best = (
         metric.values(outcome.judged_by(outcome.reranker_of(key))),
@@ -195,6 +192,6 @@ def _per_query(outcome: Outcome, metrics: Sequence[Metric], values: Values) -> t
 
 
 def _verdicts(rows: Sequence[QueryResult]) -> dict[Verdict, int]:
-    """How many queries have each verdict under the first reranker."""
+    """Count the queries with each verdict under the first reranker."""
     counts = Counter(row.verdict for row in rows)
     return {verdict: counts[verdict] for verdict in VERDICTS}

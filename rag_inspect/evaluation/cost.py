@@ -1,4 +1,4 @@
-"""What each model costs on this machine at each depth: measured on a corpus that is here, never from the cache."""
+"""Measure what each model costs on this machine at each depth, on a local corpus and without the score cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rag_inspect.types import Availability, Corpus, ModelSpec, Passage, Reranker
 
 DEPTHS = (5, 10, 20, 50)
 QUERIES = 5
-SECONDS = 20.0  # for one model; each depth is measured once at the least
+SECONDS = 20.0  # limit for one model, but each depth is measured at least once
 
 
 def measure(
@@ -30,10 +30,10 @@ def measure(
     open_reranker: Callable[[str], Lease[Reranker]],
     device: str = "auto",
 ) -> Iterator[Stage | dict[str, Any]]:
-    """Stages, and at the end the document of `bench --json`: ms a query by reranker and depth.
+    """Yield stages, then the document of `bench --json`: ms per query for each reranker and depth.
 
-    `keys` names rerankers among the `models`; without any: every one whose files are here (none is downloaded).
-    The others are in `left_out`. Each reranker is opened when its turn comes, and let go after it.
+    `keys` are rerankers among the `models`; without keys, all that are on disk are measured. Nothing is downloaded
+    then. `left_out` lists the others. Only one reranker is open at a time. Raises ModelError or RerankError.
     """
     here = {spec.key: found for spec, found in models if spec.kind == "reranker"}
     keys = _choose(keys, here)
@@ -46,7 +46,7 @@ def measure(
         times, found = measure_first_stage(retriever, texts, max(DEPTHS))
     stage = retriever.first_stage
     revision = stage.embedder.revision if stage.embedder else ""
-    first = {"key": stage.key, "revision": revision, **_spread(times)}
+    first = {"key": stage.key, "revision": revision, **_summarise(times)}
     measured = []
     for done, key in enumerate(keys):
         yield Stage(done, len(keys), f"rerankers measured; measuring {key}")
@@ -61,7 +61,7 @@ def measure(
 
 
 def _choose(keys: Sequence[str], here: Mapping[str, Availability]) -> list[str]:
-    """These rerankers, each once; without any, those on disk. Raises ModelError for one that there is not."""
+    """Return these rerankers without repeats, or those on disk if there are none. Raises ModelError if one is unknown."""
     for key in keys:
         if key not in here:
             raise ModelError(f'unknown reranker "{key[:80]}"; choose one of {", ".join(here)}')
@@ -80,7 +80,7 @@ def _measure_reranker(
         reranker.warm_up()
         loaded = (time.perf_counter() - began) * 1000
         try:
-            depths = _depths(reranker, texts, found)
+            depths = _time_depths(reranker, texts, found)
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
             raise RerankError(f"{key} failed while it was timed ({cause})") from error
@@ -88,10 +88,10 @@ def _measure_reranker(
     return {"key": key, "model": spec.model, "revision": spec.revision, "load_ms": loaded, "depths": depths}
 
 
-def _depths(
+def _time_depths(
     reranker: Reranker, texts: Sequence[str], found: Sequence[Sequence[Passage]]
 ) -> list[dict[str, Any]]:
-    """Query by query at every depth, until SECONDS are over."""
+    """Time one query after another at every depth, until SECONDS have passed."""
     times: dict[int, list[float]] = {}
     end = time.perf_counter() + SECONDS
     for text, passages in zip(texts, found, strict=True):
@@ -102,12 +102,12 @@ def _depths(
         if time.perf_counter() > end:
             break
     return [
-        {"depth": depth, **_spread(spent), "pairs_per_second": depth * len(spent) * 1000 / sum(spent)}
+        {"depth": depth, **_summarise(spent), "pairs_per_second": depth * len(spent) * 1000 / sum(spent)}
         for depth, spent in times.items()
     ]
 
 
-def _spread(times: Sequence[float] | np.ndarray) -> dict[str, Any]:
+def _summarise(times: Sequence[float] | np.ndarray) -> dict[str, Any]:
     return {
         "p50_ms": float(np.percentile(times, 50)),
         "p95_ms": float(np.percentile(times, 95)),

@@ -1,4 +1,4 @@
-"""The queries of a split that can be evaluated (those with gold), and what a reader should know about them."""
+"""Select the queries of a split that have gold; count what is left out; find the languages of a corpus."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ WORDS = frozenset(_ENGLISH.split())
 _OTHERS = """der und ist nicht ein eine zu den mit von für auf le la les des et est une dans pour que qui du au el los
 las y en de un una por para del se il di che non della sono het een van niet op zijn uma não em da"""
 OTHER_WORDS = frozenset(_OTHERS.split())  # German, French, Spanish, Italian, Dutch, Portuguese
-ENGLISH_SHARE = 0.12  # of all words are these; measured: English 28-36 %, German 3 %, Spanish 2 %
-OTHER_SHARE = 0.08  # measured: German 16 %, Spanish 35 %, English 0.3 % at most
-FOREIGN_SHARE = 0.3  # of all letters
-KANA_SHARE = 0.1  # of Japanese text a third or more is kana, of Chinese text next to nothing
+ENGLISH_SHARE = (
+    0.12  # lowest share of these words in English text; measured: English 28-36 %, German 3 %, Spanish 2 %
+)
+OTHER_SHARE = (
+    0.08  # the same for text in these languages; measured: German 16 %, Spanish 35 %, English 0.3 % at most
+)
+FOREIGN_SHARE = 0.3  # lowest share of non-Latin letters in text of another script
+KANA_SHARE = 0.1  # in Japanese text a third or more is kana, in Chinese text almost nothing
 NAMES = {
     "en": "English", "de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese", "nl": "Dutch",
     "pl": "Polish", "zh": "Chinese", "ja": "Japanese", "other": "another language",
@@ -29,26 +33,26 @@ THREE_LETTERS = {
     "eng": "en", "deu": "de", "ger": "de", "spa": "es", "fra": "fr", "fre": "fr", "ita": "it", "por": "pt", "nld": "nl",
     "dut": "nl", "pol": "pl", "zho": "zh", "chi": "zh", "jpn": "ja",
 }  # fmt: skip
-_SAMPLE = 200  # passages, and as many queries, looked at for the language
-_LOOKED_AT = 2000  # gold passages whose tokens are counted, at the most
+_SAMPLE = 200  # passages, and this many queries, are read to guess the language
+_LOOKED_AT = 2000  # at most this many gold passages are checked for truncation
 
 
 @dataclass(frozen=True)
 class EvalSet:
-    """The queries of one split that have gold, and how many had to be left out."""
+    """The queries of one split that have gold, and how many were left out."""
 
     split: str
     queries: tuple[Query, ...]
     qrels: Qrels
-    unjudged: int  # in the corpus, but the split does not name them
-    without_gold: int  # judged, and nothing was found relevant
-    unknown_gold: int  # gold ids that the corpus does not hold; they count as unreachable
-    repeated: int  # queries whose text an earlier query has
-    twin_gold: int  # gold passages whose text stands in the corpus again, as a passage that is not gold
+    unjudged: int  # queries that the split does not judge
+    without_gold: int  # judged queries with no relevant passage
+    unknown_gold: int  # gold ids that are not in the corpus; they count as unreachable
+    repeated: int  # queries with the same text as an earlier query
+    twin_gold: int  # gold passages with a duplicate that is not gold
 
 
 def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
-    """The split's queries that have gold. Raises CorpusError for an unknown split or one without gold."""
+    """Select the queries of a split that have gold. Raises CorpusError if the split is unknown or has no gold."""
     if not corpus.splits:
         raise CorpusError(
             f"{corpus.name} has no qrels, so there is nothing to evaluate against; add qrels/{split}.tsv"
@@ -68,12 +72,12 @@ def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
     return EvalSet(
         split, queries, {q.query_id: qrels[q.query_id] for q in queries}, len(corpus.queries) - len(judged),
         len(judged) - len(queries), len(gold - set(corpus.passage_by_id)), len(queries) - len(texts),
-        len(_twins(corpus, [qrels[query.query_id] for query in queries])),
+        len(_find_twins(corpus, [qrels[query.query_id] for query in queries])),
     )  # fmt: skip
 
 
-def _twins(corpus: Corpus, judged: Iterable[Mapping[str, int]]) -> set[str]:
-    """The gold passages of any query whose text another passage has that is not gold for it."""
+def _find_twins(corpus: Corpus, judged: Iterable[Mapping[str, int]]) -> set[str]:
+    """Find the gold passages whose text is also that of a passage that is not gold for the query."""
     same: dict[str, list[str]] = {}
     for passage in corpus.passages:
         same.setdefault(passage.full_text, []).append(passage.passage_id)
@@ -86,8 +90,8 @@ def _twins(corpus: Corpus, judged: Iterable[Mapping[str, int]]) -> set[str]:
     }
 
 
-def languages(corpus: Corpus) -> tuple[tuple[str, ...], Literal["card", "text", ""]]:
-    """The corpus's languages and who says so: its card, else its own words; ((), "") where neither does."""
+def find_languages(corpus: Corpus) -> tuple[tuple[str, ...], Literal["card", "text", ""]]:
+    """Return the corpus's languages and their source: its card, else a guess from its text; else ((), "")."""
     codes = tuple(dict.fromkeys(filter(None, map(language_code, corpus.card.language))))
     if codes:
         return codes, "card"
@@ -97,14 +101,14 @@ def languages(corpus: Corpus) -> tuple[tuple[str, ...], Literal["card", "text", 
 
 
 def language_code(written: str) -> str:
-    """`en` of en, EN-gb, en_US, eng and English; "" of what is no language that we know."""
+    """Return the two-letter code: `en` for en, EN-gb, en_US, eng or English; "" if the language is unknown."""
     word = re.split("[-_]", written.strip().lower())[0]
     known = {name.lower(): code for code, name in NAMES.items()} | THREE_LETTERS
     return known.get(word, word if re.fullmatch("[a-z]{2,3}|multilingual", word) else "")
 
 
 def guess_language(texts: Iterable[str]) -> str:
-    """The code "en", "zh", "ja", "other", or "" where the words do not tell."""
+    """Guess "en", "zh", "ja" or "other"; "" if the text is too short or unclear."""
     words: list[str] = []
     kana = ideographs = foreign = letters = 0
     for text in texts:
@@ -112,7 +116,9 @@ def guess_language(texts: Iterable[str]) -> str:
         letters += sum(map(str.isalpha, text))
         kana += sum("\u3040" <= letter <= "\u30ff" for letter in text)
         ideographs += sum("\u3400" <= letter <= "\u9fff" for letter in text)
-        foreign += sum(letter > "\u024f" and letter.isalpha() for letter in text)  # past the Latin ones
+        foreign += sum(
+            letter > "\u024f" and letter.isalpha() for letter in text
+        )  # after the Latin blocks of Unicode
     if letters and (kana + ideographs) / letters > FOREIGN_SHARE:
         return "ja" if kana / (kana + ideographs) > KANA_SHARE else "zh"
     if letters and foreign / letters > FOREIGN_SHARE:
@@ -125,12 +131,12 @@ def guess_language(texts: Iterable[str]) -> str:
 
 
 def count_truncated_gold(corpus: Corpus, chosen: EvalSet, reranker: Reranker) -> int:
-    """How many gold passages the model truncates next to one of their queries; 0 if it does not report that."""
+    """Count the gold passages that the model truncates when it reads them with their query; 0 if it cannot tell."""
     window = reranker.spec.max_tokens
     text = {query.query_id: query.text for query in chosen.queries}
     asked = {pid: qid for qid, grades in chosen.qrels.items() for pid, grade in grades.items() if grade > 0}
     known = ((corpus.passage_by_id.get(pid), text[qid]) for pid, qid in list(asked.items())[:_LOOKED_AT])
-    # A token has two bytes or more, nearly always: shorter passages need no tokenizer.
+    # Tokens have almost always two bytes or more, so a shorter passage fits: skip the tokenizer.
     long = [
         (query, p) for p, query in known if p and len(p.full_text.encode("utf-8", "replace")) > 2 * window
     ]

@@ -1,4 +1,4 @@
-"""Quality against latency at every depth, from one scoring pass at the deepest; and what a score cutoff would do."""
+"""Quality and latency at every depth, from scores at the full depth; where the gold moved; what a score cutoff does."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from rag_inspect.evaluation.outcome import Latency, Outcome
 from rag_inspect.metrics import HEADLINE, Metric, parse
 from rag_inspect.significance import intervals
 
-CUTOFFS = 41  # steps of the threshold lab's slider
-BINS = 40
+CUTOFFS = 41  # steps of the slider in the threshold lab
+BINS = 40  # of each histogram
 
 
-def frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ...]:
-    """One point a system and depth; depth 0 is the first stage alone.
+def build_frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ...]:
+    """Return one point for each system and depth; depth 0 is the first stage alone.
 
-    At depth d a reranker orders the first d candidates and leaves the others behind them as they were. A point is
-    within noise where the paired 95 % interval of (best - point) on the primary metric holds 0. Of those that no
-    point outside noise stands above, the one with the least latency is `cheapest` (with the least depth, where no
-    latency is known). `keeps_recall` says the same of recall@top_n: at depth top_n it is still the first stage's.
+    At depth d a reranker reorders the first d candidates; the others follow in their old order. A point is
+    `within_noise` if the paired 95 % interval of (best - point) on the primary metric contains 0; `keeps_recall` is
+    the same for recall@top_n. `cheapest` is the fastest point within noise whose metric is at least that of every
+    point outside noise. If a latency is unknown, the fastest is the one with the least depth times parameters.
     """
     kept = Metric("recall", outcome.top_n)
     shown = tuple(dict.fromkeys([*map(parse, HEADLINE), primary, kept]))
     grid = [
         (key, depth, outcome.judged_by(key, depth) if depth else outcome.judged)
-        for key, depth in _grid(outcome)
+        for key, depth in _list_depths(outcome)
     ]
     columns = [np.stack([metric.values(judged) for *_, judged in grid], axis=1) for metric in (primary, kept)]
     own = intervals(columns[0], groups=outcome.groups).tolist()
@@ -45,17 +45,17 @@ def frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ...]:
         )
         for at, ((key, depth, judged), (low, high)) in enumerate(zip(grid, own, strict=True))
     ]
-    cheapest = _cheapest(outcome, points, str(primary))
+    cheapest = _find_cheapest(outcome, points, str(primary))
     return tuple(replace(point, cheapest=point is cheapest) for point in points)
 
 
 def _near_best(values: np.ndarray, groups: np.ndarray) -> list[bool]:
-    """Of each column, whether the paired interval of (best column - it) holds 0."""
+    """For each column, return whether the paired interval of (best column - this one) contains 0."""
     best = values[:, [int(values.mean(axis=0).argmax())]]
     return [bool(low <= 0) for low, _ in intervals(best - values, -1.0, 1.0, groups)]
 
 
-def _grid(outcome: Outcome) -> list[tuple[str, int]]:
+def _list_depths(outcome: Outcome) -> list[tuple[str, int]]:
     depths = range(1, outcome.places.shape[1] + 1)
     return [(outcome.first_stage.key, 0), *((s.key, depth) for s in outcome.rerankers for depth in depths)]
 
@@ -64,8 +64,8 @@ def _latency_at(latency: Latency, depth: int) -> float | None:
     return latency.depth_ms[max(depth, 1) - 1] if latency.depth_ms else None
 
 
-def _cheapest(outcome: Outcome, points: Sequence[FrontierPoint], primary: str) -> FrontierPoint:
-    """The least latency within noise of the best; by parameters read where a latency is not known."""
+def _find_cheapest(outcome: Outcome, points: Sequence[FrontierPoint], primary: str) -> FrontierPoint:
+    """Find the fastest point within noise; see `build_frontier`."""
     parameters = {system.key: system.parameters or 1 for system in outcome.rerankers}
     known = all(point.latency_ms is not None for point in points)
     behind = max((point.metrics[primary] for point in points if not point.within_noise), default=0.0)
@@ -78,8 +78,8 @@ def _cheapest(outcome: Outcome, points: Sequence[FrontierPoint], primary: str) -
     return min((point for point in near if point.metrics[primary] >= behind), key=cost)
 
 
-def gold_flow(outcome: Outcome, key: str) -> GoldFlow:
-    """Where each query's best gold stood, by rank band, before and after: a table of counts, rows before."""
+def count_gold_flow(outcome: Outcome, key: str) -> GoldFlow:
+    """Count queries by the rank band of their best gold passage before (rows) and after (columns)."""
     edges = sorted({1, outcome.top_n, min(10, outcome.top_k), outcome.top_k})
     names = [
         f"{low + 1}–{high}" if high > low + 1 else str(high)
@@ -96,10 +96,10 @@ def _band(ranks: np.ndarray, edges: list[int]) -> np.ndarray:
     return np.where(ranks > 0, np.searchsorted(edges, ranks), len(edges))
 
 
-def thresholds(outcome: Outcome, key: str) -> Thresholds:
-    """Scores of gold and other candidates as histograms, and what keeping only scores >= cutoff would cost.
+def build_thresholds(outcome: Outcome, key: str) -> Thresholds:
+    """Build histograms of the scores of gold and other candidates, and count what each score cutoff drops.
 
-    A cutoff holds for this model and this corpus only: scores cannot be compared across models or corpora.
+    A cutoff is valid for this model and corpus only: scores cannot be compared across models or corpora.
     """
     logits, gold = outcome.logits[key], outcome.judged.grades > 0
     there = ~np.isnan(logits)

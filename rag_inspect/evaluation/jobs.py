@@ -1,4 +1,4 @@
-"""Evaluations as tasks that can be found again by an id, after a page reload."""
+"""Evaluations that run in the background; a page finds its job again by id after a reload."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rag_inspect.evaluation.document import RankedQuery, RunSettings
 from rag_inspect.options import EvalOptions
 from rag_inspect.tasks import Stage, Task
 
-KEPT = 20  # jobs that are over and can still be asked for
+KEPT = 20  # finished jobs that can still be found
 Make = Callable[[Callable[[], bool]], Iterator[object]]
-"""make(stopped): moments of an evaluation, the last of them the Evaluation unless `stopped` said so."""
+"""make(stopped) yields the moments of an evaluation; the last is the Evaluation, unless `stopped` returned True."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobSettings(RunSettings):
-    """What a job was asked for; the Evaluation's document will have the same. No rerankers: the default one."""
+    """The settings of a job, which its document will repeat. Empty `rerankers` means the default one."""
 
     rerankers: tuple[str, ...] = ()
     cutoffs: tuple[int, ...] = ()
@@ -39,17 +39,17 @@ class JobSettings(RunSettings):
 
 
 class Job(Task[Evaluation]):
-    """One evaluation. Whoever watches may leave and come back: `moment` and `rows` stay."""
+    """One evaluation. It keeps `moment` and `rows`, so a page may close and come back."""
 
     def __init__(self, make: Make, what: str, settings: JobSettings) -> None:
         super().__init__(lambda job: job.follow(make(lambda: job.stopping)), what)
         self.job_id = secrets.token_hex(8)
         self.settings = settings
         self.moment: object = Stage(0, 0, "starting")
-        self.rows: list[RankedQuery] = []  # of every query that is done
+        self.rows: list[RankedQuery] = []  # of the finished queries
 
     def follow(self, moments: Iterator[object]) -> Evaluation:
-        """The work: each moment is the latest until the next one comes."""
+        """Run to the end, keeping the latest moment and the finished rows; return the Evaluation."""
         for moment in moments:
             if isinstance(moment, Evaluation):
                 return moment
@@ -68,7 +68,7 @@ class Jobs:
         self._lock = threading.Lock()
 
     def start(self, make: Make, what: str, settings: JobSettings) -> Job:
-        """A new job, at work at once (or waiting for the machine's turn); the oldest that are over are forgotten."""
+        """Start a job, which may wait for its turn on this machine. Forgets the oldest finished jobs."""
         with self._lock:
             over = [job_id for job_id, job in self._jobs.items() if job.over]
             for job_id in over[: max(0, len(over) - KEPT + 1)]:
@@ -79,7 +79,7 @@ class Jobs:
         return job
 
     def get(self, job_id: str) -> Job | None:
-        """The job of this id, None where there is none (any more)."""
+        """Return the job with this id, or None if there is none or it is forgotten."""
         return self._jobs.get(job_id)
 
     @property

@@ -1,4 +1,4 @@
-"""What a query costs: a few, evenly spread, put through a system one at a time, as a user's would be, past every cache."""
+"""Measure the latency of a query: time a few queries one at a time, as users send them, without any cache."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ import numpy as np
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.types import Passage, Query, Reranker, Retriever
 
-SAMPLE_QUERIES, LEAST_QUERIES = 12, 4  # beside the first reading, which warms up and is not counted
-SAMPLE_SECONDS = 8.0  # after which no further query of a sample is begun, once the least are measured
+SAMPLE_QUERIES, LEAST_QUERIES = 12, 4  # without the warm-up, which is not counted
+SAMPLE_SECONDS = 8.0  # after this time a sample ends, once LEAST_QUERIES are measured
 FIRST_STAGE_QUERIES = 12
 
 
 def measure_first_stage(
     retriever: Retriever, texts: Sequence[str], depth: int
 ) -> tuple[np.ndarray, list[list[Passage]]]:
-    """(ms of each, passages found): one query at a time; the first is asked twice, to warm up."""
+    """Return (ms per query, passages found). Queries run one at a time; the first runs twice, to warm up."""
     times, found = [], []
     for text in [texts[0], *texts]:
         began = time.perf_counter()
-        # An ending that no first stage has seen: some remember queries.
+        # Some first stages cache queries, so make each text new.
         [candidates] = retriever.search([Query("", f"{text} {began}")], depth)
         times.append((time.perf_counter() - began) * 1000)
         found.append(candidates.in_order)
     return np.array(times[1:]), found[1:]
 
 
-def first_stage_latency(retriever: Retriever, texts: Sequence[str], depth: int) -> Latency:
-    """The first stage's latency on up to FIRST_STAGE_QUERIES of the texts; it does not grow with depth."""
-    times, _ = measure_first_stage(retriever, spread(texts, FIRST_STAGE_QUERIES), depth)
+def sample_first_stage(retriever: Retriever, texts: Sequence[str], depth: int) -> Latency:
+    """Time the first stage on up to FIRST_STAGE_QUERIES of the texts. Its latency is the same at every depth."""
+    times, _ = measure_first_stage(retriever, sample_evenly(texts, FIRST_STAGE_QUERIES), depth)
     p50, p95 = map(float, np.percentile(times, [50, 95]))
     return Latency((float(times.mean()),), p50, p95, len(times), "sample")
 
 
-def spread(texts: Sequence[str], count: int) -> list[str]:
-    """So many of the texts, or all of them, evenly spread."""
+def sample_evenly(texts: Sequence[str], count: int) -> list[str]:
+    """Return `count` evenly spaced texts, or all if there are fewer."""
     return [texts[row] for row in sorted({int(row) for row in np.linspace(0, len(texts) - 1, count)})]
 
 
-def depths_timed(depth: int) -> list[int]:
-    """Where a reranker is timed: at 1, a quarter, a half and the whole of the depth."""
+def list_timed_depths(depth: int) -> list[int]:
+    """List the depths at which a reranker is timed: 1, a quarter, a half and the full depth."""
     return sorted({1, math.ceil(depth / 4), math.ceil(depth / 2), depth})
 
 
@@ -55,16 +55,16 @@ def measure_live(
     first_stage_ms: float,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Latency:
-    """A reranker's latency on up to SAMPLE_QUERIES of the texts; unknown where it was stopped.
+    """Time a reranker on up to SAMPLE_QUERIES of the texts; if stopped, the latency is unknown.
 
-    Each query is read at every one of `depths_timed`; between these, the mean is interpolated.
+    Each query runs at every depth of `list_timed_depths`; between these, the mean is interpolated.
     """
-    chosen, depths = spread(texts, SAMPLE_QUERIES), depths_timed(depth)
-    began, measured = time.perf_counter(), []  # ms at each depth, a row a query
+    chosen, depths = sample_evenly(texts, SAMPLE_QUERIES), list_timed_depths(depth)
+    began, measured = time.perf_counter(), []  # one row per query: ms at each depth
     for number, text in enumerate([chosen[0], *chosen]):
         passages = retriever.search([Query("", text)], depth)[0].in_order
         row = []
-        for some in depths if number else depths[:2]:  # the first warms up
+        for some in depths if number else depths[:2]:  # the first query warms up
             start = time.perf_counter()
             for _ in reranker.score_pairs([(text, passage) for passage in passages[:some]]):
                 if stopped():
@@ -78,7 +78,7 @@ def measure_live(
     if not times.size:
         return Latency()
     p50, p95 = (float(value) for value in np.percentile(first_stage_ms + times[:, -1], [50, 95]))
-    # Noise may make a deeper one look quicker; more pairs never are.
+    # More pairs never take less time, but noise can make it look so.
     means = np.maximum.accumulate(times.mean(axis=0))
     steps = first_stage_ms + np.interp(np.arange(1, depth + 1), depths, means)
     return Latency(tuple(map(float, steps)), p50, p95, len(times), "sample")

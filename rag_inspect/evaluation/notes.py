@@ -1,4 +1,4 @@
-"""What a reader of an evaluation's numbers should know of the eval set, the depths and the comparison."""
+"""Notes for the reader of an evaluation: on the eval set, the depth, the comparison and the latency."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ COUNTS = {
     "twin_gold": ("gold passage has a duplicate that is not gold; a system that ranks the duplicate first is penalised",
                   "gold passages have a duplicate that is not gold; a system that ranks the duplicate first is penalised"),
 }  # fmt: skip
-"""The sentence for each of an outcome's counts, singular and plural."""
+"""count in an Outcome -> its sentence, singular and plural"""
 
 
 def take_notes(numbers: Numbers, outcome: Outcome) -> tuple[str, ...]:
-    """Notes, one sentence each, in addition to the outcome's own notes about how the run went."""
-    return (*_of_the_eval_set(outcome), *_of_the_depth(numbers, outcome), *_of_the_comparison(numbers))
+    """Write the notes, one sentence each. The outcome has its own notes on how the run went."""
+    return (*_note_eval_set(outcome), *_note_depth(numbers, outcome), *_note_comparison(numbers))
 
 
-def _of_the_eval_set(outcome: Outcome) -> Iterator[str]:
+def _note_eval_set(outcome: Outcome) -> Iterator[str]:
     counts = outcome.counts
     for name, words in COUNTS.items():
         if counts.get(name):
@@ -41,7 +41,7 @@ def _of_the_eval_set(outcome: Outcome) -> Iterator[str]:
             yield f"{long} longer than {name.partition(':')[2]} reads; the model did not read {'its' if count == 1 else 'their'} end."
 
 
-def _of_the_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
+def _note_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
     reached = outcome.places.shape[1]
     deeper = [name for name in numbers.first_stage.metrics if parse(name).cutoff > reached]
     if deeper and reached < numbers.passages:
@@ -51,9 +51,9 @@ def _of_the_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
         )
 
 
-def _of_the_comparison(numbers: Numbers) -> Iterator[str]:
+def _note_comparison(numbers: Numbers) -> Iterator[str]:
     if numbers.distinct_queries == 1:
-        yield "One query says nothing about others; its intervals span the whole scale."
+        yield "One query says nothing about others, so the intervals span the whole scale."
     for system in numbers.rerankers:
         change, label = system.versus_first_stage[numbers.primary], parse(numbers.primary).label
         if not is_significant(change) and numbers.distinct_queries > 1:
@@ -61,12 +61,12 @@ def _of_the_comparison(numbers: Numbers) -> Iterator[str]:
                 f"{format_count(numbers.queries)} detect a change of {change.resolvable:.3f} in {label} "
                 f"(80 % power); {system.key}'s {describe_change(change)} is within noise."
             )
-        yield from _of_the_latency(system)
+        yield from _note_latency(system)
     if len(numbers.rerankers) > 1:
-        yield "Several rerankers were compared: p_holm is corrected for that (Holm 1979), p_value is not; the advice uses p_holm."
+        yield "Several rerankers were compared. p_holm is corrected for this (Holm 1979), p_value is not; the advice uses p_holm."
 
 
-def _of_the_latency(system: SystemResult) -> Iterator[str]:
+def _note_latency(system: SystemResult) -> Iterator[str]:
     if system.latency.source == "unknown":
         yield f"The latency of {system.key} was not measured."
     elif system.latency.source == "sample":

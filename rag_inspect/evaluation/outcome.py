@@ -1,4 +1,4 @@
-"""What one pass over an eval set found: enough to compute every number again, with no model and no corpus."""
+"""The outcome of one pass over an eval set: all numbers can be computed from it without model or corpus."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rag_inspect.scoring import order_columns
 from rag_inspect.significance import group_by_text
 from rag_inspect.types import FirstStage, FirstStageKind, ModelSpec, Qrels, Query, Ranking
 
-MAX_CARRIED = 1_000_000  # passages whose text a replay brings along
+MAX_CARRIED = 1_000_000  # passages whose text a replay may contain
 
 
 @dataclass(frozen=True)
 class System:
-    """A model as a run names it."""
+    """A model as a run records it."""
 
     key: str
     model: str
@@ -35,7 +35,7 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStageSystem:
-    """The first stage as a run names it; `score_name` says what its scores are."""
+    """The first stage as a run records it; `score_name` is the name of its scores, such as cosine."""
 
     key: str
     kind: FirstStageKind
@@ -49,17 +49,17 @@ class FirstStageSystem:
 
     @property
     def system(self) -> System:
-        """Its embedder under the first stage's key; one without an embedder has its kind for a model."""
+        """The embedder under the first stage's key; without an embedder, the model is the kind of first stage."""
         return replace(self.embedder, key=self.key) if self.embedder else System(self.key, self.kind, "")
 
 
 @dataclass(frozen=True)
 class Latency:
-    """What one query costs one system, in ms, as measured on `queries` queries.
+    """The latency of one system in ms per query, measured on `queries` queries, first stage included.
 
-    depth_ms: mean ms at depth 1, 2, …, the first stage included; empty where nothing was measured. p50 and p95
-    are over queries at full depth. source: "sample" (queries timed one at a time, beside the run), "batches" (shares
-    of many queries' batches: replays made before November 25, 2026), "unknown".
+    depth_ms: the mean at depth 1, 2, …; empty if not measured. p50 and p95: over queries, at full depth. source:
+    "sample" (queries timed one at a time, after scoring), "batches" (shares of batches of many queries; only in
+    replays made before November 25, 2026) or "unknown".
     """
 
     depth_ms: tuple[float, ...] = ()
@@ -71,10 +71,10 @@ class Latency:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Outcome:
-    """n judged queries, their candidates K deep, and each reranker's scores (`logits`) in the candidates' order.
+    """n judged queries with up to K candidates each, and the scores of both stages in the candidates' order.
 
-    places: int32 (n, K) into `passage_ids`, -1 past the end of a ranking. scores (the first stage's) and each of
-    logits: float64 (n, K), NaN past the end. `passages` (id -> (title, text)) is there where a replay brings them along.
+    places: int32 (n, K), index into `passage_ids`, -1 past the end of a ranking. scores (first stage) and each of
+    logits (rerankers): float64 (n, K), NaN past the end. passages: id -> (title, text); empty if a replay has no texts.
     """
 
     corpus: str
@@ -107,7 +107,7 @@ class Outcome:
         return (self.first_stage.system, *self.rerankers)
 
     def reranker_of(self, system: str) -> str | None:
-        """The reranker of the system with this key; None for the first stage alone."""
+        """Return the key of the reranker in this system; None for the first stage."""
         return None if system == self.first_stage.key else system
 
     @cached_property
@@ -119,28 +119,28 @@ class Outcome:
             ids = (self.passage_ids[place] if place >= 0 else "" for place in self.places[row])
             grades[row] = [max(known.get(passage_id, 0), 0) for passage_id in ids]
         qrels = [self.qrels[query.query_id] for query in self.queries]
-        return Judged(grades, *ideal_grades(qrels, most_gold(qrels)))
+        return Judged(grades, *ideal_grades(qrels, count_most_gold(qrels)))
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """The queries' places among the distinct texts, int (n,): copies of a query are one observation."""
+        """The group of each query, int (n,): queries with the same text share a group and count as one."""
         return group_by_text([query.text for query in self.queries])
 
     def order(self, reranker: str | None, depth: int | None = None) -> np.ndarray:
-        """Columns in a reranker's order, int (n, K); None is the first stage's.
+        """Return the columns in a reranker's order, int (n, K); None is the first stage.
 
-        A reranker that reads only the first `depth` leaves the rest; equal scores keep the first stage's order.
+        Candidates past `depth` stay where they are; equal scores keep the first stage's order.
         """
         if reranker is None:
             return np.broadcast_to(np.arange(self.places.shape[1]), self.places.shape)
         return order_columns(self.logits[reranker], depth)
 
     def judged_by(self, reranker: str | None, depth: int | None = None) -> Judged:
-        """The grades in a reranker's order; None is the first stage's."""
+        """Return the grades in a reranker's order; None is the first stage."""
         return self.judged.reordered(self.order(reranker, depth))
 
     def run(self, reranker: str | None) -> Iterator[tuple[str, Ranking]]:
-        """(query_id, ranking) of a reranker, query by query; None is the first stage."""
+        """Yield (query_id, ranking) of a reranker for each query; None is the first stage."""
         order, scores = self.order(reranker), self.scores if reranker is None else self.logits[reranker]
         for row, query in enumerate(self.queries):
             columns = [c for c in order[row] if self.places[row, c] >= 0]
@@ -150,14 +150,14 @@ class Outcome:
             )
 
 
-def most_gold(qrels: Iterable[Mapping[str, int]]) -> int:
-    """How many grades above 0 the richest query has, as far as any cutoff can see, and 1 at the least."""
+def count_most_gold(qrels: Iterable[Mapping[str, int]]) -> int:
+    """Return the largest number of gold passages that a query has, between 1 and MAX_CUTOFF."""
     counts = (sum(grade > 0 for grade in grades.values()) for grades in qrels)
     return min(MAX_CUTOFF, max(counts, default=1)) or 1
 
 
 def write_system(system: System) -> dict[str, Any]:
-    """A system as JSON has it."""
+    """Return the system as a JSON object."""
     return {
         "key": system.key,
         "model": system.model,

@@ -1,4 +1,4 @@
-"""The work of an evaluation while it runs: what is retrieved, scored and measured, chunk by chunk."""
+"""The work of an evaluation: retrieve, score and measure, one chunk of queries at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from rag_inspect.errors import RagInspectError, RerankError, RetrievalError
 from rag_inspect.evaluation.eval_set import EvalSet
-from rag_inspect.evaluation.latency import depths_timed, first_stage_latency, measure_live
+from rag_inspect.evaluation.latency import list_timed_depths, measure_live, sample_first_stage
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
 from rag_inspect.pipeline import make_query, name_verdict
@@ -22,34 +22,34 @@ from rag_inspect.scoring import order_columns, score_pairs
 from rag_inspect.types import Corpus, Passage, Reranker, Retriever
 from rag_inspect.words import format_count
 
-PAIRS_AT_ONCE = 512  # of as many queries as that makes: sorted by length and scored together
-PAIRS_AT_FIRST = 128  # until the models' pace is known
+PAIRS_AT_ONCE = 512  # in one chunk, which may have many queries: sorted by length and scored together
+PAIRS_AT_FIRST = 128  # until the pace of the models is known
 CHUNK_SECONDS = 10.0  # a slow model reports rows at least this often
-PACE_HALF_LIFE = 60.0  # seconds of scoring after which a batch counts half in the pace
-MAX_NOTE = 500  # characters of a cause
+PACE_HALF_LIFE = 60.0  # seconds of scoring, after which a batch has half its weight in the pace
+MAX_NOTE = 500  # characters of a note about a failure
 
 
 @dataclass(frozen=True)
 class EvalProgress:
-    """How far an evaluation is; `finished` are the rows that came in since the last one."""
+    """How far an evaluation is; `finished` has the rows that are new since the last progress."""
 
     queries_done: int
     queries: int
     pairs_done: int
     pairs: int
     cached_pairs: int
-    pairs_per_second: float | None  # of those the models read; None while all came from the cache
+    pairs_per_second: float | None  # without cached pairs; None until a model has scored one
     seconds_left: float | None
-    reranker: str  # the one at work
-    means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # system -> metric, so far
-    finished: tuple[Mapping[str, Any], ...] = ()  # {query_id, query, rank_before, ranks, verdicts} a query
+    reranker: str  # the one that is scoring
+    means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # system -> metric -> mean so far
+    finished: tuple[Mapping[str, Any], ...] = ()  # {query_id, query, rank_before, ranks, verdicts}
     stopped: bool = False
 
     def __str__(self) -> str:
         if self.queries_done == self.queries and not self.stopped:
             return f"{format_count(self.queries)}, {format_count(self.pairs_done, 'pair', 'pairs')}; measuring latency"
         pace = f", {self.pairs_per_second:,.0f} a second" if self.pairs_per_second else ""
-        left = f", {_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+        left = f", {_format_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
         done = f"{self.queries_done:,} / {self.queries:,} queries, {self.pairs_done:,} / {self.pairs:,} pairs"
         return f"{done}{pace}{left} ({self.reranker})"
 
@@ -77,19 +77,19 @@ class Pass:
         shape = (len(chosen.queries), depth)
         self.asked = [replace(query, text=make_query(query.text, corpus)[0].text) for query in chosen.queries]
         self.texts = [query.text for query in self.asked]
-        self.ids: dict[str, int] = {}  # passage_id -> place, in the order they were first retrieved
+        self.ids: dict[str, int] = {}  # passage_id -> place, in order of first retrieval
         self.places = np.full(shape, -1, dtype=np.int32)
         self.grades = np.zeros(shape)
         self.first_scores = np.full(shape, np.nan)
         self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
         self.queries_done = self.pairs_done = self.scored = self.cached = 0
         self.began, self.at_work = time.perf_counter(), ""
-        self.lately = np.zeros(2)  # pairs the models read, and seconds they took
+        self.lately = np.zeros(2)  # recent pairs that a model scored, and the seconds it took
         self.notes: list[str] = []
         self.sums: dict[str, dict[str, float]] = {}
 
     def run(self) -> Iterator[EvalProgress]:
-        """Chunk by chunk: retrieve, then score with each reranker."""
+        """For each chunk: retrieve, then score with each reranker."""
         n, depth = self.places.shape
         while self.queries_done < n:
             step = max(1, self._pairs_at_once // depth)
@@ -106,7 +106,7 @@ class Pass:
 
     @property
     def _pairs_at_once(self) -> int:
-        """Many, for the sake of speed; no more than a slow model reads in CHUNK_SECONDS."""
+        """The size of the next chunk: large for speed, but no more than a slow model scores in CHUNK_SECONDS."""
         if not self.pairs_done:
             return PAIRS_AT_FIRST
         pace = self._pace
@@ -114,12 +114,12 @@ class Pass:
 
     @property
     def _pace(self) -> float | None:
-        """Pairs a second of late; None while the models read none."""
+        """Recent pairs per second; None if no model has scored any."""
         pairs, seconds = self.lately
         return float(pairs / seconds) if seconds else None
 
     def retrieve(self, rows: range) -> list[list[Passage]]:
-        """Candidates of these queries into the arrays; the passages, with their vectors, handed back."""
+        """Fill the arrays with the candidates of these queries; return the passages."""
         found = self.retriever.search([self.asked[row] for row in rows], self.places.shape[1])
         for row, candidates in zip(rows, found, strict=True):
             grades = self.chosen.qrels[self.chosen.queries[row].query_id]
@@ -132,7 +132,7 @@ class Pass:
     def score(
         self, reranker: Reranker, rows: range, found: Sequence[Sequence[Passage]]
     ) -> Iterator[EvalProgress]:
-        """Score these queries' candidates, batch by batch."""
+        """Score the candidates of these queries; yields progress after each batch."""
         cells = [(row, c) for row, passages in zip(rows, found, strict=True) for c in range(len(passages))]
         pairs = [(self.texts[row], p) for row, passages in zip(rows, found, strict=True) for p in passages]
         logits, batches = self.logits[reranker.spec.key], score_pairs(reranker, pairs, self.cache)
@@ -148,11 +148,11 @@ class Pass:
             if scored.cached:
                 self.cached += len(scored.scores)
             else:
-                self.count(len(scored.scores), taken)
+                self.record_pace(len(scored.scores), taken)
             yield self.progress()
 
-    def count(self, pairs: int, seconds: float) -> None:
-        """Record that the model read this many pairs in this many seconds."""
+    def record_pace(self, pairs: int, seconds: float) -> None:
+        """Record that the model scored this many pairs in this many seconds."""
         self.scored += pairs
         self.lately = self.lately * 0.5 ** (seconds / PACE_HALF_LIFE) + (pairs, seconds)
 
@@ -194,8 +194,10 @@ class Pass:
 
     def _row(self, row: int) -> dict[str, Any]:
         query, grades = self.chosen.queries[row], self.grades[row]
-        before = _first(grades)
-        ranks = {key: _first(grades[self._order(key, slice(row, row + 1))[0]]) for key in self.logits}
+        before = _find_first_gold(grades)
+        ranks = {
+            key: _find_first_gold(grades[self._order(key, slice(row, row + 1))[0]]) for key in self.logits
+        }
         return {
             "query_id": query.query_id,
             "query": query.text,
@@ -208,7 +210,7 @@ class Pass:
         return order_columns(self.logits[key][rows])
 
     def _add_up(self, rows: range) -> None:
-        """Count these queries into the means so far."""
+        """Add the metrics of these queries to the sums."""
         some = slice(rows.start, rows.stop)
         qrels = (self.chosen.qrels[query.query_id] for query in self.chosen.queries[some])
         first = Judged(self.grades[some], *ideal_grades(qrels, 10))
@@ -219,20 +221,20 @@ class Pass:
             for name in HEADLINE:
                 sums[name] += float(parse(name).values(judged).sum())
 
-    def latencies(self, stopped: Callable[[], bool], timed: bool) -> dict[str, Latency]:
-        """Of every system, on a few queries one at a time; of the first stage alone where it is not `timed`.
+    def measure_latencies(self, stopped: Callable[[], bool], timed: bool) -> dict[str, Latency]:
+        """Time every system on a few queries, one at a time; if not `timed`, only the first stage.
 
-        A model that fails here costs its latency, not the evaluation: the cause is put into `notes`.
+        If a model fails here, its latency is unknown and `notes` says why; the evaluation goes on.
         """
         depth, first = self.places.shape[1], self.retriever.first_stage.key
         known = {
-            first: self._try_measure(first, lambda: first_stage_latency(self.retriever, self.texts, depth))
+            first: self._try_measure(first, lambda: sample_first_stage(self.retriever, self.texts, depth))
         }
         mean = known[first].depth_ms[0] if known[first].depth_ms else 0.0
         for reranker in self.rerankers if timed and known[first].depth_ms else ():
             measure = partial(measure_live, self.retriever, reranker, self.texts, depth, mean, stopped)
             known[reranker.spec.key] = self._try_measure(reranker.spec.key, measure)
-        *shallow, deepest = map(str, depths_timed(depth))
+        *shallow, deepest = map(str, list_timed_depths(depth))
         if len(known) > 1 and len(shallow) + 1 < depth:
             self.notes.append(
                 f"Rerankers were timed at depths {', '.join(shallow)} and {deepest}; between these, latency is interpolated."
@@ -247,13 +249,13 @@ class Pass:
             return Latency()
 
 
-def _first(grades: np.ndarray) -> int | None:
-    """The rank of the first gold, None where there is none."""
+def _find_first_gold(grades: np.ndarray) -> int | None:
+    """Return the rank of the first gold passage, or None."""
     found = np.flatnonzero(grades > 0)
     return int(found[0]) + 1 if found.size else None
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     return (
         f"{seconds:.0f} s"
         if seconds < 90

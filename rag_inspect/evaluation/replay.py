@@ -1,4 +1,4 @@
-"""replay.json: a whole evaluation that reopens without a model. One from someone else is untrusted, and is checked."""
+"""Read and write replay.json, an evaluation that opens without a model. A replay is untrusted, so all of it is checked."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from rag_inspect.evaluation.outcome import (
     FirstStageSystem,
     Latency,
     Outcome,
-    most_gold,
+    count_most_gold,
     write_system,
 )
 from rag_inspect.evaluation.replay_errors import refuse
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.types import Query
 
-if TYPE_CHECKING:  # pydantic is loaded when a replay is read, not before
+if TYPE_CHECKING:  # load pydantic only when a replay is read
     from rag_inspect.evaluation.replay_models import LatencyPart, Replay1, Replay2
 
 KIND, VERSION = "rag-inspect replay", 2
 MAX_BYTES = 128 << 20
-MAX_PARTS = 4_000_000  # lists and objects: "[]," is 3 bytes of a file and 70 of memory
-MAX_CELLS = 8_000_000  # numbers in a table of the assessment: what a full replay of MAX_BYTES needs, and no short one may ask for
-# Of scores whose scale is known, give or take what rounding does:
-_LARGEST: Mapping[str, float] = {"cosine": 1.01}
-_CARRIED_TEXT = 16_000_000  # characters of passages that a replay brings along; past that, ids only
+MAX_PARTS = 4_000_000  # lists and objects: "[]," takes 3 bytes in a file and 70 in memory
+MAX_CELLS = 8_000_000  # numbers in one table of the assessment: enough for a replay of MAX_BYTES; stops a short replay that asks for more
+_LARGEST: Mapping[str, float] = {
+    "cosine": 1.01
+}  # score name -> largest absolute score, with room for rounding
+_CARRIED_TEXT = 16_000_000  # characters of passage text in a replay; if there are more, it has only the ids
 
 
 def to_replay(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as JSON: candidates as places in `passage_ids`, raw scores of both stages in the same order."""
+    """Write the outcome as JSON: candidates as indices into `passage_ids`, raw scores of both stages in their order."""
     characters = sum(len(title) + len(text) for title, text in outcome.passages.values())
     light = characters <= _CARRIED_TEXT and len(outcome.passages) <= MAX_CARRIED
     carried = outcome.passages if light else {}
@@ -88,8 +89,8 @@ def _query_document(outcome: Outcome, row: int) -> dict[str, Any]:
 
 
 def read_replay(source: Path | str | bytes) -> Outcome:
-    """The outcome in a replay: a file's path, or its content as bytes. InputError says where it is not one."""
-    # Of a file the name only: where an upload lies is the server's affair.
+    """Read a replay from a path or from bytes. Raises InputError, which names the place that is wrong."""
+    # Show only the name of a file: users must not see the folder of uploads.
     name = ("" if isinstance(source, bytes) else Path(source).name) or "the replay"
     try:
         if not isinstance(source, bytes):
@@ -117,7 +118,7 @@ def _no_constant(word: str) -> NoReturn:
 
 
 def from_replay(document: Any, name: str = "the replay") -> Outcome:
-    """The outcome of a replay document, every part of it checked."""
+    """Check every part of a replay document and return its outcome. Raises InputError."""
     replay = _read_version(document, name)
     cutoffs = parse_cutoffs(replay.settings.cutoffs)
     shape = _check_size(replay, cutoffs, name)
@@ -156,7 +157,7 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
 
 
 def _read_version(document: Any, name: str) -> Replay1 | Replay2:
-    """The document as the model of its version. InputError where it is of none."""
+    """Read the document with the model of its version. Raises InputError if the version is unknown."""
     from rag_inspect.evaluation.replay_models import MODELS, read_part
 
     if not isinstance(document, dict):
@@ -173,21 +174,21 @@ def _read_version(document: Any, name: str) -> Replay1 | Replay2:
 
 
 def _check_size(replay: Replay1 | Replay2, cutoffs: tuple[int, ...], name: str) -> tuple[int, int]:
-    """(queries, depth): what the document is made of fits together, and asks for no more memory than it may."""
+    """Check that the parts fit together and need no more memory than allowed; return (queries, depth)."""
     rows, ids = replay.queries, replay.passage_ids
     keys = [replay.first_stage.key, *(part.key for part in replay.rerankers)]
     depth = max(len(row.candidates) for row in rows)
     cells = len(rows) * len(keys) * max(depth, len(metrics_at(cutoffs)))
-    widest = len(rows) * most_gold(row.qrels for row in rows)
+    widest = len(rows) * count_most_gold(row.qrels for row in rows)
     if len(set(keys)) < len(keys):
-        refuse(name, ("rerankers",), f"names {keys}", "keys that differ")
+        refuse(name, ("rerankers",), f"has the keys {keys}", "each key once, and not that of the first stage")
     if depth == 0:
         refuse(name, ("queries",), "has no candidates at all", "at least one")
     if depth > replay.settings.top_k:
         refuse(name, ("queries",), f"has {depth} candidates", f"at most top_k ({replay.settings.top_k})")
     if max(cells, widest) > MAX_CELLS:
         asked = (
-            "queries, systems, depth and metrics" if cells > MAX_CELLS else "queries and the most gold of one"
+            "queries, systems, depth and metrics" if cells > MAX_CELLS else "queries and the largest gold set"
         )
         refuse(
             name,
@@ -208,10 +209,10 @@ def _check_size(replay: Replay1 | Replay2, cutoffs: tuple[int, ...], name: str) 
 def _check_latency(replay: Replay1 | Replay2, depth: int, name: str) -> None:
     for key, part in replay.latency.items():
         steps, place = len(part.depth_ms), ("latency", key)
-        # The first stage's cost does not grow with depth.
+        # The first stage takes the same time at every depth, so one number is enough.
         allowed = {0, depth, 1} if key == replay.first_stage.key else {0, depth}
         if steps not in allowed:
-            refuse(name, (*place, "depth_ms"), f"has {steps} steps", f"none, or one a depth ({depth})")
+            refuse(name, (*place, "depth_ms"), f"has {steps} steps", f"none, or one for each depth ({depth})")
         if part.queries > len(replay.queries):
             refuse(name, (*place, "queries"), f"is {part.queries:,}", f"at most {len(replay.queries):,}")
 
@@ -223,7 +224,7 @@ def _fill(
     logits: Mapping[str, np.ndarray],
     name: str,
 ) -> None:
-    """Candidates and their scores into the arrays, row by row. InputError where they do not belong together."""
+    """Fill the arrays with the candidates and their scores. Raises InputError if their numbers differ."""
     known, stage = len(replay.passage_ids), replay.first_stage
     own, most = type(replay).scores_name, _LARGEST.get(stage.score_name, np.inf)
     for at, row in enumerate(replay.queries):
@@ -246,7 +247,7 @@ def _fill_row(
     row: np.ndarray, values: list[float], count: int, name: str, place: tuple[int | str, ...]
 ) -> None:
     if len(values) != count:
-        refuse(name, place, f"has {len(values):,} entries", f"{count:,}, one a candidate")
+        refuse(name, place, f"has {len(values):,} entries", f"{count:,}, one for each candidate")
     row[:count] = values
 
 
@@ -257,7 +258,7 @@ def _read_latency(part: LatencyPart) -> Latency:
 
 
 def _read_passages(replay: Replay1 | Replay2, name: str) -> dict[str, tuple[str, str]]:
-    """The texts that came along of the passages it names; what else came is not looked at."""
+    """Read the texts of the passages in `passage_ids`; other texts are ignored."""
     from rag_inspect.evaluation.replay_models import PassagePart, read_part
 
     carried = ((pid, replay.passages[pid]) for pid in replay.passage_ids if pid in replay.passages)

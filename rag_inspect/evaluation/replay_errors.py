@@ -1,4 +1,4 @@
-"""How a replay is refused: the file, the place in it, what is there, what should be."""
+"""Error messages for a bad replay: the file, the place in it, what is there, what was expected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def refuse(name: str, place: tuple[int | str, ...], found: str, expected: str) -> NoReturn:
-    """Raise the InputError: the file and the place in it, what is there, what should be."""
+    """Raise an InputError with the file, the place in it, what is there and what was expected."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{_one_line(step)}" for step in place)
     raise InputError(f"{name}: {''.join(steps).strip('.') or 'the document'} {found}; expected {expected}")
 
@@ -27,7 +27,7 @@ _KINDS = {
 
 
 def explain(wrong: ErrorDetails) -> str:
-    """ "what is there; expected what": pydantic's error in our words, and without what was written there at length."""
+    """Write a pydantic error as "what is there; expected what"; long values are cut."""
     kind, value, limits = wrong["type"], wrong["input"], wrong.get("ctx", {})
     if kind in _KINDS:
         return f"is a {type(value).__name__}; expected {_KINDS[kind]}"

@@ -1,4 +1,4 @@
-"""What a replay may hold, as pydantic models with limits: version 2, which is written, and version 1, still read."""
+"""Pydantic models of a replay, with limits on every part. We write version 2 and can still read version 1."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def _differ(values: list[Any]) -> list[Any]:
 
 def _rise(steps: list[float]) -> list[float]:
     if steps != sorted(steps):
-        raise ValueError("falls; expected a deeper step to take as long or longer")
+        raise ValueError("falls; expected latency to rise with depth, or to stay the same")
     return steps
 
 
 def _fall(scores: list[float]) -> list[float]:
     if scores != sorted(scores, reverse=True):
-        raise ValueError("rises; expected the highest first, as the candidates are")
+        raise ValueError("rises; expected the highest score first")
     return scores
 
 
@@ -63,7 +63,7 @@ def _match(pattern: str, expected: str) -> AfterValidator:
 
 
 def _at_most(most: int) -> BeforeValidator:
-    """Of a dict, before each of its values is looked at: every wrong one would be remembered."""
+    """Limit a dict before pydantic checks its values: it would keep an error for every wrong one."""
 
     def check(value: Any) -> Any:
         if isinstance(value, dict) and len(value) > most:
@@ -112,7 +112,7 @@ Grades = Annotated[
 
 
 class Part(BaseModel, strict=True, extra="ignore"):
-    """One object of the document: exactly the JSON types; what it holds besides is passed over."""
+    """One object of the document, with strict JSON types; unknown keys are ignored."""
 
 
 class SystemPart(Part):
@@ -174,11 +174,11 @@ class LatencyPart(Part):
     def _whole(self) -> LatencyPart:
         if self.source == "unknown":
             if self.depth_ms or self.p50 is not None or self.p95 is not None:
-                raise ValueError("is of unknown source and has numbers; expected none")
+                raise ValueError("has numbers, but its source is unknown; expected none")
         elif self.p50 is None or self.p95 is None or self.p50 > self.p95:
             raise ValueError(f"has p50 {self.p50} and p95 {self.p95}; expected two numbers, p95 the larger")
         elif not self.queries:
-            raise ValueError("was timed on no query; expected one or more")
+            raise ValueError("was timed on 0 queries; expected at least 1")
         return self
 
 
@@ -188,7 +188,7 @@ class PassagePart(Part):
 
 
 class QueryPart(Part):
-    """One query, with its candidates as places in `passage_ids` and every score in their order."""
+    """One query: its candidates as indices into `passage_ids`, and all scores in their order."""
 
     query_id: Id
     text: Text
@@ -208,7 +208,7 @@ class QueryPart1(QueryPart):
 
 
 class Replay(Part):
-    """What both versions have; `first_stage` and `queries` are their own."""
+    """The parts that both versions have; `first_stage` and `queries` differ."""
 
     corpus: CorpusPart
     split: Name
@@ -222,7 +222,7 @@ class Replay(Part):
     passage_ids: Annotated[
         list[Id], Field(min_length=1, max_length=MAX_QUERIES * MAX_DEPTH), FailFast(), AfterValidator(_differ)
     ]
-    passages: Annotated[dict[Any, Any], _at_most(MAX_CARRIED)]  # each is looked at as it is used
+    passages: Annotated[dict[Any, Any], _at_most(MAX_CARRIED)]  # `_read_passages` checks those it uses
     queries: Annotated[list[Any], FailFast()]
 
 
@@ -251,7 +251,7 @@ _Part = TypeVar("_Part", bound=Part)
 
 
 def read_part(model: type[_Part], value: Any, name: str, place: tuple[str, ...] = ()) -> _Part:
-    """The value as that model. InputError names the file, the first place that is wrong, what it has and should have."""
+    """Read the value with this model. Raises InputError with the first place that is wrong."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

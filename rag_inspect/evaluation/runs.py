@@ -1,4 +1,4 @@
-"""Evaluations kept under home/runs: saved whole, listed by their summaries, compared two at a time."""
+"""Save evaluations under home/runs, list them, load them and compare two."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from rag_inspect.significance import differences, group_by_text
 
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6,32}")
 _SUMMARY_BYTES = 1 << 20
-KEPT = 100  # runs; the oldest give way
+KEPT = 100  # runs; saving another deletes the oldest
 
 
 def new_run_id(created: str) -> str:
-    """From an ISO time in UTC, and nothing one could guess: `20261123-190501-3fa9c15be0d2a974`."""
+    """Make an id that nobody can guess from an ISO time in UTC: `20261123-190501-3fa9c15be0d2a974`."""
     return f"{re.sub('[^0-9]', '', created)[:8]}-{re.sub('[^0-9]', '', created)[8:14]}-{secrets.token_hex(8)}"
 
 
 def save_run(
     folder: Path, run_id: str, outcome: Outcome, document: EvaluationDocument, owner: str = ""
 ) -> Path:
-    """The run as one JSON file: its summary on the first line, the replay below. `owner` is `Visitor.owner`.
+    """Save a run as one JSON file, with its summary on the first line. `owner` is `Visitor.owner`.
 
-    Raises RagInspectError where it cannot be written, or could not be opened again.
+    Raises RagInspectError if the file cannot be written or its replay cannot be read back.
     """
     replay = format_json(to_replay(replace(outcome, passages={})))
     from_replay(json.loads(replay), "the run")
@@ -63,20 +63,20 @@ def save_run(
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
-    """Summaries, the newest first; other files are skipped."""
+    """List the summaries of the saved runs, newest first; files that are not runs are skipped."""
     found = []
     for path in _list_files(folder):
         try:
             with path.open("rb") as file:
                 line = file.readline(_SUMMARY_BYTES).decode("utf-8").rstrip().removesuffix(",")
-            found.append(_summary(json.loads(line + "}")["summary"]) | {"run_id": path.stem})
+            found.append(_read_summary(json.loads(line + "}")["summary"]) | {"run_id": path.stem})
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return found
 
 
-def _summary(read: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary that has what a list shows. Raises KeyError, TypeError or ValueError where it has not."""
+def _read_summary(read: Mapping[str, Any]) -> dict[str, Any]:
+    """Check that a summary has what the list shows. Raises KeyError, TypeError or ValueError."""
     whole = {name: int(read[name]) for name in ("queries", "top_k", "top_n")}
     words = {name: str(read[name]) for name in ("created", "corpus", "split", "advice")}
     systems = [{**system, "key": str(system["key"])} for system in read["systems"]]
@@ -84,12 +84,12 @@ def _summary(read: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _list_files(folder: Path) -> list[Path]:
-    """The files that are ours, the newest first."""
+    """List the files of runs, newest first."""
     return sorted((path for path in folder.glob("*.json") if _RUN_ID.fullmatch(path.stem)), reverse=True)
 
 
 def load_run(folder: Path, run_id: str) -> Evaluation:
-    """A saved run, its document computed anew. InputError where there is no such run."""
+    """Load a saved run and compute its document again. Raises InputError if there is no such run."""
     path = folder / f"{run_id}.json"
     if not _RUN_ID.fullmatch(run_id) or not path.is_file():
         raise InputError(f"no saved run {run_id[:40]!r}; see the list of past runs")
@@ -107,9 +107,11 @@ def load_run(folder: Path, run_id: str) -> Evaluation:
 def compare_runs(
     before: EvaluationDocument, after: EvaluationDocument, system_before: str = "", system_after: str = ""
 ) -> Comparison:
-    """Two documents over the queries they share: which verdicts changed, and each metric's difference.
+    """Compare two runs on their shared queries: the difference of each metric, and the verdicts that changed.
 
-    Verdicts of both are by the later run's top_n, so that one changes only where a rank did. The systems default to each run's first reranker. Raises InputError where no query, text and gold alike, is shared.
+    A query is shared if its id, text and gold are the same. Both verdicts use the later run's top_n, so a verdict
+    changes only if a rank did. The systems default to each run's first reranker. Raises InputError if the runs share
+    no query, or if one does not have its system.
     """
     keys = _system_key(before, system_before), _system_key(after, system_after)
     known = {_identity(row): row for row in before.per_query}
@@ -134,14 +136,14 @@ def compare_runs(
     )
 
 
-def shared_rerankers(before: EvaluationDocument, after: EvaluationDocument) -> list[str]:
-    """The keys of the rerankers that both runs have, in the later one's order."""
+def list_shared_rerankers(before: EvaluationDocument, after: EvaluationDocument) -> list[str]:
+    """List the keys of the rerankers that both runs have, in the order of the later run."""
     known = {system.key for system in before.rerankers}
     return [system.key for system in after.rerankers if system.key in known]
 
 
 def _system_key(document: EvaluationDocument, key: str) -> str:
-    """The key, or the first reranker's where it is "". Raises InputError where the run has no such system."""
+    """Return the key, or that of the first reranker if it is "". Raises InputError if the run has no such system."""
     if not key:
         return document.rerankers[0].key
     if key not in {system.key for system in document.systems}:

@@ -11,7 +11,7 @@ from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Reranking
 from rag_inspect.ui.theme import read_script
 from rag_inspect.views.figures import scatter, slopegraph
-from rag_inspect.views.snippets import LIBRARIES, snippet
+from rag_inspect.views.snippets import LIBRARIES, write_snippet
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _HUB_MODEL = RERANKERS["base"]
@@ -51,7 +51,7 @@ def build_code(state: gr.State, searches: Sequence[Any]) -> None:
         text = gr.Code(language="python", label="With the pinned revision and these settings")
 
     def write(reranking: Reranking | None, chosen: str) -> str:
-        return snippet(reranking, chosen, _HUB_MODEL) if reranking else "# run a search first"
+        return write_snippet(reranking, chosen, _HUB_MODEL) if reranking else "# run a search first"
 
     drawer.expand(write, [state, library], text, **_QUIET)
     library.input(write, [state, library], text, **_QUIET)

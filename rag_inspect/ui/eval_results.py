@@ -16,7 +16,7 @@ from gradio.utils import get_upload_folder
 from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation import EvalProgress
 from rag_inspect.evaluation.assessment import Evaluation
-from rag_inspect.evaluation.document import EvaluationDocument, worst_first
+from rag_inspect.evaluation.document import EvaluationDocument, sort_worst_first
 from rag_inspect.evaluation.jobs import Job
 from rag_inspect.exports import name_scores, write_all
 from rag_inspect.ui.eval_page import ALL, QUIET, Page
@@ -65,7 +65,7 @@ def draw_progress(job: Job, progress: EvalProgress) -> tuple[str, str]:
     if not rows:
         return table, ""
     key = next(iter(rows[0].ranks))
-    return table, queue_html(job.settings, key, "", worst_first(rows, key))
+    return table, queue_html(job.settings, key, "", sort_worst_first(rows, key))
 
 
 def _list_verdicts(document: EvaluationDocument, key: str) -> Any:
@@ -89,7 +89,7 @@ def _draw_system(page: Page, evaluation: Evaluation, key: str) -> dict[Any, Any]
             value=figures.thresholds(document, key, name_scores(document)[key]), visible=True
         ),
         page.cutoff: gr.update(maximum=last, value=0, visible=True),
-        page.threshold: aside_html(figures.threshold_words(document, key, name_scores(document)[key], 0)),
+        page.threshold: aside_html(figures.describe_cutoff(document, key, name_scores(document)[key], 0)),
     }
 
 
@@ -97,7 +97,7 @@ def _draw_queue(page: Page, evaluation: Evaluation | None, key: str, verdict: st
     if evaluation is None:
         return gr.skip()
     document = evaluation.document
-    rows = worst_first(document.per_query, key)
+    rows = sort_worst_first(document.per_query, key)
     links = document.corpus in page.corpora()
     return queue_html(document, key, "" if verdict == ALL else verdict, rows, links)
 
@@ -125,7 +125,7 @@ def wire(page: Page) -> None:
         cutoff, called = document.thresholds[key].steps[int(at)].cutoff, name_scores(document)[key]
         return {
             page.histogram: figures.thresholds(document, key, called, cutoff),
-            page.threshold: aside_html(figures.threshold_words(document, key, called, int(at))),
+            page.threshold: aside_html(figures.describe_cutoff(document, key, called, int(at))),
         }
 
     def change_reranker(evaluation: Evaluation | None, key: str) -> dict[Any, Any]:

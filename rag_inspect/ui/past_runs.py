@@ -48,7 +48,7 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         asking = Visitor.from_browser(visitor)
         before, after = (bench.past_run(run_id, asking).document for run_id in sorted(chosen))
         # "": without a reranker in common, compare the first of each run.
-        shared = runs.shared_rerankers(before, after) or [""]
+        shared = runs.list_shared_rerankers(before, after) or [""]
         return "".join(comparison_html(runs.compare_runs(before, after, key, key)) for key in shared)
 
     def replay(path: str | None) -> dict[Any, Any]:

@@ -1,1 +1,1 @@
-"""Pure views: values from `types` in, escaped HTML, plotly figures or text out. No gradio, no models."""
+"""Pure functions that turn results into escaped HTML, plotly figures or text. No gradio, no models."""

@@ -1,4 +1,4 @@
-"""The ceiling bar, on the page and in the report: recall@n in stacked parts."""
+"""The ceiling bars of the page and the report: recall@n in stacked parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag_inspect.views.systems import name_system
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a bar, by the name a reader sees, with its fill and the colour of the words on it."""
+    """One part of a bar: its name, its share, its fill and the colour of the words on it."""
 
     name: str
     share: float
@@ -33,19 +33,19 @@ class Bar:
 
     @property
     def spoken(self) -> str:
-        """The bar for those who hear the page."""
+        """The text of the bar for a screen reader."""
         return f"{self.system}: " + ", ".join(
             f"{part.name} {format_share(part.share)}" for part in self.parts
         )
 
 
 def lay_out_bars(document: EvaluationDocument) -> list[Bar]:
-    """One bar a system, the first stage's first."""
+    """Lay out one bar per system, the first stage first."""
     return [Bar(name_system(document, bar.system), _divide(bar)) for bar in document.ceiling_bars]
 
 
 def describe_parts(document: EvaluationDocument) -> str:
-    """What the parts are, in a line."""
+    """Describe the parts of a bar in one line."""
     first = document.ceiling_bars[0]
     words = (
         f"{format_metric(first.metric)}: achieved, recoverable by a perfect reranker, "

@@ -1,7 +1,4 @@
-"""Plotly figures of an evaluation's document: frontier, gold flow and thresholds.
-
-Every figure has its numbers in words beside it, in the document.
-"""
+"""Plotly figures of an evaluation: frontier, gold flow and thresholds."""
 
 from __future__ import annotations
 
@@ -20,14 +17,14 @@ from rag_inspect.views.systems import name_system
 from rag_inspect.words import format_count
 
 FLOW_HEIGHT, FLOW_TOP, FLOW_FOOT, FLOW_SIDE = 380, 60, 16, 112  # pixels: the figure and its margins
-NODE_GAP = 22  # pixels between two bands, so that the words of two thin ones do not touch
-NOISE_WORDS = (  # a plotly line does not wrap; these fit a telephone
+NODE_GAP = 22  # pixels between two bands, so that the labels of thin bands do not overlap
+NOISE_WORDS = (  # plotly does not wrap lines; these fit on a phone
     "Ring: the fastest point not measurably worse than<br>the best. Bars: each point's own 95 % interval."
 )
 
 
 def frontier(document: EvaluationDocument) -> Figure:
-    """The primary metric at every depth against measured latency (against depth, where none was measured)."""
+    """Draw the primary metric at every depth against measured latency, or against depth if a latency is unknown."""
     import plotly.graph_objects as go
 
     points, primary = document.frontier, document.primary
@@ -44,13 +41,13 @@ def frontier(document: EvaluationDocument) -> Figure:
                 "array": [p.ci95[1] - value for p, value in zip(own, values, strict=True)],
                 "arrayminus": [value - p.ci95[0] for p, value in zip(own, values, strict=True)],
             },
-            hovertext=[_point_words(point, primary) for point in own], hoverinfo="text",
+            hovertext=[_describe_point(point, primary) for point in own], hoverinfo="text",
         )  # fmt: skip
     cheapest = next(point for point in points if point.cheapest)
     figure.add_scatter(
         x=[cheapest.latency_ms if timed else cheapest.depth], y=[cheapest.metrics[primary]], mode="markers", name="fastest, not measurably worse than the best",
         marker={"size": 17, "symbol": "circle-open", "color": GOLD, "line": {"width": 3}},
-        hovertext=[_point_words(cheapest, primary)], hoverinfo="text",
+        hovertext=[_describe_point(cheapest, primary)], hoverinfo="text",
     )  # fmt: skip
     figure.update_xaxes(
         title="ms a query, measured" if timed else "depth (latency not measured)", rangemode="tozero"
@@ -63,7 +60,7 @@ def frontier(document: EvaluationDocument) -> Figure:
     return _style_figure(figure, 462, top=76)
 
 
-def _point_words(point: FrontierPoint, primary: str) -> str:
+def _describe_point(point: FrontierPoint, primary: str) -> str:
     cost = "latency not measured" if point.latency_ms is None else f"{format_ms(point.latency_ms)} ms"
     value, bounds = format_mean(point.metrics[primary]), format_mean_range(point.ci95)
     return (
@@ -72,17 +69,17 @@ def _point_words(point: FrontierPoint, primary: str) -> str:
 
 
 def gold_flow(document: EvaluationDocument, key: str) -> Figure:
-    """Queries by the rank band of their best gold, before and after, as ribbons between two columns."""
+    """Draw queries as ribbons from the rank band of their best gold passage before to the one after."""
     import plotly.graph_objects as go
 
     flow = document.gold_flow[key]
     bands, names = flow.bands, [*flow.bands[:-1], "not found"]
     cells = [(i, j, count) for i, row in enumerate(flow.counts) for j, count in enumerate(row) if count]
     sides = ("was", sorted({i for i, _, _ in cells})), ("now", sorted({j for _, j, _ in cells}))
-    nodes = [(side, band) for side, used in sides for band in used]  # plotly misplaces those without a ribbon
-    # Bands run from the best down: a ribbon to a lower index is gold that rose.
+    nodes = [(side, band) for side, used in sides for band in used]  # plotly misplaces nodes without a ribbon
+    # The best band comes first, so a ribbon to a lower index is gold that rose.
     colours = [RISEN if j < i else FALLEN if j > i else NEUTRAL for i, j, _ in cells]
-    totals, heights = _totals(flow.counts), _heights(flow.counts, nodes)
+    totals, heights = _count_bands(flow.counts), _place_nodes(flow.counts, nodes)
     figure = go.Figure(
         go.Sankey(
             arrangement="fixed",
@@ -109,7 +106,7 @@ def gold_flow(document: EvaluationDocument, key: str) -> Figure:
 
 
 def _annotate_margin(figure: Figure, side: str, y: float, words: str) -> None:
-    """Words in the margin beside a column, where no ribbon runs."""
+    """Write words in the margin beside a column, where no ribbon runs."""
     x, anchor, shift = (0, "right", -12) if side == "was" else (1, "left", 12)
     figure.add_annotation(
         text=words, x=x, y=y, xref="paper", yref="paper", xanchor=anchor, xshift=shift, yanchor="middle",
@@ -117,15 +114,15 @@ def _annotate_margin(figure: Figure, side: str, y: float, words: str) -> None:
     )  # fmt: skip
 
 
-def _totals(counts: Sequence[Sequence[int]]) -> dict[tuple[str, int], int]:
-    """Queries in each band, before and after."""
+def _count_bands(counts: Sequence[Sequence[int]]) -> dict[tuple[str, int], int]:
+    """Count the queries in each band, before and after."""
     was = {("was", i): sum(row) for i, row in enumerate(counts)}
     return was | {("now", j): sum(column) for j, column in enumerate(zip(*counts, strict=True))}
 
 
-def _heights(counts: Sequence[Sequence[int]], nodes: list[tuple[str, int]]) -> list[float]:
-    """The middle of each node, from 0 at the top: the best band first, each as tall as plotly draws it."""
-    totals, room = _totals(counts), FLOW_HEIGHT - FLOW_TOP - FLOW_FOOT
+def _place_nodes(counts: Sequence[Sequence[int]], nodes: list[tuple[str, int]]) -> list[float]:
+    """Return the middle of each node, where 0 is the top. Each node is as tall as plotly draws it."""
+    totals, room = _count_bands(counts), FLOW_HEIGHT - FLOW_TOP - FLOW_FOOT
     gap = NODE_GAP / room
     gaps = gap * (max(sum(side == which for side, _ in nodes) for which in ("was", "now")) - 1)
     heights, above = [], {"was": 0.0, "now": 0.0}
@@ -144,7 +141,7 @@ def _fade(colour: str) -> str:
 def thresholds(
     document: EvaluationDocument, key: str, score_name: str, cutoff: float | None = None
 ) -> Figure:
-    """Histograms of the scores of gold and of the other candidates, each as a share of its group; a line at the cutoff."""
+    """Draw histograms of the scores of gold and of other candidates, as shares of each group; a line marks the cutoff."""
     import plotly.graph_objects as go
 
     lab = document.thresholds[key]
@@ -172,8 +169,8 @@ def thresholds(
     return _style_figure(figure, 380)
 
 
-def threshold_words(document: EvaluationDocument, key: str, score_name: str, step: int) -> str:
-    """What the cutoff at this step of the slider does, in a sentence."""
+def describe_cutoff(document: EvaluationDocument, key: str, score_name: str, step: int) -> str:
+    """Describe in one sentence what the cutoff at this step of the slider does."""
     lab = document.thresholds[key]
     at = lab.steps[max(0, min(step, len(lab.steps) - 1))]
     return (
@@ -183,7 +180,7 @@ def threshold_words(document: EvaluationDocument, key: str, score_name: str, ste
 
 
 def _style_figure(figure: Figure, height: int, top: int = 44) -> Figure:
-    """The frame of every figure: room at the top for the page's own label, the legend below where it covers nothing."""
+    """Set the layout of a figure: room at the top for the label of the page, and the legend below the plot."""
     figure.update_layout(
         height=height, margin={"l": 64, "r": 16, "t": top, "b": 56}, font={"color": INK, "family": "system-ui, sans-serif"},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",

@@ -1,4 +1,4 @@
-"""An evaluation as HTML: what to do, the ceiling bar, the table of systems, the verdict queue, the notes."""
+"""The HTML of an evaluation: advice, ceiling bars, table of systems, verdict queue, notes, comparison of two runs."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class _QueueRow:
 
 
 def advice_html(document: EvaluationDocument) -> str:
-    """The line that says what to do, then the other rules that apply, each with the number it looked at."""
+    """Render the first line of advice with its numbers and source, then the other lines."""
     return render("advice.html", advice=document.advice)
 
 
 def ceiling_html(document: EvaluationDocument) -> str:
-    """recall@n in stacked parts, one bar a system, with the numbers in words."""
+    """Render one ceiling bar per system, with its numbers."""
     return render("ceiling.html", bars=lay_out_bars(document), words=describe_parts(document))
 
 
 def table_html(document: EvaluationDocument) -> str:
-    """One row a system: four metrics with their 95 % intervals, the change, wins, ties, losses, latency.
+    """Render one row per system: four metrics with 95 % intervals, change, p, wins / ties / losses, latency.
 
-    A fold below has every metric of the document, those at the chosen cutoffs too, and what each word means.
+    A collapsed part below lists all metrics and explains each.
     """
     return render(
         "metrics.html",
@@ -62,9 +62,10 @@ def table_html(document: EvaluationDocument) -> str:
 def queue_html(
     settings: RunSettings, system: str, verdict: str, rows: Sequence[RankedQuery], links: bool = True
 ) -> str:
-    """The queries, in the order given, as links into Explore; `verdict` "" shows all of them.
+    """Render the queries with this verdict ("" for all) as links into Explore, in the given order.
 
-    Without `links` they are text: Explore cannot open a corpus that this app does not have. The settings are the document's, or a running job's.
+    Without `links` they are plain text: Explore cannot open a corpus that this app does not have. The settings are
+    those of a document or of a running job.
     """
     chosen = [row for row in rows if not verdict or row.verdicts[system] == verdict]
     meanings = {name: describe_verdict(name, settings.top_n) for name in MEANINGS}
@@ -80,7 +81,7 @@ def queue_html(
 
 
 def describe_verdict(verdict: Verdict, top_n: int) -> str:
-    """What a verdict says of a query."""
+    """Explain a verdict."""
     return MEANINGS[verdict].format(n=top_n)
 
 
@@ -99,23 +100,23 @@ def _queue_row(settings: RunSettings, system: str, row: RankedQuery, links: bool
 
 
 def notes_html(document: EvaluationDocument) -> str:
-    """What a reader of these numbers should know."""
+    """Render the notes, or "" if there are none."""
     return render("notes.html", notes=document.notes) if document.notes else ""
 
 
 def progress_html(moment: object, share: float | None = None) -> str:
-    """How far it is, in words and as a bar."""
+    """Render progress as words, and as a bar if the share is known."""
     return render("progress.html", words=str(moment), share="" if share is None else f"{share:.4f}")
 
 
 def running_html(means: Mapping[str, Mapping[str, float]], done: int, queries: int) -> str:
-    """The means over the queries that are done, one row a system, while the others are still to come."""
+    """Render the means over the queries done so far, one row per system."""
     names = list(next(iter(means.values()), {}))
     return render("running.html", names=names, means=means, done=done, queries=format_count(queries))
 
 
 def comparison_html(found: Comparison) -> str:
-    """Two runs: each metric's difference with its interval, and the queries whose verdict changed."""
+    """Render the comparison of two runs: the difference of each metric, and the queries whose verdict changed."""
     return render(
         "comparison.html",
         runs=found.runs,

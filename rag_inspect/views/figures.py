@@ -1,4 +1,4 @@
-"""Plotly figures of a search: the slopegraph of its moves, and the scores of both stages against each other."""
+"""Plotly figures of a search: a slopegraph of the moves and a scatter plot of the scores of both stages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def slopegraph(reranking: Reranking) -> Figure:
-    """Every passage as a line from its embedding rank to its reranked rank; gold in colour."""
+    """Draw each passage as a line from its embedding rank to its reranked rank; only gold has a colour."""
     import plotly.graph_objects as go
 
     figure, candidates = go.Figure(), reranking.candidates
@@ -41,7 +41,7 @@ def slopegraph(reranking: Reranking) -> Figure:
 
 
 def scatter(reranking: Reranking) -> Figure:
-    """Each candidate by what the two stages gave it: the first stage's across, the reranker's up; gold marked."""
+    """Plot each candidate by its first-stage score (x) and its reranker score (y); gold is marked."""
     import plotly.graph_objects as go
 
     figure, candidates = go.Figure(), reranking.candidates

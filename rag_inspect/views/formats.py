@@ -1,15 +1,13 @@
-"""How a number is written, one way for each kind, on the page, in the report and in the figures."""
+"""Number formats of the page, the report and the figures: one function for each kind of number."""
 
 from __future__ import annotations
 
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import parse
 
-LEAST_P = 0.001  # a smaller p is written "< 0.001"
-
 
 def format_metric(name: str) -> str:
-    """A metric as its authors write it: `MRR@5` for `mrr@5`."""
+    """A metric in its usual spelling: `MRR@5` for `mrr@5`."""
     return parse(name).label
 
 
@@ -31,11 +29,6 @@ def format_change(value: float) -> str:
 def format_change_range(bounds: tuple[float, float]) -> str:
     """The interval of a difference: `-0.004 to +0.058`."""
     return f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
-
-
-def format_p(value: float) -> str:
-    """A p value: `0.031`, `< 0.001`."""
-    return f"{value:.3f}" if value >= LEAST_P else f"< {LEAST_P}"
 
 
 def format_share(value: float) -> str:
@@ -61,10 +54,10 @@ def format_latency(latency: Latency) -> str:
 
 
 def format_ranks(before: int | None, after: int | None) -> str:
-    """The best gold passage's ranks, None where it is not among the candidates: `#9 → #2`."""
+    """The ranks of the best gold passage: `#9 → #2`; None means that it is not among the candidates."""
     return f"#{before} → #{after}" if before and after else "not among the candidates"
 
 
 def format_date(created: str) -> str:
-    """When a run was made: `2026-11-23 19:05`."""
+    """The time of a run: `2026-11-23 19:05`."""
     return created[:16].replace("T", " ")

@@ -1,4 +1,4 @@
-"""The frontier as SVG for the report, which may run no script: a line a system, a point a depth."""
+"""The frontier as SVG for the report, which must not run scripts: one line per system, one point per depth."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rag_inspect.views.formats import format_mean, format_metric, format_ms
 from rag_inspect.views.palette import LINES
 from rag_inspect.views.systems import name_system
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 900, 20, 270  # where the points lie in a view of 920 × 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 900, 20, 270  # the plot area in a view of 920 × 300
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A depth of a system; `ringed` is the one to choose."""
+    """A system at one depth; the point to choose is `ringed`."""
 
     x: str
     y: str
@@ -25,7 +25,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One system's points, joined."""
+    """The line through the points of one system."""
 
     name: str
     colour: str
@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What `frontier_chart.html` draws; the ends are the words at both ends of each axis."""
+    """The input of `frontier_chart.html`; `x_ends` and `y_ends` are the labels at the ends of each axis."""
 
     axis: str
     lines: tuple[Line, ...]
@@ -47,7 +47,7 @@ class Chart:
 
 
 def lay_out_chart(document: EvaluationDocument) -> Chart:
-    """The primary metric against latency; against depth, where the latency of a point is not known."""
+    """Lay out the primary metric against latency, or against depth if a latency is unknown."""
     points, primary = document.frontier, document.primary
     timed = all(point.latency_ms is not None for point in points)
     across = _read_latency if timed else _read_depth

@@ -1,4 +1,4 @@
-"""One passage of a search, whole: text, id, metadata, both ranks and scores, how much of it was read."""
+"""The panel of one passage: full text, id, metadata, both ranks and scores, and how much the reranker read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from rag_inspect.types import Reranking
 from rag_inspect.views.rankings import describe_move, sigmoid, title_passage
 from rag_inspect.views.templates import render
 
-MAX_CHARACTERS = 20_000  # shown; what is longer is cut in the page, and said so
+MAX_CHARACTERS = 20_000  # longer text is cut, and the panel says so
 _MAX_FACT = 1_000  # characters of one metadata value
 
 
 def passage_html(reranking: Reranking, passage_id: str) -> str:
-    """The panel of one passage; an id that is not among the candidates gives a line that says so."""
+    """Render the panel of a passage, or a line that says that it is not among the candidates."""
     passage = reranking.candidates.passages.get(passage_id)
     if passage is None:
         return '<div class="ri ri-passage"><p>This passage is not among the candidates.</p></div>'

@@ -1,4 +1,4 @@
-"""The two mirrored columns: embedding order, reranked order, and the lines between them, as HTML."""
+"""The HTML of both columns: embedding order, reranked order, and the lines between them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rag_inspect.types import Candidates, Hit, Passage, Ranking, RankMove, Reran
 from rag_inspect.views.templates import render
 from rag_inspect.words import format_count
 
-ROW_HEIGHT = 58  # px; static/rankings.css has the same
-_SNIPPET = 220  # characters; CSS cuts to the lines there are
+ROW_HEIGHT = 58  # px, as in static/rankings.css
+_SNIPPET = 220  # characters; CSS cuts the rest to the height of the row
 
 
 def rankings_html(reranking: Reranking) -> str:
-    """Both columns of a search at any moment of it; the right one is in order once every score is there."""
+    """Render both columns at any moment of a search; the right one is sorted once all scores are known."""
     candidates, scored = reranking.candidates, reranking.ranking
     moves, gold = {move.passage_id: move for move in reranking.moves}, candidates.gold
     before, after = _first_stage_scale(candidates), _reranker_scale(reranking)
@@ -48,7 +48,7 @@ def format_move(move: RankMove) -> str:
 
 
 def describe_move(move: RankMove) -> str:
-    """The same move for those who hear the page."""
+    """Describe a move for a screen reader."""
     if not move.delta:
         return f"stayed at rank {move.after}"
     return f"moved {'up' if move.delta > 0 else 'down'} {abs(move.delta)}, from rank {move.before} to {move.after}"
@@ -60,14 +60,14 @@ def sigmoid(score: float) -> float:
 
 
 def title_passage(passage: Passage) -> str:
-    """What a passage is called: its title, or the beginning of its text, or its id."""
+    """Return the title of a passage, else the beginning of its text, else its id."""
     words = " ".join((passage.title or passage.text).split())
     return words[:120] or passage.passage_id
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What stands beside a column's title: what its numbers are, and whose model card tells more."""
+    """The text beside the title of a column: what the numbers are, and the key of a model card to link to."""
 
     words: str
     card: str = ""
@@ -75,7 +75,7 @@ class _Head:
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """How one column's scores are called and written, and the ends that its bars are drawn against."""
+    """The name and format of the scores in a column, and the range of its bars."""
 
     name: str
     low: float
@@ -84,7 +84,7 @@ class _Scale:
     sigmoid: bool = False
 
     def width(self, score: float) -> float:
-        """The length of a bar, in percent."""
+        """Return the length of a bar in percent."""
         share = (score - self.low) / (self.high - self.low) if self.high > self.low else 1.0
         return 100 * max(0.0, min(1.0, share))
 
@@ -172,7 +172,7 @@ def _snippet(passage: Passage) -> str:
 
 
 def _tone(move: RankMove | None, gold: bool) -> str:
-    """Colour means quality: only a gold passage that moved has one."""
+    """Return the colour class: only a gold passage that moved has one."""
     if not (gold and move and move.delta):
         return ""
     return " ri-good" if move.delta > 0 else " ri-bad"

@@ -1,4 +1,4 @@
-"""report.html: one evaluation as one page without scripts or outside files, for a screen and for paper."""
+"""report.html: an evaluation as a single page without scripts or external files, to read or to print."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from rag_inspect.evaluation.document import EvaluationDocument, QueryResult, worst_first
+from rag_inspect.evaluation.document import EvaluationDocument, QueryResult, sort_worst_first
 from rag_inspect.metrics import HEADLINE, parse
 from rag_inspect.types import VERDICTS
 from rag_inspect.views.ceiling import describe_parts, lay_out_bars
@@ -18,26 +18,26 @@ from rag_inspect.views.systems import describe_systems
 from rag_inspect.views.templates import render
 from rag_inspect.words import format_count
 
-MAX_BYTES = 4_500_000  # of queries listed, worst first, so that the whole stays under 6 MB; per_query.csv has them all
-MAX_CHARACTERS = 400  # of one query's text
-_ROW_BYTES = 120  # of a row of the list, without the query and its id
+MAX_BYTES = 4_500_000  # of listed queries, so that the report stays under 6 MB; per_query.csv has all queries
+MAX_CHARACTERS = 400  # of a query
+_ROW_BYTES = 120  # of one row, without the query and its id
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A table of words: its head, and rows whose first cell names them."""
+    """A table of text; the first cell of each row is its heading."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 def report_html(document: EvaluationDocument, score_names: Mapping[str, str]) -> str:
-    """The whole page; every word that came from a corpus is escaped, and the page may load nothing.
+    """Render the report. All text is escaped, and the page loads nothing.
 
-    `score_names` says what each reranker's number is called.
+    `score_names`: reranker key -> the name of its score.
     """
     key = document.rerankers[0].key
-    ranked = worst_first(document.per_query, key)
+    ranked = sort_worst_first(document.per_query, key)
     listed = _fit_queries(ranked)
     return render(
         "report.html",
@@ -69,7 +69,7 @@ def _summarise(document: EvaluationDocument) -> str:
 
 
 def _describe_fastest(document: EvaluationDocument) -> str:
-    """The ringed point in words."""
+    """Describe the ringed point."""
     point = next(point for point in document.frontier if point.cheapest)
     where = f"depth {point.depth} of {point.system}" if point.depth else "the first stage alone"
     return where if point.latency_ms is None else f"{where}, {format_ms(point.latency_ms)} ms a query"
@@ -123,10 +123,10 @@ def _lay_out_thresholds(document: EvaluationDocument, score_names: Mapping[str, 
 
 
 def _fit_queries(ranked: list[QueryResult]) -> list[QueryResult]:
-    """As many of the rows as there is room for."""
+    """Return as many rows as fit into MAX_BYTES."""
     room = MAX_BYTES
     for at, row in enumerate(ranked):
-        words = escape(row.query[:MAX_CHARACTERS] + row.query_id[:60])  # weighed as it is written
+        words = escape(row.query[:MAX_CHARACTERS] + row.query_id[:60])  # count the bytes after escaping
         room -= len(words.encode("utf-8", "replace")) + _ROW_BYTES
         if room < 0:
             return ranked[:at]

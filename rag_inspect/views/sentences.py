@@ -1,4 +1,4 @@
-"""The lines of text above and below the columns: what happened, how long it took, what to know."""
+"""The lines of text above and below the columns: the summary, the timings and the notes."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from rag_inspect.views.formats import format_ms
 from rag_inspect.views.templates import render
 from rag_inspect.words import format_count
 
-_STEP_WORDS = {"embed": "embed the query"}  # a step that is not here goes by its own name
-_NO_STEPS = ("load", "total")  # what came before the steps, and their sum
+_STEP_WORDS = {"embed": "embed the query"}  # other steps keep their names
+_NO_STEPS = ("load", "total")  # not steps of the search: loading before it, and the sum
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A part of the line of timings; the number stands out."""
+    """A part of the line of timings; the number is bold."""
 
     words: str
     number: str = ""
 
 
 def sentence_html(reranking: Reranking) -> str:
-    """The one sentence first; while scoring goes on, how far it is."""
+    """Render the summary in one sentence, or the progress while scoring goes on."""
     scored, every = len(reranking.ranking), len(reranking.candidates)
     progress = f"{scored} / {every} scored by {reranking.reranker.key} …"
     return _render_lines(sentence=reranking.summary if reranking.complete else progress)
 
 
 def timings_html(reranking: Reranking) -> str:
-    """Warm latency by step, the first use's loading apart, what came from the cache, and the notes."""
+    """Render the time of each step, cached pairs and notes; the loading of a first use is listed separately."""
     timings = reranking.timings_ms
     steps = [
         _Step(_STEP_WORDS.get(name, name), f"{format_ms(ms)} ms")
@@ -49,7 +49,7 @@ def timings_html(reranking: Reranking) -> str:
 
 
 def aside_html(words: str) -> str:
-    """A quiet line: what is warming, what was stopped."""
+    """Render a quiet line, such as a message about loading or stopping."""
     return _render_lines(notes=[words]) if words else ""
 
 
@@ -58,7 +58,7 @@ def _render_lines(sentence: str = "", steps: Sequence[_Step] = (), notes: Sequen
 
 
 def _describe_truncation(reranking: Reranking) -> list[str]:
-    """What the reranker did not read, where it tells."""
+    """Describe what the reranker did not read, if it reports that."""
     cut = [reading.truncated for reading in reranking.readings.values() if reading.truncated]
     if not cut:
         return []

@@ -1,4 +1,4 @@
-"""The same rerank in other libraries: code to copy, with the pinned revision and these settings."""
+"""Python code that repeats a rerank in other libraries, with the pinned revision and the same settings."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _ELSEWHERE: Mapping[Source, str] = {
 }
 
 
-def snippet(reranking: Reranking, library: str, hub_model: ModelSpec) -> str:
-    """Python that reranks with this search's model, revision, depth and query in the given library.
+def write_snippet(reranking: Reranking, library: str, hub_model: ModelSpec) -> str:
+    """Write Python that repeats this rerank in a library: same model, revision, depth and query.
 
-    A model that is on no hub cannot be named in the other libraries: they are shown with `hub_model` instead, and
-    the snippet says so. Raises KeyError for a library that is not in LIBRARIES.
+    Other libraries cannot load a model that is on no hub, so the snippet uses `hub_model` and says so. Raises
+    KeyError if the library is not in LIBRARIES.
     """
     write = LIBRARIES[library]
     if reranking.reranker.source == "hub" or write is _rag_inspect:
         return write(reranking)
     where = _ELSEWHERE[reranking.reranker.source]
-    remark = f"# {reranking.reranker.key} {where}; on the hub, {hub_model.key} is the model to begin with.\n"
+    remark = f"# {reranking.reranker.key} {where}; this code uses {hub_model.key}, which is on the hub.\n"
     return remark + write(replace(reranking, reranker=hub_model))
 
 

@@ -1,4 +1,4 @@
-"""The table of systems, on the page and in the report: what its columns are, and what each means."""
+"""The columns of the table of systems, which the page and the report show."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rag_inspect.views.formats import format_metric
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's head and what it means."""
+    """The heading of a column and its meaning."""
 
     label: str
     meaning: str
 
 
 def name_system(document: EvaluationDocument, key: str) -> str:
-    """The key; the first stage's says what it is, since two short names are easily taken for one another."""
+    """Return the key; the first stage is marked, because short names are easy to confuse."""
     return f"{key} (first stage)" if key == document.first_stage.key else key
 
 
 def describe_columns(document: EvaluationDocument) -> list[Column]:
-    """Every column but the first, from left to right."""
+    """Return every column except the first, from left to right."""
     return [
         *(Column(parse(name).label, parse(name).tooltip) for name in HEADLINE),
         *describe_comparison(document),
@@ -31,19 +31,19 @@ def describe_columns(document: EvaluationDocument) -> list[Column]:
 
 
 def describe_comparison(document: EvaluationDocument) -> list[Column]:
-    """The columns that hold no metric's mean."""
+    """Return the columns after the metrics: change, p, wins / ties / losses, latency."""
     primary = format_metric(document.primary)
     several = ", Holm-corrected over the rerankers" if len(document.rerankers) > 1 else ""
     return [
         Column(f"Δ {primary}", f"change of {primary} against the first stage, with its paired 95 % bootstrap interval"),
         Column("p", f"paired randomisation test{several}"),
-        Column("W / T / L", "queries on which it is better, equal, worse than the first stage"),
+        Column("W / T / L", "queries on which it is better than, equal to, or worse than the first stage"),
         Column("p50 / p95 ms", "milliseconds a query, first stage included: median and 95th percentile of a few queries, timed one at a time"),
     ]  # fmt: skip
 
 
 def describe_systems(document: EvaluationDocument) -> dict[str, object]:
-    """What the template `systems.html` draws, for the page and the report alike."""
+    """Return the values for the template `systems.html`."""
     return {
         "document": document,
         "columns": describe_columns(document),

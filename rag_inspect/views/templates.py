@@ -1,4 +1,4 @@
-"""The HTML templates, in the folder `templates`: whatever they are given comes out as text."""
+"""Render the HTML templates in the folder `templates`; every value is escaped."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rag_inspect.views import formats
+from rag_inspect.words import format_p
 
 
 def render(name: str, **values: object) -> str:
-    """The template of this name with these values, escaped; a value it does not get is an error."""
+    """Render the template of this name. Raises jinja2.UndefinedError if a value is missing."""
     return _environment().get_template(name).render(values)
 
 
 @cache
 def _environment() -> Environment:
-    """Made at the first use, as each template is read at its first: an import reads nothing."""
+    """Make the environment on first use, so that an import reads no file."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -32,7 +33,7 @@ def _environment() -> Environment:
         "as_mean_range": formats.format_mean_range,
         "as_change": formats.format_change,
         "as_change_range": formats.format_change_range,
-        "as_p": formats.format_p,
+        "as_p": format_p,
         "as_share": formats.format_share,
         "as_number": formats.format_number,
         "as_latency": formats.format_latency,

@@ -1,4 +1,4 @@
-"""The typed document of an evaluation, its rows, and two of them beside each other: values, and nothing that computes."""
+"""The typed document of an evaluation, its rows, and the comparison of two. Nothing here computes."""
 
 from rag_inspect.evaluation.document.comparison import ComparedRun, Comparison, VerdictChange
 from rag_inspect.evaluation.document.results import (
@@ -16,7 +16,7 @@ from rag_inspect.evaluation.document.results import (
     Thresholds,
     ThresholdStep,
 )
-from rag_inspect.evaluation.document.rows import QueryResult, RankedQuery, worst_first
+from rag_inspect.evaluation.document.rows import QueryResult, RankedQuery, sort_worst_first
 
 __all__ = [
     "Advice",
@@ -37,5 +37,5 @@ __all__ = [
     "ThresholdStep",
     "Thresholds",
     "VerdictChange",
-    "worst_first",
+    "sort_worst_first",
 ]

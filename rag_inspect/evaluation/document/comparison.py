@@ -1,4 +1,4 @@
-"""Two past runs beside each other: what `runs.compare_runs` finds."""
+"""The comparison of two past runs, as `runs.compare_runs` returns it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ComparedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictChange:
-    """A query whose verdict is another one in the later run; None: its gold is not among the candidates."""
+    """A query whose verdict differs between the runs; a rank is None if no gold is among the candidates."""
 
     query_id: str
     query: str
@@ -35,7 +35,7 @@ class VerdictChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two runs over the `queries` they share; `only_in_one` are the others of both."""
+    """Two runs over their shared queries; `only_in_one` counts the queries that only one of them has."""
 
     runs: tuple[ComparedRun, ComparedRun]
     queries: int

@@ -1,6 +1,6 @@
-"""The document of an evaluation: what `eval --json` prints, and what the page, the report and the exports draw.
+"""The document of an evaluation: `eval --json` prints it; the page, the report and the exports show it.
 
-Nothing here computes or changes a number: `assessment.assess` makes the document, in one go, and `to_json` writes it.
+Nothing here computes a number: `assessment.assess` makes the document and `to_json` writes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rag_inspect.types import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class MetricValue:
-    """The mean of a metric over the queries, and its 95 % bootstrap interval."""
+    """The mean of a metric over the queries, with its 95 % bootstrap interval."""
 
     value: float
     ci95: tuple[float, float]
@@ -45,7 +45,7 @@ class BehindBest(Difference):
 
 @dataclass(frozen=True, kw_only=True)
 class SystemResult:
-    """What one system reached. The first stage has no `versus_first_stage`; nor has the best reranker a `versus_best`."""
+    """The results of one system. The first stage has no `versus_first_stage`, and the best reranker no `versus_best`."""
 
     system: System
     metrics: Mapping[str, MetricValue]
@@ -74,8 +74,8 @@ class SystemResult:
 class CeilingBar:
     """The parts of recall@top_n under a system; their sum is 1.
 
-    achieved; recoverable by a perfect reranker; unreachable, since not among the candidates; and, where a query has
-    more gold than top_n, what no order of the whole corpus could hold.
+    recoverable: a perfect reranker would add it. unreachable: the gold is not among the candidates. does_not_fit:
+    queries have more than top_n gold passages, so no ranking could have them all.
     """
 
     system: str
@@ -91,7 +91,7 @@ class CeilingBar:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontierPoint:
-    """A system at one depth, 0 being the first stage alone; `frontier.frontier` says what the flags mean."""
+    """A system at one depth; depth 0 is the first stage alone, and `frontier.build_frontier` explains the flags."""
 
     system: str
     depth: int
@@ -108,7 +108,7 @@ class FrontierPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class GoldFlow:
-    """Queries by the rank band of their best gold: `counts[i][j]` went from band i to band j."""
+    """Queries by the rank band of their best gold passage: `counts[i][j]` queries went from band i to band j."""
 
     bands: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -119,7 +119,7 @@ class GoldFlow:
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdStep:
-    """What keeping only scores from `cutoff` would cost and save."""
+    """What is lost and what is dropped if only scores of at least `cutoff` are kept."""
 
     cutoff: float
     gold_lost: int
@@ -129,7 +129,7 @@ class ThresholdStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """A reranker's scores as two histograms over `edges`, of gold and of the other candidates; and cutoffs, rising."""
+    """Histograms of a reranker's scores over `edges`, for gold and for other candidates; `steps` have rising cutoffs."""
 
     edges: tuple[float, ...]
     gold: tuple[int, ...]
@@ -145,7 +145,7 @@ class Thresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """One line of advice, with the number it looks at and where the rule comes from."""
+    """One line of advice, with the numbers it looks at and the source of the rule."""
 
     rule: str
     text: str
@@ -155,20 +155,20 @@ class Advice:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """What a run was asked for; with it Explore can open one of its queries."""
+    """The settings of a run; Explore needs them to open one of its queries."""
 
     corpus: str
     split: str
-    embedder: str  # its key
+    embedder: str  # key of the first stage
     top_k: int
     top_n: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers(RunSettings):
-    """All that is computed of an evaluation: what the advice and the notes are drawn from.
+    """All numbers of an evaluation; the advice and the notes are based on them.
 
-    systems[0] is the first stage; `verdicts` are those of the first reranker.
+    systems[0] is the first stage; `verdicts` counts the verdicts of the first reranker.
     """
 
     embedder_revision: str
@@ -203,7 +203,7 @@ class Numbers(RunSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationDocument(Numbers):
-    """The numbers, what to do about them, and what a reader should know of them."""
+    """The numbers of an evaluation, the advice, and notes for the reader."""
 
     advice: tuple[Advice, ...]
     notes: tuple[str, ...]
@@ -213,7 +213,7 @@ class EvaluationDocument(Numbers):
         return cls(**{f.name: getattr(numbers, f.name) for f in fields(numbers)}, advice=advice, notes=notes)
 
     def to_json(self) -> dict[str, Any]:
-        """The stable document of `eval --json`, but for the run's id."""
+        """Return the stable document of `eval --json`, without the id of the run."""
         return {
             "corpus": self.corpus,
             "split": self.split,

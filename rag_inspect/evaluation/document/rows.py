@@ -1,4 +1,4 @@
-"""An evaluation's rows: one query each, its best gold's ranks and the verdicts, while a job runs and when it is done."""
+"""The rows of an evaluation, running or finished: each query with the ranks of its best gold and its verdicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rag_inspect.types import VERDICTS, Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class RankedQuery:
-    """A query's best gold: its rank before and under each reranker, None where it is not among the candidates."""
+    """A query with the rank of its best gold before and after each reranker; None: not among the candidates."""
 
     query_id: str
     query: str
@@ -22,19 +22,19 @@ class RankedQuery:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryResult(RankedQuery):
-    """A query's ranks and verdicts, its gold, and each system's metrics."""
+    """A query with its ranks, verdicts and gold, and the metrics of each system."""
 
     gold: tuple[str, ...]
     metrics: Mapping[str, Mapping[str, float]]
 
     @property
     def rank_after(self) -> int | None:
-        """Under the first reranker."""
+        """The rank under the first reranker."""
         return next(iter(self.ranks.values()))
 
     @property
     def verdict(self) -> Verdict:
-        """Of the first reranker."""
+        """The verdict of the first reranker."""
         return next(iter(self.verdicts.values()))
 
     def to_json(self) -> dict[str, Any]:
@@ -54,8 +54,8 @@ class QueryResult(RankedQuery):
 Row = TypeVar("Row", bound=RankedQuery)
 
 
-def worst_first(rows: Sequence[Row], key: str) -> list[Row]:
-    """Rows by verdict, what the reranker lost at the top; among equals, the longest fall first."""
+def sort_worst_first(rows: Sequence[Row], key: str) -> list[Row]:
+    """Sort rows by verdict, `lost` first; within a verdict, the largest drop in rank first."""
 
     def place(row: Row) -> tuple[int, int]:
         fall = (row.ranks[key] or 0) - (row.rank_before or 0)

@@ -1,7 +1,7 @@
-// Hover lights a passage in both columns; click or Enter pins it; arrows move, Left and Right jump to its twin.
-// Runs once; the columns inside `element` are replaced with every search, so events are delegated.
+// Hover highlights a passage in both columns; click or Enter pins it; Up and Down move, Left and Right change column.
+// Runs once. Every search replaces the columns inside `element`, so `element` listens for their events.
 let pinned = null;
-let ranked = false;  // is the right column a ranking, or is scoring still going on?
+let ranked = false;  // false while scoring goes on
 const rowOf = (target) => target.closest && target.closest('button[data-passage]');
 const all = (selector) => Array.from(element.querySelectorAll(selector));
 const same = (id) => (node) => node.dataset.passage === id;
@@ -59,8 +59,8 @@ document.addEventListener('keydown', (event) => { if (event.key === 'Escape') cl
 document.addEventListener('click', (event) => { if (event.target.closest && event.target.closest('.ri-close')) close(); });
 function renew() {
   const now = element.querySelector('.ri-after .ri-chip') !== null;
-  if (ranked && !now) pinned = null;  // another search has begun
-  if (now && !ranked && pinned !== null) trigger('row_pick', { passage_id: pinned });  // opened before its rank was known
+  if (ranked && !now) pinned = null;  // a new search has started
+  if (now && !ranked && pinned !== null) trigger('row_pick', { passage_id: pinned });  // opened before its rank was known: update the panel
   ranked = now;
   mark();
 }
