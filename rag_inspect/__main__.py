@@ -133,7 +133,7 @@ def _serve(bench: Workbench, options: argparse.Namespace) -> None:
 def _search(bench: Workbench, options: argparse.Namespace) -> None:
     asked = SearchOptions(
         query=options.query, corpus=options.corpus, embedder=options.embedder, reranker=options.reranker,
-        top_k=options.top_k, top_n=options.top_n,
+        top_k=options.top_k, top_n=options.top_n, keep_identical_ids=options.keep_identical_ids,
     )  # fmt: skip
     end: Reranking | None = None
     with progress() as show:

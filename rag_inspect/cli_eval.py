@@ -68,12 +68,17 @@ def add_commands(commands: Any) -> None:
 
 
 def add_depths(command: argparse.ArgumentParser) -> None:
-    """--top-k and --top-n, the same for every command."""
+    """How deep the candidates go, and which of them count: the same for every command."""
     command.add_argument(
         "--top-k", type=int, default=TOP_K, help=f"candidates to rerank, 1 to {MAX_TOP_K} (default: {TOP_K})"
     )
     command.add_argument(
         "--top-n", type=int, help=f"reranked hits to keep (default: {TOP_N}, or top_k if smaller)"
+    )
+    command.add_argument(
+        "--keep-identical-ids",
+        action="store_true",
+        help="keep a candidate that has the id of its judged query (default: it is the query, and left out)",
     )
 
 
@@ -119,6 +124,7 @@ def _read_options(options: argparse.Namespace) -> EvalOptions:
         cutoffs=options.cutoffs,
         split=options.split,
         metrics=[str(metric) for metric, _ in options.fail_under],
+        keep_identical_ids=options.keep_identical_ids,
     )
 
 

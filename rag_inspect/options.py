@@ -41,6 +41,12 @@ def check_text(name: str, value: object, expected: str = "a string") -> None:
         raise InputError(f"{name} is {str(value)[:60]}; expected {expected}")
 
 
+def check_switch(name: str, value: object) -> None:
+    """Raise InputError unless this is True or False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {str(value)[:60]!r}; expected true or false")
+
+
 def split_names(text: object) -> tuple[str, ...]:
     """Split a comma-separated list of rerankers into names, each once, in order; () for None or "".
 
@@ -68,6 +74,7 @@ class SearchOptions:
     reranker: str | None = None
     top_k: int = TOP_K
     top_n: int | None = None  # None becomes TOP_N, or top_k if that is smaller
+    keep_identical_ids: bool = False  # whether a passage with the judged query's own id may be a candidate
 
     def __post_init__(self) -> None:
         check_text("query", self.query)
@@ -75,6 +82,7 @@ class SearchOptions:
         check_model("embedder", self.embedder, EMBEDDERS)
         if self.reranker is not None:
             check_model("reranker", self.reranker, RERANKERS)
+        check_switch("keep_identical_ids", self.keep_identical_ids)
         object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))
 
     @property
@@ -99,6 +107,7 @@ class EvalOptions:
     cutoffs: str | Sequence[int] = CUTOFFS  # becomes a tuple
     split: str = SPLIT
     metrics: Sequence[str] = ()
+    keep_identical_ids: bool = False  # as in SearchOptions
 
     def __post_init__(self) -> None:
         check_text("corpus", self.corpus)
@@ -108,6 +117,7 @@ class EvalOptions:
             raise InputError(f"rerankers are {str(self.rerankers)[:60]}; expected a list of names")
         for key in self.rerankers:
             check_model("reranker", key, RERANKERS)
+        check_switch("keep_identical_ids", self.keep_identical_ids)
         object.__setattr__(self, "rerankers", tuple(dict.fromkeys(self.rerankers)))
         object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))
         object.__setattr__(self, "cutoffs", parse_cutoffs(self.cutoffs))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from rag_inspect.errors import InputError, RerankError
 from rag_inspect.options import TOP_N
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank, score_pairs
-from rag_inspect.types import Candidates, Corpus, Query, Reranker, Reranking, Retriever, Verdict
+from rag_inspect.types import Candidates, Corpus, Query, Ranking, Reranker, Reranking, Retriever, Verdict
+from rag_inspect.words import format_count
 
 MAX_QUERY_CHARACTERS = 20_000  # about 5,000 tokens of English; of our models only bge-m3 could read more
 
@@ -29,19 +30,72 @@ def make_query(text: str, corpus: Corpus) -> tuple[Query, tuple[str, ...]]:
     return corpus.query_by_text.get(text) or Query("", text), ()
 
 
-def find_candidates(retriever: Retriever, corpus: Corpus, text: str, top_k: int) -> Candidates:
-    """Find the candidates of one query, and add the corpus's name, judgements and metadata to them.
+def retrieve(
+    retriever: Retriever,
+    corpus: Corpus,
+    queries: Sequence[Query],
+    top_k: int,
+    keep_identical_ids: bool = False,
+) -> list[Candidates]:
+    """The candidates of each query, without the passage that is the query itself (BEIR's `ignore_identical_ids`).
+
+    That is the passage with the id of the judged query; with `keep_identical_ids` it stays. Raises RetrievalError.
+    """
+    own = frozenset() if keep_identical_ids else corpus.queries_as_passages
+    one_more = any(query.query_id in own for query in queries)
+    found = retriever.search(queries, top_k + one_more)
+    return [_leave_out(candidates, own, top_k) for candidates in found] if one_more else found
+
+
+def _leave_out(candidates: Candidates, own: frozenset[str], top_k: int) -> Candidates:
+    """The first `top_k` candidates without the query itself."""
+    query_id = candidates.query.query_id
+    rank = candidates.ranking.rank_by_id.get(query_id, 0) if query_id in own else 0
+    hits = [hit for hit in candidates.ranking if hit.rank != rank]
+    chosen, beyond = hits[:top_k], hits[top_k:]
+    tied = bool(chosen) and candidates.ranking.hits[-1].score == chosen[-1].score
+    return replace(
+        candidates,
+        top_k=top_k,
+        ranking=Ranking.of([(hit.passage_id, hit.score) for hit in chosen]),
+        passages={hit.passage_id: candidates.passages[hit.passage_id] for hit in chosen},
+        tied=candidates.tied + len(beyond) if tied else 0,
+        left_out=query_id if 1 <= rank <= top_k else "",
+    )
+
+
+def find_candidates(
+    retriever: Retriever, corpus: Corpus, text: str, top_k: int, keep_identical_ids: bool = False
+) -> Candidates:
+    """The first stage's candidates for one query, with what the corpus knows: its name, judgements and metadata.
 
     The retriever may index another corpus with the same passages. Raises InputError or RetrievalError.
     """
     query, notes = make_query(text, corpus)
-    [found] = retriever.search([query], top_k)
+    [found] = retrieve(retriever, corpus, [query], top_k, keep_identical_ids)
     passages = {
         passage_id: replace(corpus.passage_by_id[passage_id], embedding=passage.embedding)
         for passage_id, passage in found.passages.items()
     }
     grades = corpus.qrels.get(query.query_id, {})
+    notes += tuple(_describe_candidates(found))
     return replace(found, passages=passages, corpus=corpus.name, grades=grades, notes=notes)
+
+
+def _describe_candidates(found: Candidates) -> Iterator[str]:
+    """What a reader should know of how the candidates were chosen."""
+    if found.left_out:
+        yield (
+            f'Passage "{found.left_out}" is the query itself (it has the same id) and was left out; '
+            "keep_identical_ids keeps it."
+        )
+    if found.tied:
+        more = format_count(found.tied, "more passage ties", "more passages tie")
+        last, name = found.ranking.hits[-1], found.first_stage.score_name
+        yield (
+            f"{more} with the last candidate ({name} {last.score:.4f}) and did not fit into top_k ({found.top_k}); "
+            "ties keep the corpus's order."
+        )
 
 
 def rerank(

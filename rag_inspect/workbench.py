@@ -176,7 +176,9 @@ class Workbench:
             self.reranker(key) as model,
         ):
             load_ms = yield from _prepare(index, model)
-            candidates = pipeline.find_candidates(index.value(), chosen, options.query, options.top_k)
+            candidates = pipeline.find_candidates(
+                index.value(), chosen, options.query, options.top_k, options.keep_identical_ids
+            )
             reranker, cache = model.value(), self.score_cache
             if lacks_scores(reranker, candidates.pairs, cache):
                 load_ms += yield from _prepare(self._warm(key))
@@ -232,7 +234,8 @@ class Workbench:
                         return
                 for moment in evaluate(
                     chosen, index.value(), [model.value() for model in models], self.score_cache,
-                    split=options.split, top_k=options.top_k, top_n=options.kept, cutoffs=options.depths, stopped=stopped,
+                    split=options.split, top_k=options.top_k, top_n=options.kept, cutoffs=options.depths,
+                    keep_identical_ids=options.keep_identical_ids, stopped=stopped,
                 ):  # fmt: skip
                     if isinstance(moment, EvalProgress):
                         yield moment

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from rag_inspect.errors import RetrievalError
+from rag_inspect.pipeline import find_candidates
 from rag_inspect.retrieval import DenseRetriever, connect, delete_unused
 from rag_inspect.retrieval.chroma import stamp_opened
 from rag_inspect.retrieval.dense import BATCH
@@ -391,6 +392,19 @@ def test_equal_texts_are_embedded_once_and_all_of_them_are_found(client):
     assert ranking.passage_ids == tuple(f"dup-{n:04}" for n in range(20))
     assert len({hit.score for hit in ranking}) == 1
     assert len({id(passage.embedding.values) for passage in passages}) == 1
+
+
+@pytest.mark.parametrize(("top_k", "tied"), [(1, 4), (3, 2), (5, 0)])
+def test_what_ties_with_the_last_candidate_is_counted_and_said(client, top_k, tied):
+    texts = {f"dup{n}": "pearl pearl" for n in range(5)} | {f"else{n}": WORDS[n] for n in range(5)}
+    corpus = corpus_of(texts)
+    retriever = DenseRetriever(client, corpus, FixedEmbedder(dimensions=32))
+    retriever.index()
+    found = find_candidates(retriever, corpus, "pearl", top_k)
+    assert found.tied == tied
+    assert [f"{tied} more passages tie with the last candidate (cosine " in n for n in found.notes] == (
+        [True] if tied else []
+    )
 
 
 def test_a_title_and_a_text_that_read_the_same_are_one_text(client):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from rag_inspect import __version__
-from rag_inspect.evaluation.eval_set import count_truncated_gold, find_languages, select_eval_set
+from rag_inspect.evaluation.eval_set import EvalSet, count_truncated_gold, languages, select_eval_set
 from rag_inspect.evaluation.outcome import FirstStageSystem, Outcome, System
 from rag_inspect.evaluation.passes import EvalProgress, Pass
 from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths
@@ -31,6 +31,7 @@ def evaluate(
     top_k: int = TOP_K,
     top_n: int = TOP_N,
     cutoffs: tuple[int, ...] = CUTOFFS,
+    keep_identical_ids: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     timed: bool = True,
 ) -> Iterator[EvalProgress | Outcome]:
@@ -42,7 +43,10 @@ def evaluate(
     """
     check_depths(top_k, top_n)
     chosen = select_eval_set(corpus, split)
-    work = Pass(corpus, chosen, retriever, rerankers, cache, min(top_k, len(corpus.passages)), top_n)
+    own = frozenset() if keep_identical_ids else corpus.queries_as_passages
+    every = len(corpus.passages) - all(query.query_id in own for query in chosen.queries)
+    depth = min(top_k, every)
+    work = Pass(corpus, chosen, retriever, rerankers, cache, depth, top_n, keep_identical_ids)
     for progress in work.run():
         yield progress
         if stopped():
@@ -70,17 +74,24 @@ def evaluate(
         languages=spoken,
         language_source=source,
         notes=tuple(work.notes),
-        counts={
-            "unjudged": chosen.unjudged,
-            "without_gold": chosen.without_gold,
-            "unknown_gold": chosen.unknown_gold,
-            "repeated": chosen.repeated,
-            "twin_gold": chosen.twin_gold,
-            "scored_pairs": work.scored,
-            "cached_pairs": work.cached,
-            **{f"cut_gold:{r.spec.key}": count_truncated_gold(corpus, chosen, r) for r in rerankers},
-        },
+        counts=_count(corpus, chosen, work),
     )
+
+
+def _count(corpus: Corpus, chosen: EvalSet, work: Pass) -> dict[str, int]:
+    """What the notes say of the eval set, the candidates and the models."""
+    return {
+        "unjudged": chosen.unjudged,
+        "without_gold": chosen.without_gold,
+        "unknown_gold": chosen.unknown_gold,
+        "repeated": chosen.repeated,
+        "twin_gold": chosen.twin_gold,
+        "left_out": work.left_out,
+        "tied": work.tied,
+        "scored_pairs": work.scored,
+        "cached_pairs": work.cached,
+        **{f"cut_gold:{r.spec.key}": count_truncated_gold(corpus, chosen, r) for r in work.rerankers},
+    }
 
 
 def add_provenance(outcome: Outcome, corpus: Corpus, notes: Sequence[str] = ()) -> Outcome:

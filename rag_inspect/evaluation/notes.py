@@ -21,6 +21,10 @@ COUNTS = {
                  "queries repeat the text of another; intervals and p count each text once"),
     "twin_gold": ("gold passage has a duplicate that is not gold; a system that ranks the duplicate first is penalised",
                   "gold passages have a duplicate that is not gold; a system that ranks the duplicate first is penalised"),
+    "left_out": ("query was among its own candidates (a passage has its id) and was left out there; keep_identical_ids keeps it",
+                 "queries were among their own candidates (passages have their ids) and were left out there; keep_identical_ids keeps them"),
+    "tied": ("query's last candidate ties with passages that did not fit into top_k; ties keep the corpus's order",
+             "queries' last candidates tie with passages that did not fit into top_k; ties keep the corpus's order"),
 }  # fmt: skip
 """count in an Outcome -> its sentence, singular and plural"""
 

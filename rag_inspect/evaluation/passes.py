@@ -16,7 +16,7 @@ from rag_inspect.evaluation.eval_set import EvalSet
 from rag_inspect.evaluation.latency import list_timed_depths, measure_live, sample_first_stage
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
-from rag_inspect.pipeline import make_query, name_verdict
+from rag_inspect.pipeline import make_query, name_verdict, retrieve
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import order_columns, score_pairs
 from rag_inspect.types import Corpus, Passage, Reranker, Retriever
@@ -66,14 +66,10 @@ class Pass:
         cache: ScoreCache | None,
         depth: int,
         top_n: int,
+        keep_identical_ids: bool = False,
     ) -> None:
-        self.chosen, self.retriever, self.rerankers, self.cache, self.top_n = (
-            chosen,
-            retriever,
-            rerankers,
-            cache,
-            top_n,
-        )
+        self.corpus, self.chosen, self.retriever, self.rerankers = corpus, chosen, retriever, rerankers
+        self.cache, self.top_n, self.keep_identical_ids = cache, top_n, keep_identical_ids
         shape = (len(chosen.queries), depth)
         self.asked = [replace(query, text=make_query(query.text, corpus)[0].text) for query in chosen.queries]
         self.texts = [query.text for query in self.asked]
@@ -82,6 +78,9 @@ class Pass:
         self.grades = np.zeros(shape)
         self.first_scores = np.full(shape, np.nan)
         self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
+        self.left_out = self.tied = (
+            0  # queries that were candidates of themselves; queries whose last candidate ties
+        )
         self.queries_done = self.pairs_done = self.scored = self.cached = 0
         self.began, self.at_work = time.perf_counter(), ""
         self.lately = np.zeros(2)  # recent pairs that a model scored, and the seconds it took
@@ -119,8 +118,11 @@ class Pass:
         return float(pairs / seconds) if seconds else None
 
     def retrieve(self, rows: range) -> list[list[Passage]]:
-        """Fill the arrays with the candidates of these queries; return the passages."""
-        found = self.retriever.search([self.asked[row] for row in rows], self.places.shape[1])
+        """Candidates of these queries into the arrays; the passages, with their vectors, handed back."""
+        queries, depth = [self.asked[row] for row in rows], self.places.shape[1]
+        found = retrieve(self.retriever, self.corpus, queries, depth, self.keep_identical_ids)
+        self.left_out += sum(bool(candidates.left_out) for candidates in found)
+        self.tied += sum(bool(candidates.tied) for candidates in found)
         for row, candidates in zip(rows, found, strict=True):
             grades = self.chosen.qrels[self.chosen.queries[row].query_id]
             for column, hit in enumerate(candidates.ranking):

@@ -122,10 +122,10 @@ class DenseRetriever:
             include=["distances"],
         )
         ranked = [
-            self._rank(keys, distances, top_k)
+            self._rank(keys, distances)
             for keys, distances in zip(found["ids"], found["distances"], strict=True)
         ]
-        passages = self._attach_passages({place for places in ranked for place, _ in places})
+        passages = self._attach_passages({place for places in ranked for place, _ in places[:top_k]})
         retrieved = time.perf_counter()
         timings = {"embed": (embedded - began) * 1000, "retrieve": (retrieved - embedded) * 1000}
         return [
@@ -133,8 +133,11 @@ class DenseRetriever:
                 query=query,
                 first_stage=self.first_stage,
                 top_k=top_k,
-                ranking=Ranking.of([(passages[place].passage_id, cosine) for place, cosine in places]),
-                passages={passages[place].passage_id: passages[place] for place, _ in places},
+                ranking=Ranking.of(
+                    [(passages[place].passage_id, cosine) for place, cosine in places[:top_k]]
+                ),
+                passages={passages[place].passage_id: passages[place] for place, _ in places[:top_k]},
+                tied=sum(cosine == places[top_k - 1][1] for _, cosine in places[top_k:]),
                 timings_ms=timings if len(queries) == 1 else {},
             )
             for query, places in zip(queries, ranked, strict=True)
@@ -145,14 +148,14 @@ class DenseRetriever:
         with self._lock:
             self._vectors.clear()
 
-    def _rank(self, keys: Sequence[str], distances: Sequence[float], top_k: int) -> list[tuple[int, float]]:
+    def _rank(self, keys: Sequence[str], distances: Sequence[float]) -> list[tuple[int, float]]:
         """Return (place in the corpus, cosine), best first, of every passage of each text found."""
         near = [
             (distance, place)
             for key, distance in zip(keys, distances, strict=True)
             for place in self._holders.get(key, ())
         ]
-        return [(place, 1.0 - distance) for distance, place in sorted(near)[:top_k]]
+        return [(place, 1.0 - distance) for distance, place in sorted(near)]
 
     def _attach_passages(self, places: Iterable[int]) -> Mapping[int, Passage]:
         """Return these passages with their vectors, which are cached because Chroma is slow to return them."""

@@ -119,6 +119,19 @@ class Corpus:
         return {query.text.strip(): query for query in self.queries}
 
     @cached_property
+    def queries_as_passages(self) -> frozenset[str]:
+        """The ids of judged queries that are passages too, as in ArguAna and Quora, where the corpus holds the queries.
+
+        Empty where a query has its own id among its gold: then queries and passages are only numbered alike.
+        """
+        shared = {qid: grades for qid, grades in self.qrels.items() if qid in self.passage_by_id}
+        return (
+            frozenset()
+            if any(grades.get(qid, 0) > 0 for qid, grades in shared.items())
+            else frozenset(shared)
+        )
+
+    @cached_property
     def fingerprint(self) -> str:
         """The sha256 over ids, titles and texts, in order. Corpora with the same fingerprint share an index."""
         digest = hashlib.sha256()

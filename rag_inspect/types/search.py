@@ -16,9 +16,9 @@ from rag_inspect.types.ranking import Hit, Ranking, RankMove, Verdict
 class Candidates:
     """The first stage's ranking of one query, at most `top_k` deep, with its passages.
 
-    A retriever knows neither the corpus's name nor its judgements. The pipeline adds `corpus`, `grades` (every
-    judgement of this query, by passage_id) and `notes`. `timings_ms` is empty if several queries were searched
-    together.
+    A retriever knows neither the corpus's name nor its judgements: `corpus`, `grades` (every judgement of this
+    query, by passage_id), `left_out` and `notes` are added by the pipeline. `timings_ms` is empty where several queries
+    were searched together.
     """
 
     query: Query
@@ -29,6 +29,8 @@ class Candidates:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     corpus: str = ""
     grades: Mapping[str, int] = field(default_factory=dict)
+    tied: int = 0  # passages below top_k that score the same as the last candidate
+    left_out: str = ""  # the passage with the query's own id, where it was among the candidates
     notes: tuple[str, ...] = ()
 
     @property

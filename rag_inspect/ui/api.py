@@ -32,6 +32,7 @@ def _build_search(bench: Workbench) -> None:
         reranker: str | None = None,
         top_k: int = TOP_K,
         top_n: int | None = None,
+        keep_identical_ids: bool = False,
     ) -> dict[str, Any]:
         """Run one query through both stages: candidates, reranked order with moves, gold, verdict and timings."""
         options = SearchOptions(
@@ -41,6 +42,7 @@ def _build_search(bench: Workbench) -> None:
             reranker=None if reranker == "" else reranker,
             top_k=top_k,
             top_n=top_n,
+            keep_identical_ids=keep_identical_ids,
         )
         moments = bench.search(options)
         *_, end = (moment for moment in moments if isinstance(moment, Reranking))
@@ -58,6 +60,7 @@ def _build_eval(bench: Workbench) -> None:
         cutoffs: str = ",".join(map(str, CUTOFFS)),
         split: str = SPLIT,
         top_n: int | None = None,
+        keep_identical_ids: bool = False,
     ) -> Iterator[dict[str, Any]]:
         """Run a corpus's eval set through both stages. `reranker` takes one name or several, comma-separated.
 
@@ -65,7 +68,7 @@ def _build_eval(bench: Workbench) -> None:
         """
         options = EvalOptions(
             corpus=corpus, rerankers=split_names(reranker), embedder=embedder, top_k=top_k, top_n=top_n,
-            cutoffs=cutoffs, split=split,
+            cutoffs=cutoffs, split=split, keep_identical_ids=keep_identical_ids,
         )  # fmt: skip
         reported = time.monotonic()
         for moment in bench.evaluate(options):
