@@ -89,19 +89,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=_serve)
 
-    command = commands.add_parser(
-        "search", help="run one query: the candidates, the reranked order and what moved"
-    )
-    command.add_argument("query", metavar="QUERY")
-    command.add_argument(
-        "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus by name, or a BEIR folder"
-    )
-    command.add_argument("--embedder", default=EMBEDDER, choices=EMBEDDERS, help="the first stage's model")
-    command.add_argument("--reranker", choices=RERANKERS, help="(default: base if on disk, else mini)")
-    add_depths(command)
-    add_json(command)
-    command.set_defaults(run=_search)
-
+    _add_search(commands)
     cli_eval.add_commands(commands)
 
     command = commands.add_parser("corpora", help="list the corpora, or check them with `lint`")
@@ -115,6 +103,24 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_models)
     add_examples(top, commands.choices)
     return top
+
+
+def _add_search(commands: Any) -> None:
+    command = commands.add_parser(
+        "search", help="run one query: the candidates, the reranked order and what moved"
+    )
+    command.add_argument("query", metavar="QUERY", nargs="?", default="", help="the query's text")
+    command.add_argument(
+        "--query-id", metavar="ID", help="a query of the corpus by its id; QUERY may then be left out"
+    )
+    command.add_argument(
+        "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus by name, or a BEIR folder"
+    )
+    command.add_argument("--embedder", default=EMBEDDER, choices=EMBEDDERS, help="the first stage's model")
+    command.add_argument("--reranker", choices=RERANKERS, help="(default: base if on disk, else mini)")
+    add_depths(command)
+    add_json(command)
+    command.set_defaults(run=_search)
 
 
 def _serve(bench: Workbench, options: argparse.Namespace) -> None:
@@ -132,7 +138,7 @@ def _serve(bench: Workbench, options: argparse.Namespace) -> None:
 
 def _search(bench: Workbench, options: argparse.Namespace) -> None:
     asked = SearchOptions(
-        query=options.query, corpus=options.corpus, embedder=options.embedder, reranker=options.reranker,
+        query=options.query, query_id=options.query_id, corpus=options.corpus, embedder=options.embedder, reranker=options.reranker,
         top_k=options.top_k, top_n=options.top_n, keep_identical_ids=options.keep_identical_ids,
     )  # fmt: skip
     end: Reranking | None = None

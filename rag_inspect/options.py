@@ -65,11 +65,14 @@ def split_names(text: object) -> tuple[str, ...]:
 class SearchOptions:
     """The options of a search; `reranker` None means the default one.
 
-    Checked on creation: raises InputError or ModelError. The library checks that the corpus exists.
+    `query_id` names one of the corpus's queries; its text may then be left out of `query` ("").
+
+    Checked when made: raises InputError or ModelError. The library checks that the corpus exists.
     """
 
     query: str
     corpus: str
+    query_id: str | None = None
     embedder: str = EMBEDDER
     reranker: str | None = None
     top_k: int = TOP_K
@@ -78,6 +81,8 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         check_text("query", self.query)
+        if self.query_id is not None:
+            check_text("query_id", self.query_id)
         check_text("corpus", self.corpus)
         check_model("embedder", self.embedder, EMBEDDERS)
         if self.reranker is not None:

@@ -10,24 +10,69 @@ from rag_inspect.errors import InputError, RerankError
 from rag_inspect.options import TOP_N
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank, score_pairs
-from rag_inspect.types import Candidates, Corpus, Query, Ranking, Reranker, Reranking, Retriever, Verdict
+from rag_inspect.types import (
+    Candidates,
+    Corpus,
+    Query,
+    Ranking,
+    Reranker,
+    Reranking,
+    Retriever,
+    Verdict,
+    fold_text,
+)
 from rag_inspect.words import format_count
 
 MAX_QUERY_CHARACTERS = 20_000  # about 5,000 tokens of English; of our models only bge-m3 could read more
 
 
-def make_query(text: str, corpus: Corpus) -> tuple[Query, tuple[str, ...]]:
-    """Return the eval query with this text, or a new one without an id; and a note if the text was cut.
+def make_query(text: str, corpus: Corpus, query_id: str | None = None) -> tuple[Query, tuple[str, ...]]:
+    """The corpus's query with this id, else the one that looks like this text, else a new one without an id.
 
-    Raises InputError for a blank query.
+    The notes say where it had to be cut, and where several judged queries look the same. Raises InputError where
+    there is nothing to search for, or no such id, or another text under it.
     """
+    if query_id:
+        known = _find_query(query_id, text, corpus)
+        text, notes = clean_query(known.text)
+        return replace(known, text=text), notes
+    text, notes = clean_query(text)
+    same = corpus.find_queries(text)
+    if len(same) == 1 and not notes:
+        return same[0], ()
+    if len(same) > 1:
+        ids = ", ".join(query.query_id[:40] for query in same[:3]) + (", …" if len(same) > 3 else "")
+        notes += (
+            f"{len(same):,} queries of the corpus have this text ({ids}); query_id says which one is meant.",
+        )
+    return Query("", text), notes
+
+
+def clean_query(text: str) -> tuple[str, tuple[str, ...]]:
+    """The text as the models get it, and a note where it had to be cut. Raises InputError where it is blank."""
     if not isinstance(text, str) or not text.strip():
         raise InputError("the query is blank; type a question or some keywords")
     text = text.strip().encode("utf-8", "replace").decode()  # half a surrogate pair breaks every tokenizer
-    if len(text) > MAX_QUERY_CHARACTERS:
-        note = f"The query has {len(text):,} characters; the models were given the first {MAX_QUERY_CHARACTERS:,}."
-        return Query("", text[:MAX_QUERY_CHARACTERS]), (note,)
-    return corpus.query_by_text.get(text) or Query("", text), ()
+    if len(text) <= MAX_QUERY_CHARACTERS:
+        return text, ()
+    note = (
+        f"The query has {len(text):,} characters; the models were given the first {MAX_QUERY_CHARACTERS:,}."
+    )
+    return text[:MAX_QUERY_CHARACTERS], (note,)
+
+
+def _find_query(query_id: str, text: str, corpus: Corpus) -> Query:
+    known = corpus.query_by_id.get(query_id)
+    if known is None:
+        raise InputError(
+            f'{corpus.name} has no query "{query_id[:80]}"; give an id from its queries, or only the text'
+        )
+    if text.strip() and fold_text(text) != fold_text(known.text):
+        raise InputError(
+            f'query "{query_id[:80]}" of {corpus.name} reads {known.text[:80]!r}, not {text.strip()[:80]!r}; '
+            "leave out the text or the id"
+        )
+    return known
 
 
 def retrieve(
@@ -65,13 +110,18 @@ def _leave_out(candidates: Candidates, own: frozenset[str], top_k: int) -> Candi
 
 
 def find_candidates(
-    retriever: Retriever, corpus: Corpus, text: str, top_k: int, keep_identical_ids: bool = False
+    retriever: Retriever,
+    corpus: Corpus,
+    text: str,
+    top_k: int,
+    query_id: str | None = None,
+    keep_identical_ids: bool = False,
 ) -> Candidates:
     """The first stage's candidates for one query, with what the corpus knows: its name, judgements and metadata.
 
     The retriever may index another corpus with the same passages. Raises InputError or RetrievalError.
     """
-    query, notes = make_query(text, corpus)
+    query, notes = make_query(text, corpus, query_id)
     [found] = retrieve(retriever, corpus, [query], top_k, keep_identical_ids)
     passages = {
         passage_id: replace(corpus.passage_by_id[passage_id], embedding=passage.embedding)

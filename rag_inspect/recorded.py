@@ -19,15 +19,18 @@ FILE = "recorded.json"
 
 
 def read_record(
-    corpus: Corpus, query: str, first_stages: Mapping[str, FirstStage], rerankers: Mapping[str, ModelSpec]
+    corpus: Corpus,
+    query_id: str | None,
+    first_stages: Mapping[str, FirstStage],
+    rerankers: Mapping[str, ModelSpec],
 ) -> Reranking | None:
-    """Return the recorded search for this query text; None if there is none by these models at these revisions."""
+    """The recorded search of this query, None where there is none of these models at these revisions."""
     path = corpus.path / FILE if corpus.path else None
     if path is None or not path.exists():
         return None
     try:
         for document in json.loads(path.read_text(encoding="utf-8")):
-            if document["query"] == query.strip() and document["fingerprint"] == corpus.fingerprint:
+            if document["query_id"] == query_id and document["fingerprint"] == corpus.fingerprint:
                 [found] = read_search(document, corpus, first_stages, rerankers)
                 return found if _has_same_revisions(document, found) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RagInspectError):

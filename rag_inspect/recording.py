@@ -18,9 +18,8 @@ def main() -> None:
         corpus = bench.corpus(name)
         searches = []
         for query_id in corpus.card.examples:
-            *_, end = bench.search(
-                SearchOptions(query=corpus.query_by_id[query_id].text, corpus=name, reranker="mini")
-            )
+            asked = SearchOptions(query="", query_id=query_id, corpus=name, reranker="mini")
+            *_, end = bench.search(asked)
             assert isinstance(end, Reranking)
             searches.append(end)
             print(f"{name} {query_id}: {end.summary}")

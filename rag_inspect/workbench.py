@@ -88,9 +88,9 @@ class Workbench:
     def corpus(self, name: str, visitor: Visitor = LOCAL) -> Corpus:
         return self.library.open(name, visitor)
 
-    def find_recorded(self, corpus: Corpus, query: str) -> Reranking | None:
-        """Return the recorded search for this query, or None if there is none at the models' current revisions."""
-        return read_record(corpus, query, FIRST_STAGES, RERANKERS)
+    def recorded(self, corpus: Corpus, query_id: str | None) -> Reranking | None:
+        """The search of this query that was recorded with the models as they are now, if there is one."""
+        return read_record(corpus, query_id, FIRST_STAGES, RERANKERS)
 
     # Models and indexes: each is loaded once, in its own thread, and stays open while somebody holds a lease on it
 
@@ -169,7 +169,7 @@ class Workbench:
         is wrong, before any slow work.
         """
         chosen, key = self.corpus(options.corpus), options.reranker or self.default_reranker
-        pipeline.make_query(options.query, chosen)
+        pipeline.make_query(options.query, chosen, options.query_id)
         with (
             self._reopen_after_failure(chosen, options.embedder),
             self.retriever(chosen, options.embedder) as index,
@@ -177,7 +177,12 @@ class Workbench:
         ):
             load_ms = yield from _prepare(index, model)
             candidates = pipeline.find_candidates(
-                index.value(), chosen, options.query, options.top_k, options.keep_identical_ids
+                index.value(),
+                chosen,
+                options.query,
+                options.top_k,
+                options.query_id,
+                options.keep_identical_ids,
             )
             reranker, cache = model.value(), self.score_cache
             if lacks_scores(reranker, candidates.pairs, cache):

@@ -62,3 +62,24 @@ def test_a_link_to_a_corpus_added_while_the_app_runs_opens_it(visit, add_corpus)
     ask(page, "which bird sleeps flying")
     assert page.locator(".ri-after").get_by_text("A swift sleeps").count() >= 1
     assert page.locator(".toast-body").count() == 0
+
+
+def test_two_queries_of_one_text_keep_their_own_gold(visit, add_corpus, app_root):
+    add_corpus("twins")
+    folder = app_root / "home" / "corpora" / "twins"
+    with (folder / "queries.jsonl").open("a") as file:
+        file.write(f'{{"_id": "again", "text": "{WADER}"}}\n')
+    with (folder / "qrels" / "test.tsv").open("a") as file:
+        file.write("again\tp2\t1\n")
+    page = visit("?corpus=twins&query_id=again")
+    ranked(page)
+    gold = page.locator(".ri-before .ri-gold")
+    assert "Owls" in gold.inner_text()
+    page.locator("#eval-query input").click()
+    page.get_by_role("option").filter(has_text=f"{WADER} (q0)").click()
+    gold.get_by_text("A heron").first.wait_for()
+    page.wait_for_function("new URL(location).searchParams.get('query_id') === 'q0'")
+    page.locator("#query textarea").fill("my own words")
+    page.locator("#query textarea").press("Enter")
+    page.wait_for_function("!new URL(location).searchParams.has('query_id')")
+    assert gold.count() == 0 and page.locator("#eval-query input").input_value() == ""

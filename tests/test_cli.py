@@ -97,11 +97,12 @@ def test_a_search(home, doubles, capsys):
         capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3"
     )
     assert list(found) == [
-        "query", "corpus", "first_stage", "reranker", "top_k", "top_n", "candidates", "reranked", "gold", "verdict",
+        "query", "query_id", "corpus", "first_stage", "reranker", "top_k", "top_n", "candidates", "reranked", "gold", "verdict",
         "summary", "timings_ms", "scored_pairs", "cached_pairs", "notes",
     ]  # fmt: skip
-    assert (found["query"], found["corpus"], found["top_k"], found["top_n"]) == (
+    assert (found["query"], found["query_id"], found["corpus"], found["top_k"], found["top_n"]) == (
         "passage number 3",
+        "q",
         "tiny",
         10,
         3,
@@ -130,7 +131,11 @@ def test_a_search(home, doubles, capsys):
     assert found["gold"] == ["p3"] and "gold" in found["summary"]
     assert {"embed", "retrieve", "rerank", "total"} <= set(found["timings_ms"])
     assert (found["scored_pairs"], found["cached_pairs"]) == (10, 0)
-    assert [note[:24] for note in found["notes"]] == ["5 more passages tie with"]  # as few dimensions as they have
+    assert [note[:24] for note in found["notes"]] == [
+        "5 more passages tie with"
+    ]  # as few dimensions as they have
+    by_id = document(capsys, "search", "--query-id", "q", "--corpus", "tiny", "--top-k", "10", "--top-n", "3")
+    assert by_id["reranked"] == found["reranked"] and by_id["query"] == "passage number 3"
     again = document(
         capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3"
     )

@@ -49,7 +49,7 @@ def test_it_is_large_enough_to_mean_something(built_in):
 
 def test_no_passage_is_there_twice(built_in):
     assert len({passage.full_text for passage in built_in.passages}) == len(built_in.passages)
-    assert len(built_in.query_by_text) == len(built_in.queries)
+    assert len(built_in.queries_by_text) == len(built_in.queries)
 
 
 def test_its_examples_are_judged_queries(built_in):
@@ -105,7 +105,7 @@ def test_a_folder_is_read_as_it_was_written(corpus_folder, settings):
     assert [p.full_text for p in corpus.passages] == ["A\none", "two"]
     assert corpus.passages[0].metadata == {"x": [1]}
     assert corpus.gold("q") == {"a"} and corpus.gold("unknown") == frozenset()
-    assert corpus.query_by_text["which?"].query_id == "q"
+    assert [query.query_id for query in corpus.find_queries("which?")] == ["q"]
     assert read_corpus(str(folder), settings).fingerprint == corpus.fingerprint
 
 

@@ -63,18 +63,18 @@ def test_a_reranker_that_does_not_tell_what_it_read(search, tiny):
     assert back.readings == {}
 
 
-def test_what_was_recorded_is_found_by_its_text(search, tiny):
+def test_what_was_recorded_is_found_by_its_id(search, tiny):
     record(tiny, [search])
-    found = read_record(tiny, "  which number\n", *MODELS)
+    found = read_record(tiny, "q", *MODELS)
     assert found is not None and found.ranking == search.ranking
     assert found.candidates.gold == search.candidates.gold
     assert (dict(found.timings_ms), found.scored_pairs, found.cached_pairs) == ({}, 0, 0)
-    assert read_record(tiny, "other", *MODELS) is None
+    assert read_record(tiny, "r", *MODELS) is None
     assert [path.name for path in tiny.path.glob("recorded*")] == [FILE]
 
 
 def test_without_a_record_there_is_none(tiny):
-    assert read_record(tiny, "which number", *MODELS) is None
+    assert read_record(tiny, "q", *MODELS) is None
 
 
 @pytest.mark.parametrize("key", ["minilm", "mini"])
@@ -83,35 +83,32 @@ def test_a_record_of_another_revision_is_not_shown(search, tiny, key):
     moved = dict(EMBEDDERS | RERANKERS)
     moved[key] = replace(moved[key], revision="new")
     stages = {name: describe_dense(moved[name]) for name in FIRST_STAGES}
-    assert read_record(tiny, "which number", stages, {name: moved[name] for name in RERANKERS}) is None
-    assert read_record(tiny, "which number", {}, {}) is None
+    assert read_record(tiny, "q", stages, {name: moved[name] for name in RERANKERS}) is None
+    assert read_record(tiny, "q", {}, {}) is None
 
 
 def test_a_record_of_other_texts_is_not_shown(search, tiny):
     record(tiny, [search])
     first, *rest = tiny.passages
     assert (
-        read_record(
-            replace(tiny, passages=(replace(first, text="new words"), *rest)), "which number", *MODELS
-        )
-        is None
+        read_record(replace(tiny, passages=(replace(first, text="new words"), *rest)), "q", *MODELS) is None
     )
-    assert read_record(replace(tiny, queries=()), "which number", *MODELS) is None
+    assert read_record(replace(tiny, queries=()), "q", *MODELS) is None
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"{", b"null", b"{}", b"[1]", b'[{"query": "which number"}]', b"\xff", b"[null]"]
+    "raw", [b"", b"{", b"null", b"{}", b"[1]", b'[{"query_id": "q"}]', b"\xff", b"[null]"]
 )
 def test_a_record_that_is_broken_is_not_shown(tiny, raw):
     (tiny.path / FILE).write_bytes(raw)
-    assert read_record(tiny, "which number", *MODELS) is None
+    assert read_record(tiny, "q", *MODELS) is None
 
 
 def test_a_record_without_a_number_is_not_shown(search, tiny):
     record(tiny, [search])
     text = (tiny.path / FILE).read_text()
     (tiny.path / FILE).write_text(text.replace('"score": 5.0', '"score": NaN', 1))
-    assert read_record(tiny, "which number", *MODELS) is None
+    assert read_record(tiny, "q", *MODELS) is None
 
 
 # The records that ship
@@ -129,13 +126,12 @@ def index(tmp_path_factory):
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_record_is_what_a_live_search_finds(name, models, index, settings):
     corpus = CorpusLibrary(replace(settings, corpora_dir=BUILT_IN_CORPORA)).open(name)
-    texts = [corpus.query_by_id[query_id].text for query_id in corpus.card.examples]
-    records = [read_record(corpus, text, *MODELS) for text in texts]
+    records = [read_record(corpus, query_id, *MODELS) for query_id in corpus.card.examples]
     assert all(records), "a record is no longer true; run make record"
     retriever = DenseRetriever(index, _searched(corpus, records), models.minilm)
     retriever.index()
-    for text, kept in zip(texts, records, strict=True):
-        candidates = pipeline.find_candidates(retriever, corpus, text, kept.candidates.top_k)
+    for query_id, kept in zip(corpus.card.examples, records, strict=True):
+        candidates = pipeline.find_candidates(retriever, corpus, "", kept.candidates.top_k, query_id)
         *_, live = pipeline.rerank(candidates, models.mini, top_n=kept.top_n)
         assert (kept.verdict, kept.summary) == (live.verdict, live.summary)
         assert kept.candidates.gold == live.candidates.gold
@@ -155,6 +151,6 @@ def _searched(corpus, records):
 
 def test_a_corpus_that_is_in_no_folder_has_no_record_and_takes_none(tiny, search):
     nowhere = replace(tiny, path=None)
-    assert read_record(nowhere, "which number", *MODELS) is None
-    with pytest.raises(CorpusError, match="tiny has no folder"):
+    assert read_record(nowhere, "q", *MODELS) is None
+    with pytest.raises(CorpusError, match="tiny is in no folder"):
         record(nowhere, [search])

@@ -16,7 +16,7 @@ from rag_inspect.evaluation.eval_set import EvalSet
 from rag_inspect.evaluation.latency import list_timed_depths, measure_live, sample_first_stage
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
-from rag_inspect.pipeline import make_query, name_verdict, retrieve
+from rag_inspect.pipeline import clean_query, name_verdict, retrieve
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import order_columns, score_pairs
 from rag_inspect.types import Corpus, Passage, Reranker, Retriever
@@ -71,7 +71,7 @@ class Pass:
         self.corpus, self.chosen, self.retriever, self.rerankers = corpus, chosen, retriever, rerankers
         self.cache, self.top_n, self.keep_identical_ids = cache, top_n, keep_identical_ids
         shape = (len(chosen.queries), depth)
-        self.asked = [replace(query, text=make_query(query.text, corpus)[0].text) for query in chosen.queries]
+        self.asked = [replace(query, text=clean_query(query.text)[0]) for query in chosen.queries]
         self.texts = [query.text for query in self.asked]
         self.ids: dict[str, int] = {}  # passage_id -> place, in order of first retrieval
         self.places = np.full(shape, -1, dtype=np.int32)

@@ -1,6 +1,15 @@
 """The shared types: frozen values that the layers pass to each other, and the protocols that models implement."""
 
-from rag_inspect.types.corpus import Corpus, CorpusCard, Embedding, Passage, Qrels, Query, hash_text
+from rag_inspect.types.corpus import (
+    Corpus,
+    CorpusCard,
+    Embedding,
+    Passage,
+    Qrels,
+    Query,
+    fold_text,
+    hash_text,
+)
 from rag_inspect.types.models import (
     Availability,
     Embedder,
@@ -41,6 +50,7 @@ __all__ = [
     "Retriever",
     "Source",
     "Verdict",
+    "fold_text",
     "hash_text",
     "read_search",
     "write_search",

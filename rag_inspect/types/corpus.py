@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,16 @@ Qrels = Mapping[str, Mapping[str, int]]
 def hash_text(text: str) -> str:
     """Return the sha256 of a text, as 64 hexadecimal digits. It ties a vector to its text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def fold_text(text: str) -> str:
+    """What texts that look the same have in common: NFC, without invisible characters, white space folded."""
+    seen = "".join(
+        character
+        for character in text
+        if character.isspace() or unicodedata.category(character) not in {"Cf", "Cc"}
+    )
+    return " ".join(unicodedata.normalize("NFC", seen).split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +126,21 @@ class Corpus:
         return together
 
     @cached_property
-    def query_by_text(self) -> Mapping[str, Query]:
-        return {query.text.strip(): query for query in self.queries}
+    def queries_by_text(self) -> Mapping[str, tuple[Query, ...]]:
+        """All queries that look the same, by what `fold_text` makes of their texts."""
+        together: dict[str, list[Query]] = {}
+        for query in self.queries:
+            together.setdefault(fold_text(query.text), []).append(query)
+        return {text: tuple(queries) for text, queries in together.items()}
+
+    def find_queries(self, text: str) -> tuple[Query, ...]:
+        """The queries that this text may mean: the judged ones that look the same, else the others that do.
+
+        Those whose text is the very same go first. More than one: only an id can tell which is meant.
+        """
+        same = self.queries_by_text.get(fold_text(text), ())
+        judged = tuple(query for query in same if query.query_id in self.qrels) or same
+        return tuple(query for query in judged if query.text.strip() == text.strip()) or judged
 
     @cached_property
     def queries_as_passages(self) -> frozenset[str]:

@@ -110,6 +110,7 @@ def write_search(rerankings: Sequence[Reranking]) -> dict[str, Any]:
     parts = _reranking_document(first)
     document = {
         "query": candidates.query.text,
+        "query_id": candidates.query.query_id or None,
         "corpus": candidates.corpus,
         "first_stage": _first_stage_document(candidates.first_stage),
         "reranker": parts.pop("reranker"),
@@ -177,7 +178,7 @@ def read_search(
 
     Raises KeyError, TypeError or ValueError for a document of another version, or one that names unknown things.
     """
-    query = corpus.query_by_text[document["query"]]
+    query = corpus.query_by_id[document["query_id"]]
     ranking = Ranking.of([(hit["passage_id"], hit["score"]) for hit in document["candidates"]])
     candidates = Candidates(
         query=query,

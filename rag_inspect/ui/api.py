@@ -33,11 +33,16 @@ def _build_search(bench: Workbench) -> None:
         top_k: int = TOP_K,
         top_n: int | None = None,
         keep_identical_ids: bool = False,
+        query_id: str | None = None,
     ) -> dict[str, Any]:
-        """Run one query through both stages: candidates, reranked order with moves, gold, verdict and timings."""
+        """Run one query through both stages: candidates, reranked order with moves, gold, verdict and timings.
+
+        `query_id` names a query of the corpus; `query` may then be "".
+        """
         options = SearchOptions(
             query=query,
             corpus=corpus,
+            query_id=query_id or None,
             embedder=embedder,
             reranker=None if reranker == "" else reranker,
             top_k=top_k,

@@ -12,7 +12,7 @@ from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError
 from rag_inspect.options import EMBEDDER, TOP_K, TOP_N, SearchOptions
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.types import Availability, Corpus, ModelSpec
+from rag_inspect.types import Availability, Corpus, ModelSpec, Query, fold_text
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
@@ -22,9 +22,10 @@ from rag_inspect.workbench import Workbench
 SEARCHES: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
 PAGE_TOP_K, PAGE_TOP_N = (5, 50), (1, 20)  # lowest and highest value of the sliders
 LISTED_QUERIES = 500  # shown in the picker; tens of thousands stall a browser
-WRITE_LINK = """(query, corpus, embedder, reranker, k, n) => {
+WRITE_LINK = """(query, corpus, embedder, reranker, k, n, id) => {
   const link = new URL(window.location.href);
   Object.entries({q: query, corpus, embedder, reranker, k, n}).forEach(([name, value]) => link.searchParams.set(name, value));
+  if (id) link.searchParams.set('query_id', id); else link.searchParams.delete('query_id');
   if (String(link).length < 8000) history.replaceState(null, '', link);
 }"""
 
@@ -90,23 +91,41 @@ def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[SearchOption
     if params.get("k", str(top_k)) != str(top_k):
         trouble.append(f"top_k must be {PAGE_TOP_K[0]} to {PAGE_TOP_K[1]} on this page; showing {top_k}.")
     top_n = _clamp(params.get("n"), PAGE_TOP_N[0], min(PAGE_TOP_N[1], top_k), TOP_N)
-    query = params.get("q", "").strip() or first_example(bench, name)
+    query, unknown = _read_query(params, bench, name)
     options = SearchOptions(
-        query=query, corpus=name, embedder=embedder, reranker=reranker, top_k=top_k, top_n=top_n
-    )
-    return options, " ".join(trouble)
+        query=query.text, query_id=query.query_id or None, corpus=name, embedder=embedder, reranker=reranker,
+        top_k=top_k, top_n=top_n,
+    )  # fmt: skip
+    return options, " ".join(trouble + unknown)
 
 
-def first_example(bench: Workbench, corpus: str) -> str:
-    """Return the text of the corpus's first example query, else of its first query, else ""."""
+def _read_query(params: Mapping[str, str], bench: Workbench, name: str) -> tuple[Query, list[str]]:
+    """Read the query that a link names by `query_id`, by its text `q`, or by neither: then the first example."""
+    text, query_id = params.get("q", "").strip(), params.get("query_id", "")
+    try:
+        corpus = bench.corpus(name)
+    except CorpusError:
+        return Query("", text), []
+    known = corpus.query_by_id.get(query_id)
+    if known and (not text or fold_text(text) == fold_text(known.text)):
+        return known, []
+    query = Query(find_picked(corpus, text) or "", text) if text else first_example(bench, name)
+    if not query_id:
+        return query, []
+    shown = "the text of the link" if text else "the first example"
+    return query, [f'{name} has no query "{query_id[:80]}" with this text; showing {shown}.']
+
+
+def first_example(bench: Workbench, corpus: str) -> Query:
+    """Return the corpus's first example query, else its first query, else one without words."""
     try:
         chosen = bench.corpus(corpus)
     except CorpusError:
-        return ""
+        return Query("", "")
     known = [
         chosen.query_by_id[query_id] for query_id in chosen.card.examples if query_id in chosen.query_by_id
     ]
-    return next((query.text for query in (*known, *chosen.queries)), "")
+    return next(iter((*known, *chosen.queries)), Query("", ""))
 
 
 def corpora_update(bench: Workbench, corpus: str | None = None) -> Any:
@@ -119,29 +138,47 @@ def corpora_update(bench: Workbench, corpus: str | None = None) -> Any:
     return gr.update(choices=names, value=corpus if corpus in names else default)
 
 
-def picker_choices(corpus: Corpus) -> list[tuple[str, str]]:
-    """Return (text, query_id) of the judged queries, examples first."""
+def picker_choices(corpus: Corpus, picked: str | None = None) -> list[tuple[str, str]]:
+    """Return (text, query_id) of the judged queries, examples first, and of the `picked` one if it is another.
+
+    Queries of one text show their ids.
+    """
     examples = [corpus.query_by_id[q] for q in corpus.card.examples if q in corpus.query_by_id]
     first = {query.query_id for query in examples}
     rest = (query for query in corpus.queries if query.query_id not in first and corpus.gold(query.query_id))
-    return [(query.text[:160], query.query_id) for query in (*examples, *rest)][:LISTED_QUERIES]
+    listed = [*examples, *rest][:LISTED_QUERIES]
+    known = corpus.query_by_id.get(picked or "")
+    if known and known not in listed:
+        listed.append(known)
+    return [
+        (
+            f"{query.text[:160]} ({query.query_id})"
+            if len(corpus.find_queries(query.text)) > 1
+            else query.text[:160],
+            query.query_id,
+        )
+        for query in listed
+    ]
 
 
-def picker_update(corpus: Corpus, text: str) -> Any:
-    """Fill the picker with the corpus's judged queries and show the one whose text is in the query box."""
+def picker_update(corpus: Corpus, text: str, picked: str | None = None) -> Any:
+    """Fill the picker with the corpus's judged queries and show the one in the query box."""
+    picked = find_picked(corpus, text, picked)
     judged = sum(bool(corpus.gold(query.query_id)) for query in corpus.queries)
     listed = f", first {LISTED_QUERIES} shown" if judged > LISTED_QUERIES else ""
     label = (
         f"Eval queries of this corpus ({judged:,}{listed})" if judged else "This corpus has no eval queries"
     )
-    return gr.update(choices=picker_choices(corpus), value=find_picked(corpus, text), label=label)
+    return gr.update(choices=picker_choices(corpus, picked), value=picked, label=label)
 
 
-def find_picked(corpus: Corpus, text: str) -> str | None:
-    """Return the id of the query in the picker that has this text, or None."""
-    known = corpus.query_by_text.get(text.strip())
-    listed = known and any(known.query_id == query_id for _, query_id in picker_choices(corpus))
-    return known.query_id if known and listed else None
+def find_picked(corpus: Corpus, text: str, picked: str | None = None) -> str | None:
+    """Return the id of the query in the query box: the `picked` one while the text is its own, else the only one like it."""
+    known = corpus.query_by_id.get(picked or "")
+    if known and fold_text(text) == fold_text(known.text):
+        return known.query_id
+    same = corpus.find_queries(text)
+    return same[0].query_id if len(same) == 1 else None
 
 
 def story_html(corpus: Corpus) -> str:

@@ -86,7 +86,7 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
     """Lay out the inputs of a search; returns them by their names in `_Page`."""
     with gr.Row(equal_height=True, elem_id="ask"):
         query = gr.Textbox(
-            first_example(bench, bench.default_corpus),
+            first_example(bench, bench.default_corpus).text,
             label="Query",
             placeholder="Ask the corpus something; Enter runs it",
             scale=8,
@@ -176,14 +176,14 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     # search that it makes room for. One listener for all events: two would stream two searches into the same columns.
     run = ended.then(
         answer,
-        page.choice,
+        [*page.choice, page.picker],
         page.results,
         trigger_mode="always_last",
         **SEARCHES,
         **_QUIET,
     )
-    run.then(None, page.choice, None, js=WRITE_LINK, **_QUIET)
-    run.then(show_errors(partial(_show_picked, bench)), [page.corpus, page.query], page.picker, **_QUIET)
+    shown = show_errors(partial(_show_picked, bench)), [page.corpus, page.query, page.picker], page.picker
+    run.then(*shown, **_QUIET).then(None, [*page.choice, page.picker], None, js=WRITE_LINK, **_QUIET)
     gr.on([page.stop.click], None, None, cancels=[arrival, run], **_QUIET)
     page.stop.click(search_stream.write_stopped, None, page.aside, **_QUIET)
     page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
@@ -214,8 +214,8 @@ def _wire_query_choice(page: _Page, bench: Workbench) -> gr.State:
 
 def _fill_from_corpus(bench: Workbench, name: str) -> list[Any]:
     corpus = bench.corpus(name)
-    text = first_example(bench, name)
-    return [text, picker_update(corpus, text), story_html(corpus)]
+    query = first_example(bench, name)
+    return [query.text, picker_update(corpus, query.text, query.query_id), story_html(corpus)]
 
 
 def _find_query_text(bench: Workbench, name: str, query_id: str | None) -> str:
@@ -225,8 +225,11 @@ def _find_query_text(bench: Workbench, name: str, query_id: str | None) -> str:
     return query.text
 
 
-def _show_picked(bench: Workbench, name: str, text: str) -> str | None:
-    return find_picked(bench.corpus(name), text)
+def _show_picked(bench: Workbench, name: str, text: str, picked: str | None) -> Any:
+    corpus = bench.corpus(name)
+    found = find_picked(corpus, text, picked)
+    listed = found is None or found in (query_id for _, query_id in picker_choices(corpus))
+    return gr.update(value=found) if listed else picker_update(corpus, text, found)
 
 
 def _step(bench: Workbench, by: int, name: str, query_id: str | None) -> list[Any]:

@@ -15,7 +15,14 @@ import gradio as gr
 from rag_inspect.errors import InputError, ModelError, RagInspectError
 from rag_inspect.options import EMBEDDER, SearchOptions
 from rag_inspect.types import Reranking
-from rag_inspect.ui.controls import control_values, corpora_update, from_link, picker_update, story_html
+from rag_inspect.ui.controls import (
+    control_values,
+    corpora_update,
+    find_picked,
+    from_link,
+    picker_update,
+    story_html,
+)
 from rag_inspect.views.rankings import rankings_html
 from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
 from rag_inspect.workbench import Workbench
@@ -62,8 +69,9 @@ def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
     query, _, *rest = control_values(choice)
     yield [query, corpora_update(bench, choice.corpus), *rest, *[gr.skip()] * 7]
     corpus = bench.corpus(choice.corpus)
-    controls = [*[gr.skip()] * 6, picker_update(corpus, choice.query), story_html(corpus)]
-    recorded = bench.find_recorded(corpus, choice.query) if bench.warming else None
+    picker = picker_update(corpus, choice.query, choice.query_id)
+    controls = [*[gr.skip()] * 6, picker, story_html(corpus)]
+    recorded = bench.recorded(corpus, choice.query_id) if bench.warming else None
     if recorded and _read_settings(recorded) != control_values(choice)[2:]:
         recorded = None
     yield controls + (
@@ -76,7 +84,7 @@ def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
         yield keep + _write_aside(_describe_warming(f"{stage} …", recorded))
         time.sleep(0.3)
     if choice.query:
-        for outputs in stream_search(bench, *control_values(choice), note=trouble):
+        for outputs in stream_search(bench, *control_values(choice), choice.query_id, note=trouble):
             found = outputs[-1]
             # The record is better than half a ranking.
             if not (recorded and isinstance(found, Reranking) and not found.complete):
@@ -95,7 +103,7 @@ def stream_search(
 ) -> Iterator[Outputs]:
     """Stream one search until `ended`. An error is reported beside the query box; the page keeps its results."""
     try:
-        for outputs in _fall_back_on_mini(bench, _read_controls(*values), (note,) if note else ()):
+        for outputs in _fall_back_on_mini(bench, _read_controls(bench, *values), (note,) if note else ()):
             if ended():
                 return
             yield outputs
@@ -105,12 +113,20 @@ def stream_search(
 
 
 def _read_controls(
-    query: str, corpus: str, embedder: str, reranker: str, top_k: int, top_n: int
+    bench: Workbench,
+    query: str,
+    corpus: str,
+    embedder: str,
+    reranker: str,
+    top_k: int,
+    top_n: int,
+    picked: str | None,
 ) -> SearchOptions:
-    """Read the six controls of Explore. Raises InputError or ModelError."""
-    return SearchOptions(
+    """Read the six controls of Explore and the picked eval query. Raises CorpusError, InputError or ModelError."""
+    options = SearchOptions(
         query=query, corpus=corpus, embedder=embedder, reranker=reranker, top_k=top_k, top_n=top_n
     )
+    return replace(options, query_id=find_picked(bench.corpus(corpus), query, picked))
 
 
 def write_stopped() -> str:

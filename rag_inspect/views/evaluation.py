@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -69,10 +70,11 @@ def queue_html(
     """
     chosen = [row for row in rows if not verdict or row.verdicts[system] == verdict]
     meanings = {name: describe_verdict(name, settings.top_n) for name in MEANINGS}
+    texts = Counter(row.query for row in rows)
     every = "worst first; click a query to open it in Explore" if links else "worst first"
     return render(
         "queue.html",
-        rows=[_queue_row(settings, system, row, links) for row in chosen[:QUEUE_ROWS]],
+        rows=[_queue_row(settings, system, row, links, texts[row.query] > 1) for row in chosen[:QUEUE_ROWS]],
         found=len(chosen),
         queries=format_count(len(rows)),
         most=QUEUE_ROWS if len(chosen) > QUEUE_ROWS else 0,
@@ -85,15 +87,20 @@ def describe_verdict(verdict: Verdict, top_n: int) -> str:
     return MEANINGS[verdict].format(n=top_n)
 
 
-def _queue_row(settings: RunSettings, system: str, row: RankedQuery, links: bool) -> _QueueRow:
+def _queue_row(
+    settings: RunSettings, system: str, row: RankedQuery, links: bool, repeated: bool
+) -> _QueueRow:
+    """A query whose text is `repeated` by another shows its id."""
     verdict = row.verdicts[system]
-    view = {"corpus": settings.corpus, "q": row.query, "embedder": settings.embedder,
+    view = {"corpus": settings.corpus, "query_id": row.query_id, "q": row.query, "embedder": settings.embedder,
             "reranker": system, "k": settings.top_k, "n": settings.top_n}  # fmt: skip
     link = urlencode(view)
+    if len(link) >= MAX_LINK:  # the id is enough, as long as the corpus does not change
+        link = urlencode({name: value for name, value in view.items() if name != "q"})
     return _QueueRow(
         verdict=verdict,
         label=verdict.replace("_", " "),
-        query=row.query[:300],
+        query=f"{row.query[:300]} ({row.query_id[:80]})" if repeated else row.query[:300],
         ranks=format_ranks(row.rank_before, row.ranks[system]),
         link=link if links and len(link) < MAX_LINK else "",
     )
