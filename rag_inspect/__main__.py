@@ -239,6 +239,8 @@ def _models(bench: Workbench, options: argparse.Namespace) -> None:
 
 
 def _print_search(search: Reranking) -> None:
+    from rag_inspect.views.readings import describe_readings
+
     candidates, rows = search.candidates, []
     first, second = candidates.first_stage.score_name, search.reranker.score_name
     for hit, move in zip(search.ranking, search.moves, strict=True):
@@ -264,7 +266,7 @@ def _print_search(search: Reranking) -> None:
         print_lines(f"{second}: {search.reranker.summary}")
     times = ", ".join(f"{name} {ms:,.0f} ms" for name, ms in search.timings_ms.items())
     scored = f"{search.scored_pairs} pairs scored, {search.cached_pairs} from the cache"
-    print_lines(f"{times}; {scored}", *candidates.notes, *search.notes)
+    print_lines(f"{times}; {scored}", *candidates.notes, *search.notes, *describe_readings(search))
 
 
 if __name__ == "__main__":

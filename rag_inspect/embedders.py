@@ -20,11 +20,12 @@ from rag_inspect.transformer import (
     batch_by_length,
     choose_device,
     clean_text,
+    count_unknown,
     load_transformer,
     make_worker_pool,
     weight_bytes,
 )
-from rag_inspect.types import Embedder, ModelSpec, Passage, Progress
+from rag_inspect.types import Embedder, ModelSpec, Passage, Progress, Reading
 
 if TYPE_CHECKING:
     import torch
@@ -164,6 +165,22 @@ class TransformerEmbedder:
         starts = range(0, len(texts), PASSAGES_AT_ONCE)
         parts = [self._embed(texts[start : start + PASSAGES_AT_ONCE]) for start in starts]
         return np.concatenate(parts) if parts else self._make_empty_vectors()
+
+    def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading]:
+        """How many tokens of each passage, and of the query, the vectors stand for; the prefixes count as read."""
+        special = self._tokenizer.num_special_tokens_to_add()
+        texts = [self.spec.query_prefix, self.spec.passage_prefix, query, *(p.full_text for p in passages)]
+        backend = self._tokenizer.backend_tokenizer
+        with self._tokenizer_lock:
+            backend.no_truncation()
+            backend.no_padding()
+            encodings = backend.encode_batch([clean_text(text) for text in texts], add_special_tokens=False)
+        before_query, before_passage, asked, *found = encodings
+        unknown = count_unknown(asked.tokens, self._tokenizer.unk_token)
+        room = self.window - special - len(before_query)
+        read = Reading(min(len(asked), room), len(asked), unknown)
+        room = self.window - special - len(before_passage)
+        return [Reading(min(len(each), room), len(each), query=read) for each in found]
 
     def close(self) -> None:
         """Wait for the running batches, then free the model and its threads. It cannot embed afterwards."""

@@ -128,8 +128,12 @@ def find_candidates(
         for passage_id, passage in found.passages.items()
     }
     grades = corpus.qrels.get(query.query_id, {})
+    told = retriever.readings(query.text, found.in_order) or ()
+    readings = dict(zip(found.ranking.passage_ids, told, strict=False))
     notes += tuple(_describe_candidates(found))
-    return replace(found, passages=passages, corpus=corpus.name, grades=grades, notes=notes)
+    return replace(
+        found, passages=passages, corpus=corpus.name, grades=grades, readings=readings, notes=notes
+    )
 
 
 def _describe_candidates(found: Candidates) -> Iterator[str]:

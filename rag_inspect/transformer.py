@@ -160,6 +160,11 @@ def weight_bytes(model: Any) -> int:
     return sum(part.numel() * part.element_size() for part in parts if isinstance(part, torch.Tensor))
 
 
+def count_unknown(tokens: Sequence[str], unknown: str | None) -> int:
+    """How many of these tokens say nothing: the tokenizer's `unknown` one, and the mere mark of a word's start."""
+    return sum(token in {unknown, "▁", "Ġ"} for token in tokens)
+
+
 def clean_text(text: str) -> str:
     """Replace half surrogate pairs, which every tokenizer rejects, with question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")

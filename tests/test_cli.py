@@ -97,7 +97,7 @@ def test_a_search(home, doubles, capsys):
         capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3"
     )
     assert list(found) == [
-        "query", "query_id", "corpus", "first_stage", "reranker", "top_k", "top_n", "candidates", "reranked", "gold", "verdict",
+        "query", "query_id", "corpus", "first_stage", "reranker", "top_k", "top_n", "candidates", "reranked", "gold", "query_readings", "verdict",
         "summary", "timings_ms", "scored_pairs", "cached_pairs", "notes",
     ]  # fmt: skip
     assert (found["query"], found["query_id"], found["corpus"], found["top_k"], found["top_n"]) == (
@@ -112,7 +112,10 @@ def test_a_search(home, doubles, capsys):
     assert found["first_stage"] == stage
     assert found["reranker"] == {"key": "fixed", "revision": "0" * 40, "score_name": "logit"}
     assert [hit["rank"] for hit in found["candidates"]] == list(range(1, 11))
-    assert all(list(hit) == ["passage_id", "title", "rank", "score", "grade"] for hit in found["candidates"])
+    assert all(
+        list(hit) == ["passage_id", "title", "rank", "score", "grade", "read_tokens", "truncated_tokens"]
+        for hit in found["candidates"]
+    )
     before = {hit["passage_id"]: hit["rank"] for hit in found["candidates"]}
     for rank, hit in enumerate(found["reranked"], 1):
         assert list(hit) == [

@@ -138,7 +138,7 @@ def test_a_record_is_what_a_live_search_finds(name, models, index, settings):
         for before, now in ((kept.candidates.ranking, live.candidates.ranking), (kept.ranking, live.ranking)):
             assert before.passage_ids == now.passage_ids
             assert [hit.score for hit in before] == pytest.approx([hit.score for hit in now], abs=1e-3)
-        assert kept.readings == live.readings
+        assert kept.readings == live.readings and kept.candidates.readings == live.candidates.readings
 
 
 def _searched(corpus, records):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 from rag_inspect import __version__
-from rag_inspect.evaluation.eval_set import EvalSet, count_truncated_gold, languages, select_eval_set
+from rag_inspect.evaluation.eval_set import EvalSet, count_unread, languages, select_eval_set
 from rag_inspect.evaluation.outcome import FirstStageSystem, Outcome, System
 from rag_inspect.evaluation.passes import EvalProgress, Pass
 from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths
@@ -90,8 +91,18 @@ def _count(corpus: Corpus, chosen: EvalSet, work: Pass) -> dict[str, int]:
         "tied": work.tied,
         "scored_pairs": work.scored,
         "cached_pairs": work.cached,
-        **{f"cut_gold:{r.spec.key}": count_truncated_gold(corpus, chosen, r) for r in work.rerankers},
+        **_count_unread(corpus, chosen, work),
     }
+
+
+def _count_unread(corpus: Corpus, chosen: EvalSet, work: Pass) -> dict[str, int]:
+    """What each model does not read of the queries and their gold."""
+    first = work.retriever.first_stage
+    window = first.embedder.max_tokens if first.embedder else sys.maxsize
+    found = count_unread(corpus, chosen, work.retriever, first.key, window)
+    for reranker in work.rerankers:
+        found |= count_unread(corpus, chosen, reranker, reranker.spec.key, reranker.spec.max_tokens)
+    return found
 
 
 def add_provenance(outcome: Outcome, corpus: Corpus, notes: Sequence[str] = ()) -> Outcome:

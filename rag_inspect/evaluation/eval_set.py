@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
+from typing import Literal, Protocol
 
 from rag_inspect.errors import CorpusError
-from rag_inspect.types import Corpus, Qrels, Query, Reranker
+from rag_inspect.types import Corpus, Passage, Qrels, Query, Reading
 from rag_inspect.words import format_count
 
 _ENGLISH = "the of and to a in is that for it was with as on are by this be from at or an which what how"
@@ -33,8 +34,8 @@ THREE_LETTERS = {
     "eng": "en", "deu": "de", "ger": "de", "spa": "es", "fra": "fr", "fre": "fr", "ita": "it", "por": "pt", "nld": "nl",
     "dut": "nl", "pol": "pl", "zho": "zh", "chi": "zh", "jpn": "ja",
 }  # fmt: skip
-_SAMPLE = 200  # passages, and this many queries, are read to guess the language
-_LOOKED_AT = 2000  # at most this many gold passages are checked for truncation
+_SAMPLE = 200  # passages, and as many queries, looked at for the language
+_LOOKED_AT = 2000  # pairs of query and gold whose tokens are counted, at the most
 
 
 @dataclass(frozen=True)
@@ -130,15 +131,42 @@ def guess_language(texts: Iterable[str]) -> str:
     return "other" if sum(word in OTHER_WORDS for word in words) / len(words) >= OTHER_SHARE else ""
 
 
-def count_truncated_gold(corpus: Corpus, chosen: EvalSet, reranker: Reranker) -> int:
-    """Count the gold passages that the model truncates when it reads them with their query; 0 if it cannot tell."""
-    window = reranker.spec.max_tokens
-    text = {query.query_id: query.text for query in chosen.queries}
-    asked = {pid: qid for qid, grades in chosen.qrels.items() for pid, grade in grades.items() if grade > 0}
-    known = ((corpus.passage_by_id.get(pid), text[qid]) for pid, qid in list(asked.items())[:_LOOKED_AT])
-    # Tokens have almost always two bytes or more, so a shorter passage fits: skip the tokenizer.
-    long = [
-        (query, p) for p, query in known if p and len(p.full_text.encode("utf-8", "replace")) > 2 * window
-    ]
-    readings = (reranker.readings(query, [passage]) for query, passage in long)
-    return sum(bool(reading and reading[0].truncated) for reading in readings)
+def count_unread(corpus: Corpus, chosen: EvalSet, model: _Reads, key: str, window: int) -> dict[str, int]:
+    """How many gold passages and queries a model truncates, and of how many queries it knows no token.
+
+    A gold passage counts beside one of its queries. Empty where the model does not tell. `window` is in tokens.
+    """
+    cut_gold, cut_queries, unread = set(), set(), set()
+    for query, passage in islice(_pair_gold(corpus, chosen), _LOOKED_AT):
+        # A token has two bytes or more, nearly always, and a model knows ASCII: such pairs need no tokenizer.
+        size = len(f"{query.text}{passage.full_text}".encode("utf-8", "replace"))
+        if size <= 2 * window and re.search("[A-Za-z0-9]", query.text):
+            continue
+        for reading in model.readings(query.text, [passage]) or ():
+            cut_gold |= {passage.passage_id} if reading.truncated else set()
+            if reading.query:
+                cut_queries |= {query.query_id} if reading.query.truncated else set()
+                unread |= {query.query_id} if reading.query.means_nothing else set()
+    return {
+        f"cut_gold:{key}": len(cut_gold),
+        f"cut_queries:{key}": len(cut_queries),
+        f"unread_queries:{key}": len(unread),
+    }
+
+
+class _Reads(Protocol):
+    """A first stage or a reranker."""
+
+    def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None: ...
+
+
+def _pair_gold(corpus: Corpus, chosen: EvalSet) -> Iterator[tuple[Query, Passage]]:
+    """Pairs in which each query with gold in the corpus stands once at least, and so does each gold passage."""
+    asked, paired = set(), set()
+    for query in chosen.queries:
+        for passage_id, grade in chosen.qrels[query.query_id].items():
+            passage = corpus.passage_by_id.get(passage_id)
+            if passage and grade > 0 and not (query.query_id in asked and passage_id in paired):
+                asked.add(query.query_id)
+                paired.add(passage_id)
+                yield query, passage

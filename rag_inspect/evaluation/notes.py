@@ -26,7 +26,16 @@ COUNTS = {
     "tied": ("query's last candidate ties with passages that did not fit into top_k; ties keep the corpus's order",
              "queries' last candidates tie with passages that did not fit into top_k; ties keep the corpus's order"),
 }  # fmt: skip
-"""count in an Outcome -> its sentence, singular and plural"""
+"""The sentence for each of an outcome's counts, singular and plural."""
+UNREAD = {
+    "cut_gold": ("gold passage is longer than {model} reads; the model did not read its end",
+                 "gold passages are longer than {model} reads; the model did not read their end"),
+    "cut_queries": ("query is longer than {model} reads; the model did not read its end",
+                    "queries are longer than {model} reads; the model did not read their end"),
+    "unread_queries": ("query has no character that {model} knows; its ranking means nothing",
+                       "queries have no character that {model} knows; their rankings mean nothing"),
+}  # fmt: skip
+"""The same for what a model, whose key comes after a colon, did not read."""
 
 
 def take_notes(numbers: Numbers, outcome: Outcome) -> tuple[str, ...]:
@@ -40,9 +49,9 @@ def _note_eval_set(outcome: Outcome) -> Iterator[str]:
         if counts.get(name):
             yield f"{format_count(counts[name], *words)}."
     for name, count in counts.items():
-        if name.startswith("cut_gold:") and count:
-            long = format_count(count, "gold passage is", "gold passages are")
-            yield f"{long} longer than {name.partition(':')[2]} reads; the model did not read {'its' if count == 1 else 'their'} end."
+        kind, _, model = name.partition(":")
+        if kind in UNREAD and count:
+            yield f"{format_count(count, *UNREAD[kind])}.".format(model=model)
 
 
 def _note_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:

@@ -22,7 +22,7 @@ from rag_inspect.transformer import (
     batch_by_length,
     choose_device,
     clean_text,
-    make_worker_pool,
+    count_unknown,
     open_transformer,
     weight_bytes,
 )
@@ -138,12 +138,17 @@ class CrossEncoderReranker:
                 yield {start + index: logit for index, logit in batch.items()}
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading]:
-        """Return how many of each passage's tokens the model reads with this query, and how many the passage has."""
-        totals = [len(encoding) for encoding in self._encode_alone([p.full_text for p in passages])]
-        encodings = self._encode([(query, passage) for passage in passages])
+        """How many tokens of each passage, and of the query beside it, are read, and how many there are."""
+        pairs = [(query, passage) for passage in passages]
+        asked, *alone = self._encode_alone([query, *(p.full_text for p in passages)])
+        unknown = count_unknown(asked.tokens, self._tokenizer.unk_token)
+        around, encodings = self._tokenizer.num_special_tokens_to_add(pair=True), self._encode(pairs)
+        # Where a side was cut, `sequence_ids` forget the query's tokens: they are what is left.
+        read = [encoding.sequence_ids.count(1) for encoding in encodings]
+        rest = [len(each) - around - seen for each, seen in zip(encodings, read, strict=True)]
         return [
-            Reading(read=encoding.sequence_ids.count(1), total=total)
-            for encoding, total in zip(encodings, totals, strict=True)
+            Reading(seen, len(passage), query=Reading(left, len(asked), unknown))
+            for seen, passage, left in zip(read, alone, rest, strict=True)
         ]
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from rag_inspect.types import (
     Progress,
     Query,
     Ranking,
+    Reading,
     hash_text,
 )
 
@@ -142,6 +143,10 @@ class DenseRetriever:
             )
             for query, places in zip(queries, ranked, strict=True)
         ]
+
+    def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
+        """How much of each passage, and of the query, is in its vector."""
+        return self._embedder.readings(query, passages)
 
     def close(self) -> None:
         """Free the vectors in memory; the index on disk stays."""

@@ -23,7 +23,15 @@ from rag_inspect.types.models import (
     Source,
 )
 from rag_inspect.types.ranking import VERDICTS, Hit, Ranking, RankMove, Verdict
-from rag_inspect.types.search import Candidates, Reranking, Retriever, read_search, write_search
+from rag_inspect.types.search import (
+    Candidates,
+    Reranking,
+    Retriever,
+    find_query_reading,
+    list_readings,
+    read_search,
+    write_search,
+)
 
 __all__ = [
     "VERDICTS",
@@ -50,8 +58,10 @@ __all__ = [
     "Retriever",
     "Source",
     "Verdict",
+    "find_query_reading",
     "fold_text",
     "hash_text",
+    "list_readings",
     "read_search",
     "write_search",
 ]

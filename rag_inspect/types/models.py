@@ -84,14 +84,24 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How much of a passage a model reads with a given query: `read` of `total`, in the model's tokens."""
+    """How much of a text a model reads, in its own tokens; of a passage, with what it reads of the query.
+
+    Of a query's tokens, `unknown` stand for what the model has no token of its own for.
+    """
 
     read: int
     total: int
+    unknown: int = 0
+    query: Reading | None = None
 
     @property
     def truncated(self) -> int:
         return self.total - self.read
+
+    @property
+    def means_nothing(self) -> bool:
+        """Whether the model knows no token of it."""
+        return self.unknown >= self.total
 
 
 @runtime_checkable
@@ -108,6 +118,10 @@ class Embedder(Protocol):
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray: ...
 
     def embed_passages(self, passages: Sequence[Passage]) -> np.ndarray: ...
+
+    def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
+        """How much of each passage, and of the query, the vectors stand for; None where it does not tell."""
+        ...
 
 
 @runtime_checkable
@@ -138,5 +152,5 @@ class Reranker(Protocol):
         ...
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
-        """Return how much of each passage the model reads with this query; None if the model does not tell."""
+        """How much of each passage, and of the query beside it, the model reads; None where it does not tell."""
         ...

@@ -17,8 +17,8 @@ class Candidates:
     """The first stage's ranking of one query, at most `top_k` deep, with its passages.
 
     A retriever knows neither the corpus's name nor its judgements: `corpus`, `grades` (every judgement of this
-    query, by passage_id), `left_out` and `notes` are added by the pipeline. `timings_ms` is empty where several queries
-    were searched together.
+    query, by passage_id), `readings` (empty where the first stage does not tell), `left_out` and `notes` are added by
+    the pipeline. `timings_ms` is empty where several queries were searched together.
     """
 
     query: Query
@@ -30,6 +30,7 @@ class Candidates:
     corpus: str = ""
     grades: Mapping[str, int] = field(default_factory=dict)
     tied: int = 0  # passages below top_k that score the same as the last candidate
+    readings: Mapping[str, Reading] = field(default_factory=dict)
     left_out: str = ""  # the passage with the query's own id, where it was among the candidates
     notes: tuple[str, ...] = ()
 
@@ -64,6 +65,10 @@ class Retriever(Protocol):
 
         Equal scores keep the corpus's order. Raises RetrievalError.
         """
+        ...
+
+    def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
+        """How much of each passage, and of the query, it reads; None where it does not tell or reads everything."""
         ...
 
 
@@ -119,6 +124,16 @@ def write_search(rerankings: Sequence[Reranking]) -> dict[str, Any]:
         "candidates": [_candidate_document(candidates, hit) for hit in candidates.ranking],
         "reranked": parts.pop("reranked"),
         "gold": sorted(candidates.gold),
+        "query_readings": [
+            {
+                "model": key,
+                "read_tokens": query.read,
+                "total_tokens": query.total,
+                "unknown_tokens": query.unknown,
+            }
+            for key, readings in list_readings(*rerankings)
+            if (query := find_query_reading(readings))
+        ],
         **parts,
     }
     if len(rerankings) > 1:
@@ -139,6 +154,7 @@ def _candidate_document(candidates: Candidates, hit: Hit) -> dict[str, Any]:
         "rank": hit.rank,
         "score": hit.score,
         "grade": grade,
+        **_reading_document(candidates.readings.get(hit.passage_id)),
     }
 
 
@@ -147,7 +163,9 @@ def _reranking_document(reranking: Reranking) -> dict[str, Any]:
     return {
         "reranker": {"key": spec.key, "revision": spec.revision, "score_name": spec.score_name},
         "reranked": [
-            asdict(hit) | {"from_rank": move.before, "delta": move.delta} | _reading_document(reranking, hit)
+            asdict(hit)
+            | {"from_rank": move.before, "delta": move.delta}
+            | _reading_document(reranking.readings.get(hit.passage_id))
             for hit, move in zip(reranking.ranking, reranking.moves, strict=True)
         ],
         "verdict": reranking.verdict,
@@ -159,9 +177,23 @@ def _reranking_document(reranking: Reranking) -> dict[str, Any]:
     }
 
 
-def _reading_document(reranking: Reranking, hit: Hit) -> dict[str, int | None]:
-    """Return both counts; both are None (null) if the reranker does not tell what it read."""
-    reading = reranking.readings.get(hit.passage_id)
+def list_readings(*rerankings: Reranking) -> list[tuple[str, Mapping[str, Reading]]]:
+    """(model's key, what it read of each passage): the first stage, then the rerankers."""
+    first = rerankings[0].candidates
+    return [
+        (first.first_stage.key, first.readings),
+        *((each.reranker.key, each.readings) for each in rerankings),
+    ]
+
+
+def find_query_reading(readings: Mapping[str, Reading]) -> Reading | None:
+    """What was read of the query beside the passage that left it the least room; None where nobody told."""
+    told = [reading.query for reading in readings.values() if reading.query]
+    return min(told, key=lambda query: query.read, default=None)
+
+
+def _reading_document(reading: Reading | None) -> dict[str, int | None]:
+    """Both null where the model does not tell what it read."""
     return {
         "read_tokens": reading.read if reading else None,
         "truncated_tokens": reading.truncated if reading else None,
@@ -187,27 +219,43 @@ def read_search(
         ranking=ranking,
         passages={passage_id: corpus.passage_by_id[passage_id] for passage_id in ranking.passage_ids},
         corpus=corpus.name,
+        readings=_read_readings(document, document["first_stage"]["key"], document["candidates"]),
         grades=corpus.qrels.get(query.query_id, {}),
     )
     parts = document.get("rerankings", [document])
-    return [_read_reranking(part, candidates, rerankers, int(document["top_n"])) for part in parts]
+    return [_read_reranking(document, part, candidates, rerankers) for part in parts]
+
+
+def _read_readings(
+    document: Mapping[str, Any], key: str, hits: Sequence[Mapping[str, Any]]
+) -> dict[str, Reading]:
+    """What a model read of each passage; of the query the same beside each, as it was written down."""
+    rows = {row["model"]: row for row in document["query_readings"]}
+    row = rows.get(key)
+    query = Reading(row["read_tokens"], row["total_tokens"], row["unknown_tokens"]) if row else None
+    read = {hit["passage_id"]: (hit["read_tokens"], hit["truncated_tokens"]) for hit in hits}
+    return {
+        pid: Reading(seen, seen + cut, query=query) for pid, (seen, cut) in read.items() if seen is not None
+    }
 
 
 def _read_reranking(
-    part: Mapping[str, Any], candidates: Candidates, rerankers: Mapping[str, ModelSpec], top_n: int
+    document: Mapping[str, Any],
+    part: Mapping[str, Any],
+    candidates: Candidates,
+    rerankers: Mapping[str, ModelSpec],
 ) -> Reranking:
     hits = part["reranked"]
     if {hit["passage_id"] for hit in hits} != set(candidates.ranking.passage_ids):
         raise ValueError("the reranked passages are not the candidates")
     if not all(math.isfinite(hit["score"]) for hit in hits):
         raise ValueError("a score is not a finite number")
-    read = {hit["passage_id"]: (hit["read_tokens"], hit["truncated_tokens"]) for hit in hits}
     return Reranking(
         candidates=candidates,
         reranker=rerankers[part["reranker"]["key"]],
-        top_n=top_n,
+        top_n=int(document["top_n"]),
         ranking=Ranking.of([(hit["passage_id"], hit["score"]) for hit in hits]),
-        readings={pid: Reading(seen, seen + cut) for pid, (seen, cut) in read.items() if seen is not None},
+        readings=_read_readings(document, part["reranker"]["key"], hits),
         verdict=part["verdict"],
         summary=str(part["summary"]),
         timings_ms={str(name): float(ms) for name, ms in part["timings_ms"].items()},

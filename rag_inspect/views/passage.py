@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rag_inspect.types import Reranking
+from rag_inspect.types import Reranking, list_readings
 from rag_inspect.views.rankings import describe_move, sigmoid, title_passage
 from rag_inspect.views.templates import render
 
@@ -39,9 +39,11 @@ def _facts(reranking: Reranking, passage_id: str) -> list[tuple[str, str]]:
         squashed = f", sigmoid {sigmoid(score):.4f}" if spec.sigmoid else ""
         facts.append(("reranked", f"{rank} ({spec.score_name} {score:+.4f}{squashed})"))
     facts += [("move", describe_move(move)) for move in reranking.moves if move.passage_id == passage_id]
-    if passage_id in reranking.readings:
-        reading = reranking.readings[passage_id]
-        facts.append(("tokens read", f"{reading.read:,} of {reading.total:,}"))
+    facts += [
+        (f"tokens read by {key}", f"{readings[passage_id].read:,} of {readings[passage_id].total:,}")
+        for key, readings in list_readings(reranking)
+        if passage_id in readings
+    ]
     if passage_id in candidates.gold:
         facts.append(("judgement", "gold"))
     facts += [

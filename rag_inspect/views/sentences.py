@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rag_inspect.types import Reranking
 from rag_inspect.views.formats import format_ms
+from rag_inspect.views.readings import describe_readings
 from rag_inspect.views.templates import render
 from rag_inspect.words import format_count
 
@@ -44,7 +45,7 @@ def timings_html(reranking: Reranking) -> str:
         )
     if "load" in timings:
         steps.append(_Step("first use: loading and indexing took", f"{timings['load'] / 1000:,.1f} s"))
-    notes = [*reranking.candidates.notes, *reranking.notes, *_describe_truncation(reranking)]
+    notes = [*reranking.candidates.notes, *reranking.notes, *describe_readings(reranking)]
     return _render_lines(steps=steps, notes=notes)
 
 
@@ -55,14 +56,3 @@ def aside_html(words: str) -> str:
 
 def _render_lines(sentence: str = "", steps: Sequence[_Step] = (), notes: Sequence[str] = ()) -> str:
     return render("sentences.html", sentence=sentence, steps=steps, notes=[note for note in notes if note])
-
-
-def _describe_truncation(reranking: Reranking) -> list[str]:
-    """Describe what the reranker did not read, if it reports that."""
-    cut = [reading.truncated for reading in reranking.readings.values() if reading.truncated]
-    if not cut:
-        return []
-    passages = format_count(len(cut), "passage", "passages")
-    tokens = format_count(max(cut), "token", "tokens")
-    up_to = "up to " if len(cut) > 1 else ""
-    return [f"{reranking.reranker.key} read only the start of {passages} ({up_to}{tokens} cut off)."]
