@@ -167,7 +167,7 @@ class TransformerEmbedder:
         return np.concatenate(parts) if parts else self._make_empty_vectors()
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading]:
-        """How many tokens of each passage, and of the query, the vectors stand for; the prefixes count as read."""
+        """Return how many tokens of each passage, and of the query, the vectors stand for, and how many there are."""
         special = self._tokenizer.num_special_tokens_to_add()
         texts = [self.spec.query_prefix, self.spec.passage_prefix, query, *(p.full_text for p in passages)]
         backend = self._tokenizer.backend_tokenizer

@@ -67,7 +67,7 @@ class SearchOptions:
 
     `query_id` names one of the corpus's queries; its text may then be left out of `query` ("").
 
-    Checked when made: raises InputError or ModelError. The library checks that the corpus exists.
+    Checked on creation: raises InputError or ModelError. The library checks that the corpus exists.
     """
 
     query: str

@@ -27,10 +27,10 @@ MAX_QUERY_CHARACTERS = 20_000  # about 5,000 tokens of English; of our models on
 
 
 def make_query(text: str, corpus: Corpus, query_id: str | None = None) -> tuple[Query, tuple[str, ...]]:
-    """The corpus's query with this id, else the one that looks like this text, else a new one without an id.
+    """Return the corpus's query with this id, else the one that looks like this text, else one without an id.
 
-    The notes say where it had to be cut, and where several judged queries look the same. Raises InputError where
-    there is nothing to search for, or no such id, or another text under it.
+    The notes say if it was cut, or if several queries look the same. Raises InputError for a blank query, an unknown
+    id, and an id that belongs to another text.
     """
     if query_id:
         known = _find_query(query_id, text, corpus)
@@ -49,7 +49,7 @@ def make_query(text: str, corpus: Corpus, query_id: str | None = None) -> tuple[
 
 
 def clean_query(text: str) -> tuple[str, tuple[str, ...]]:
-    """The text as the models get it, and a note where it had to be cut. Raises InputError where it is blank."""
+    """Return the text as the models get it, and a note if it was cut. Raises InputError if it is blank."""
     if not isinstance(text, str) or not text.strip():
         raise InputError("the query is blank; type a question or some keywords")
     text = text.strip().encode("utf-8", "replace").decode()  # half a surrogate pair breaks every tokenizer
@@ -82,9 +82,9 @@ def retrieve(
     top_k: int,
     keep_identical_ids: bool = False,
 ) -> list[Candidates]:
-    """The candidates of each query, without the passage that is the query itself (BEIR's `ignore_identical_ids`).
+    """Find the candidates of each query, without the query itself (as BEIR does with `ignore_identical_ids`).
 
-    That is the passage with the id of the judged query; with `keep_identical_ids` it stays. Raises RetrievalError.
+    That is the passage with the judged query's id; `keep_identical_ids` keeps it. Raises RetrievalError.
     """
     own = frozenset() if keep_identical_ids else corpus.queries_as_passages
     one_more = any(query.query_id in own for query in queries)
@@ -93,7 +93,7 @@ def retrieve(
 
 
 def _leave_out(candidates: Candidates, own: frozenset[str], top_k: int) -> Candidates:
-    """The first `top_k` candidates without the query itself."""
+    """Keep the first `top_k` candidates that are not the query itself."""
     query_id = candidates.query.query_id
     rank = candidates.ranking.rank_by_id.get(query_id, 0) if query_id in own else 0
     hits = [hit for hit in candidates.ranking if hit.rank != rank]
@@ -117,7 +117,7 @@ def find_candidates(
     query_id: str | None = None,
     keep_identical_ids: bool = False,
 ) -> Candidates:
-    """The first stage's candidates for one query, with what the corpus knows: its name, judgements and metadata.
+    """Find the candidates of one query, and add the corpus's name, judgements and metadata to them.
 
     The retriever may index another corpus with the same passages. Raises InputError or RetrievalError.
     """
@@ -137,7 +137,7 @@ def find_candidates(
 
 
 def _describe_candidates(found: Candidates) -> Iterator[str]:
-    """What a reader should know of how the candidates were chosen."""
+    """Describe how the candidates were chosen, if a reader should know."""
     if found.left_out:
         yield (
             f'Passage "{found.left_out}" is the query itself (it has the same id) and was left out; '

@@ -24,7 +24,7 @@ def read_record(
     first_stages: Mapping[str, FirstStage],
     rerankers: Mapping[str, ModelSpec],
 ) -> Reranking | None:
-    """The recorded search of this query, None where there is none of these models at these revisions."""
+    """Return the recorded search of this query; None if there is none by these models at these revisions."""
     path = corpus.path / FILE if corpus.path else None
     if path is None or not path.exists():
         return None

@@ -161,7 +161,7 @@ def weight_bytes(model: Any) -> int:
 
 
 def count_unknown(tokens: Sequence[str], unknown: str | None) -> int:
-    """How many of these tokens say nothing: the tokenizer's `unknown` one, and the mere mark of a word's start."""
+    """Count the tokens without a meaning: the tokenizer's `unknown` one, and the bare mark of a word's start."""
     return sum(token in {unknown, "▁", "Ġ"} for token in tokens)
 
 

@@ -72,7 +72,7 @@ def test_two_queries_of_one_text_keep_their_own_gold(visit, add_corpus, app_root
     with (folder / "qrels" / "test.tsv").open("a") as file:
         file.write("again\tp2\t1\n")
     page = visit("?corpus=twins&query_id=again")
-    ranked(page)
+    wait_for_ranking(page)
     gold = page.locator(".ri-before .ri-gold")
     assert "Owls" in gold.inner_text()
     page.locator("#eval-query input").click()

@@ -8,7 +8,7 @@ from rag_inspect.evaluation.replay import from_replay, to_replay
 from rag_inspect.options import EvalOptions, SearchOptions
 from rag_inspect.pipeline import find_candidates
 from rag_inspect.types import Corpus, CorpusCard, Passage, Query
-from tests.evaluating import ExactRetriever, ScriptedReranker, evaluated
+from tests.evaluating import ExactRetriever, ScriptedReranker, run_evaluation
 
 SIDES = {"a": "cat dog fox", "b": "hen cow pig", "c": "bear lynx seal"}
 PASSAGES = tuple(
@@ -57,7 +57,7 @@ def test_numbers_that_queries_and_passages_share_mean_nothing_where_one_is_its_o
 @pytest.mark.parametrize(("keep", "mrr", "notes"), [(False, 1.0, 1), (True, 0.5, 0)])
 def test_metrics_leave_it_out_too(keep, mrr, notes):
     """Six passages, so that the query itself is among the candidates at any depth; the run can be kept and reopened."""
-    outcome = evaluated(debates(), ScriptedReranker(), top_k=20, top_n=5, keep_identical_ids=keep)
+    outcome = run_evaluation(debates(), ScriptedReranker(), top_k=20, top_n=5, keep_identical_ids=keep)
     document = assess(from_replay(to_replay(outcome)))
     assert document.systems[0].metrics["mrr@5"].value == mrr
     own = [note for note in document.notes if note.startswith("3 queries were among their own candidates")]

@@ -11,7 +11,7 @@ from rag_inspect.pipeline import find_candidates, make_query
 from rag_inspect.types import Corpus, CorpusCard, Passage, Query
 from rag_inspect.ui.controls import find_picked, from_link, picker_choices
 from rag_inspect.views.evaluation import queue_html
-from tests.evaluating import ExactRetriever, evaluated
+from tests.evaluating import ExactRetriever, run_evaluation
 
 PASSAGES = tuple(Passage(f"p{at}", text) for at, text in enumerate(("cat dog", "fox hen", "cow pig")))
 TWINS = Corpus(
@@ -98,7 +98,7 @@ def test_a_known_query_that_is_too_long_is_cut_and_keeps_its_id():
 
 
 def test_an_evaluation_keeps_both_and_its_rows_link_to_each():
-    document = assess(evaluated(TWINS, top_k=3, top_n=1))
+    document = assess(run_evaluation(TWINS, top_k=3, top_n=1))
     assert [row.gold for row in document.per_query] == [("p0",), ("p2",), ("p1",)]
     page = queue_html(document, "fixed", "", document.per_query)
     for query_id in ("one", "two", "other"):

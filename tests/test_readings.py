@@ -10,7 +10,7 @@ from rag_inspect.evaluation.eval_set import count_unread, select_eval_set
 from rag_inspect.types import Corpus, CorpusCard, Passage, Query, Reading, write_search
 from rag_inspect.views.passage import passage_html
 from rag_inspect.views.readings import describe_readings
-from tests.evaluating import ExactRetriever, ScriptedReranker, evaluated
+from tests.evaluating import ExactRetriever, ScriptedReranker, run_evaluation
 from tests.searches import make_reranking
 
 LONG = "moon " * 700
@@ -136,4 +136,4 @@ def test_an_evaluation_counts_what_its_models_do_not_read(models):
     assert "1 gold passage is longer than bag reads; the model did not read its end." in notes
     assert "1 query is longer than bag reads; the model did not read its end." in notes
     assert "1 query has no character that bag knows; its ranking means nothing." in notes
-    assert not any("reads" in note for note in assess(evaluated(corpus)).notes)
+    assert not any("reads" in note for note in assess(run_evaluation(corpus)).notes)

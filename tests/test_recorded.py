@@ -152,5 +152,5 @@ def _searched(corpus, records):
 def test_a_corpus_that_is_in_no_folder_has_no_record_and_takes_none(tiny, search):
     nowhere = replace(tiny, path=None)
     assert read_record(nowhere, "q", *MODELS) is None
-    with pytest.raises(CorpusError, match="tiny is in no folder"):
+    with pytest.raises(CorpusError, match="tiny has no folder"):
         record(nowhere, [search])

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from rag_inspect import __version__
-from rag_inspect.evaluation.eval_set import EvalSet, count_unread, languages, select_eval_set
+from rag_inspect.evaluation.eval_set import EvalSet, count_unread, find_languages, select_eval_set
 from rag_inspect.evaluation.outcome import FirstStageSystem, Outcome, System
 from rag_inspect.evaluation.passes import EvalProgress, Pass
 from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths
@@ -80,7 +80,7 @@ def evaluate(
 
 
 def _count(corpus: Corpus, chosen: EvalSet, work: Pass) -> dict[str, int]:
-    """What the notes say of the eval set, the candidates and the models."""
+    """Count what the notes are about: in the eval set, the candidates and the models."""
     return {
         "unjudged": chosen.unjudged,
         "without_gold": chosen.without_gold,
@@ -96,7 +96,7 @@ def _count(corpus: Corpus, chosen: EvalSet, work: Pass) -> dict[str, int]:
 
 
 def _count_unread(corpus: Corpus, chosen: EvalSet, work: Pass) -> dict[str, int]:
-    """What each model does not read of the queries and their gold."""
+    """Count what each model does not read of the queries and their gold."""
     first = work.retriever.first_stage
     window = first.embedder.max_tokens if first.embedder else sys.maxsize
     found = count_unread(corpus, chosen, work.retriever, first.key, window)

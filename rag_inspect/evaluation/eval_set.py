@@ -34,8 +34,8 @@ THREE_LETTERS = {
     "eng": "en", "deu": "de", "ger": "de", "spa": "es", "fra": "fr", "fre": "fr", "ita": "it", "por": "pt", "nld": "nl",
     "dut": "nl", "pol": "pl", "zho": "zh", "chi": "zh", "jpn": "ja",
 }  # fmt: skip
-_SAMPLE = 200  # passages, and as many queries, looked at for the language
-_LOOKED_AT = 2000  # pairs of query and gold whose tokens are counted, at the most
+_SAMPLE = 200  # passages, and this many queries, are read to guess the language
+_LOOKED_AT = 2000  # at most this many pairs of query and gold are checked for truncation
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,13 @@ def guess_language(texts: Iterable[str]) -> str:
 
 
 def count_unread(corpus: Corpus, chosen: EvalSet, model: _Reads, key: str, window: int) -> dict[str, int]:
-    """How many gold passages and queries a model truncates, and of how many queries it knows no token.
+    """Count the gold passages and queries that a model truncates, and the queries of which it knows no token.
 
-    A gold passage counts beside one of its queries. Empty where the model does not tell. `window` is in tokens.
+    A gold passage is read with one of its queries. Empty if the model does not tell. `window` is in tokens.
     """
     cut_gold, cut_queries, unread = set(), set(), set()
     for query, passage in islice(_pair_gold(corpus, chosen), _LOOKED_AT):
-        # A token has two bytes or more, nearly always, and a model knows ASCII: such pairs need no tokenizer.
+        # Tokens have almost always two bytes or more, and every model knows ASCII: skip the tokenizer.
         size = len(f"{query.text}{passage.full_text}".encode("utf-8", "replace"))
         if size <= 2 * window and re.search("[A-Za-z0-9]", query.text):
             continue
@@ -161,7 +161,7 @@ class _Reads(Protocol):
 
 
 def _pair_gold(corpus: Corpus, chosen: EvalSet) -> Iterator[tuple[Query, Passage]]:
-    """Pairs in which each query with gold in the corpus stands once at least, and so does each gold passage."""
+    """Yield pairs that have each query with gold in the corpus, and each gold passage, at least once."""
     asked, paired = set(), set()
     for query in chosen.queries:
         for passage_id, grade in chosen.qrels[query.query_id].items():

@@ -26,7 +26,7 @@ COUNTS = {
     "tied": ("query's last candidate ties with passages that did not fit into top_k; ties keep the corpus's order",
              "queries' last candidates tie with passages that did not fit into top_k; ties keep the corpus's order"),
 }  # fmt: skip
-"""The sentence for each of an outcome's counts, singular and plural."""
+"""count in an Outcome -> its sentence, singular and plural"""
 UNREAD = {
     "cut_gold": ("gold passage is longer than {model} reads; the model did not read its end",
                  "gold passages are longer than {model} reads; the model did not read their end"),
@@ -35,7 +35,7 @@ UNREAD = {
     "unread_queries": ("query has no character that {model} knows; its ranking means nothing",
                        "queries have no character that {model} knows; their rankings mean nothing"),
 }  # fmt: skip
-"""The same for what a model, whose key comes after a colon, did not read."""
+"""the same for what a model did not read; the count's name ends with a colon and the model's key"""
 
 
 def take_notes(numbers: Numbers, outcome: Outcome) -> tuple[str, ...]:

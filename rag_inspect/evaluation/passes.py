@@ -78,9 +78,8 @@ class Pass:
         self.grades = np.zeros(shape)
         self.first_scores = np.full(shape, np.nan)
         self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
-        self.left_out = self.tied = (
-            0  # queries that were candidates of themselves; queries whose last candidate ties
-        )
+        # Queries that were candidates of themselves; queries whose last candidate ties with others.
+        self.left_out = self.tied = 0
         self.queries_done = self.pairs_done = self.scored = self.cached = 0
         self.began, self.at_work = time.perf_counter(), ""
         self.lately = np.zeros(2)  # recent pairs that a model scored, and the seconds it took
@@ -118,7 +117,7 @@ class Pass:
         return float(pairs / seconds) if seconds else None
 
     def retrieve(self, rows: range) -> list[list[Passage]]:
-        """Candidates of these queries into the arrays; the passages, with their vectors, handed back."""
+        """Fill the arrays with the candidates of these queries; return the passages."""
         queries, depth = [self.asked[row] for row in rows], self.places.shape[1]
         found = retrieve(self.retriever, self.corpus, queries, depth, self.keep_identical_ids)
         self.left_out += sum(bool(candidates.left_out) for candidates in found)

@@ -23,6 +23,7 @@ from rag_inspect.transformer import (
     choose_device,
     clean_text,
     count_unknown,
+    make_worker_pool,
     open_transformer,
     weight_bytes,
 )
@@ -138,7 +139,7 @@ class CrossEncoderReranker:
                 yield {start + index: logit for index, logit in batch.items()}
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading]:
-        """How many tokens of each passage, and of the query beside it, are read, and how many there are."""
+        """Return how many tokens of each passage, and of the query beside it, the model reads, and how many there are."""
         pairs = [(query, passage) for passage in passages]
         asked, *alone = self._encode_alone([query, *(p.full_text for p in passages)])
         unknown = count_unknown(asked.tokens, self._tokenizer.unk_token)

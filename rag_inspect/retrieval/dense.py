@@ -145,7 +145,7 @@ class DenseRetriever:
         ]
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
-        """How much of each passage, and of the query, is in its vector."""
+        """Return how much of each passage, and of the query, its vector stands for."""
         return self._embedder.readings(query, passages)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ def hash_text(text: str) -> str:
 
 
 def fold_text(text: str) -> str:
-    """What texts that look the same have in common: NFC, without invisible characters, white space folded."""
+    """Return what texts that look the same share: NFC, no invisible characters, single spaces."""
     seen = "".join(
         character
         for character in text
@@ -127,16 +127,16 @@ class Corpus:
 
     @cached_property
     def queries_by_text(self) -> Mapping[str, tuple[Query, ...]]:
-        """All queries that look the same, by what `fold_text` makes of their texts."""
+        """Map each folded text (see `fold_text`) to the queries that have it."""
         together: dict[str, list[Query]] = {}
         for query in self.queries:
             together.setdefault(fold_text(query.text), []).append(query)
         return {text: tuple(queries) for text, queries in together.items()}
 
     def find_queries(self, text: str) -> tuple[Query, ...]:
-        """The queries that this text may mean: the judged ones that look the same, else the others that do.
+        """Return the queries this text may mean: the judged ones that look the same, else all that do.
 
-        Those whose text is the very same go first. More than one: only an id can tell which is meant.
+        If some of them have exactly this text, only those. If several are left, only an id tells which one is meant.
         """
         same = self.queries_by_text.get(fold_text(text), ())
         judged = tuple(query for query in same if query.query_id in self.qrels) or same
@@ -144,9 +144,9 @@ class Corpus:
 
     @cached_property
     def queries_as_passages(self) -> frozenset[str]:
-        """The ids of judged queries that are passages too, as in ArguAna and Quora, where the corpus holds the queries.
+        """Return the ids of judged queries that are passages too: ArguAna's and Quora's corpora hold their queries.
 
-        Empty where a query has its own id among its gold: then queries and passages are only numbered alike.
+        Empty if a query has its own id among its gold: then queries and passages only share their numbering.
         """
         shared = {qid: grades for qid, grades in self.qrels.items() if qid in self.passage_by_id}
         return (

@@ -84,9 +84,9 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How much of a text a model reads, in its own tokens; of a passage, with what it reads of the query.
+    """How much of a text a model reads: `read` of `total`, in the model's tokens.
 
-    Of a query's tokens, `unknown` stand for what the model has no token of its own for.
+    A passage's reading has the reading of the `query` beside it, whose `unknown` tokens mean nothing to the model.
     """
 
     read: int
@@ -100,7 +100,7 @@ class Reading:
 
     @property
     def means_nothing(self) -> bool:
-        """Whether the model knows no token of it."""
+        """True if the model knows none of its tokens."""
         return self.unknown >= self.total
 
 
@@ -120,7 +120,7 @@ class Embedder(Protocol):
     def embed_passages(self, passages: Sequence[Passage]) -> np.ndarray: ...
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
-        """How much of each passage, and of the query, the vectors stand for; None where it does not tell."""
+        """Return how much of each passage, and of the query, the vectors stand for; None if it does not tell."""
         ...
 
 
@@ -152,5 +152,5 @@ class Reranker(Protocol):
         ...
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
-        """How much of each passage, and of the query beside it, the model reads; None where it does not tell."""
+        """Return how much of each passage, and of the query beside it, the model reads; None if it does not tell."""
         ...

@@ -16,9 +16,9 @@ from rag_inspect.types.ranking import Hit, Ranking, RankMove, Verdict
 class Candidates:
     """The first stage's ranking of one query, at most `top_k` deep, with its passages.
 
-    A retriever knows neither the corpus's name nor its judgements: `corpus`, `grades` (every judgement of this
-    query, by passage_id), `readings` (empty where the first stage does not tell), `left_out` and `notes` are added by
-    the pipeline. `timings_ms` is empty where several queries were searched together.
+    A retriever knows neither the corpus's name nor its judgements. The pipeline adds `corpus`, `grades` (every
+    judgement of this query, by passage_id), `readings` (empty if the first stage does not tell), `left_out` and
+    `notes`. `timings_ms` is empty if several queries were searched together.
     """
 
     query: Query
@@ -68,7 +68,7 @@ class Retriever(Protocol):
         ...
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
-        """How much of each passage, and of the query, it reads; None where it does not tell or reads everything."""
+        """Return how much of each passage, and of the query, it reads; None if it does not tell or reads everything."""
         ...
 
 
@@ -178,7 +178,7 @@ def _reranking_document(reranking: Reranking) -> dict[str, Any]:
 
 
 def list_readings(*rerankings: Reranking) -> list[tuple[str, Mapping[str, Reading]]]:
-    """(model's key, what it read of each passage): the first stage, then the rerankers."""
+    """Return (model's key, what it read of each passage) of the first stage, then of the rerankers."""
     first = rerankings[0].candidates
     return [
         (first.first_stage.key, first.readings),
@@ -187,13 +187,13 @@ def list_readings(*rerankings: Reranking) -> list[tuple[str, Mapping[str, Readin
 
 
 def find_query_reading(readings: Mapping[str, Reading]) -> Reading | None:
-    """What was read of the query beside the passage that left it the least room; None where nobody told."""
+    """Return what was read of the query next to the passage that left it the least room; None if unknown."""
     told = [reading.query for reading in readings.values() if reading.query]
     return min(told, key=lambda query: query.read, default=None)
 
 
 def _reading_document(reading: Reading | None) -> dict[str, int | None]:
-    """Both null where the model does not tell what it read."""
+    """Return both counts; both are None (null) if the model does not tell what it read."""
     return {
         "read_tokens": reading.read if reading else None,
         "truncated_tokens": reading.truncated if reading else None,
@@ -229,7 +229,7 @@ def read_search(
 def _read_readings(
     document: Mapping[str, Any], key: str, hits: Sequence[Mapping[str, Any]]
 ) -> dict[str, Reading]:
-    """What a model read of each passage; of the query the same beside each, as it was written down."""
+    """Return what a model read of each passage; of the query, the least, as the document has it."""
     rows = {row["model"]: row for row in document["query_readings"]}
     row = rows.get(key)
     query = Reading(row["read_tokens"], row["total_tokens"], row["unknown_tokens"]) if row else None
