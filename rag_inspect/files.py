@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,6 +71,14 @@ def write_whole(path: Path, mode: int = NORMAL) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder, and return its new path, which has the time in its name. Raises OSError."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = (f"{path.name}.damaged-{stamp}{more}" for more in ("", *(f"-{n}" for n in range(2, 100))))
+    free = next(kept for name in names if not (kept := path.with_name(name)).exists())
+    return path.rename(free)
 
 
 def format_json(value: Any, indent: int | None = None) -> str:

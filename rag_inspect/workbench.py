@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from rag_inspect.hub import HubProbe
 from rag_inspect.options import EMBEDDER, EvalOptions, SearchOptions
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
-from rag_inspect.retrieval import FIRST_STAGES, DenseRetriever, connect, delete_unused
+from rag_inspect.retrieval import FIRST_STAGES, DamagedIndexError, Engine
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import lacks_scores
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
@@ -42,7 +41,7 @@ class Workbench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._probe = HubProbe()
-        self._clients = Store()
+        self._engine = Engine(lambda: self.settings)
         self._indexes = Store(INDEXES_HELD, abandonable=True)
         self._models = Store(settings.model_memory_mb * 1_000_000, _memory, dependents=self._indexes)
         self._warm_up: Task[None] | None = None
@@ -124,12 +123,8 @@ class Workbench:
         """Lease the index, which corpora with the same ids and texts share. Take qrels and metadata from your own corpus."""
 
         def make(task: Task[Retriever]) -> Retriever:
-            opened = self._clients.lease("client", lambda _: connect(self.settings), "opening the index")
-            client, model = task.hold(opened), task.hold(self.embedder(embedder))
-            retriever = DenseRetriever(client.value(task.report), corpus, model.value(task.report))
-            retriever.index(task.report)
-            delete_unused(client.value(), date.today(), keep=retriever.name)
-            return retriever
+            model = task.hold(self.embedder(embedder)).value(task.report)
+            return self._engine.open_index(corpus, model, task.report)
 
         if self._warm_up and (corpus.name, embedder) != (self.default_corpus, EMBEDDER):
             self._warm_up.stop()  # somebody needs another index now; do not compete with it
@@ -138,11 +133,14 @@ class Workbench:
     @contextmanager
     def _reopen_after_failure(self, corpus: Corpus, embedder: str) -> Iterator[None]:
         """If retrieval fails, make the next request reopen index and engine: after a panic the engine is unusable."""
+        generation = self._engine.generation
         try:
             yield
-        except RetrievalError:
+        except RetrievalError as error:
             self._indexes.forget((corpus.fingerprint, embedder))
-            self._clients.forget("client")
+            self._engine.forget()
+            if isinstance(error, DamagedIndexError):
+                self._engine.set_aside(error, generation)
             raise
 
     def warm_up(self) -> None:
@@ -189,8 +187,8 @@ class Workbench:
                 load_ms += yield from _prepare(self._warm(key))
             loaded = {"load": load_ms} if load_ms else {}
             for moment in pipeline.rerank(candidates, reranker, cache, options.kept):
-                times = {**loaded, **moment.timings_ms}
-                yield replace(moment, timings_ms=times, notes=moment.notes + cache.notes)
+                times, notes = {**loaded, **moment.timings_ms}, self._engine.notes + cache.notes
+                yield replace(moment, timings_ms=times, notes=moment.notes + notes)
 
     @property
     def runs_folder(self) -> Path:
@@ -245,7 +243,7 @@ class Workbench:
                     if isinstance(moment, EvalProgress):
                         yield moment
                     else:
-                        stamp = add_provenance(moment, chosen, self.score_cache.notes)
+                        stamp = add_provenance(moment, chosen, self._engine.notes + self.score_cache.notes)
                         yield self._assess_and_save(stamp, options.metrics, visitor)
         finally:
             turn.free()
@@ -275,8 +273,9 @@ class Workbench:
         for task in (self._warm_up, *self.jobs.running):
             if task:
                 task.stop()
-        for store in (self._indexes, self._models, self._clients):
+        for store in (self._indexes, self._models):
             store.close()
+        self._engine.close()
         if "score_cache" in self.__dict__:
             self.score_cache.close()
 

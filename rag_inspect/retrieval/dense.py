@@ -79,6 +79,13 @@ class DenseRetriever:
         return collection
 
     @explain_failures
+    def check(self) -> None:
+        """Ask the index for one vector and its neighbour, so that a damaged one is known before it is needed."""
+        some = self._collection.get(limit=1, include=["embeddings"])
+        if some["ids"]:
+            self._collection.query(query_embeddings=some["embeddings"], n_results=1, include=["distances"])
+
+    @explain_failures
     def find_missing(self) -> dict[str, Passage]:
         """Return, by text hash, a passage of each text that is missing from the index."""
         passages = self._corpus.passages
