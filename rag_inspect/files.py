@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,19 @@ def write_whole(path: Path, mode: int = NORMAL) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file or folder, and return its new path, which has the time in its name. Raises OSError."""
+def set_aside(path: Path, suffixes: Iterable[str] = ()) -> Path:
+    """Rename a damaged file or folder, and return its new path, which has the time in its name. Raises OSError.
+
+    Files beside it with the same name and one of the `suffixes` go with it.
+    """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     names = (f"{path.name}.damaged-{stamp}{more}" for more in ("", *(f"-{n}" for n in range(2, 100))))
     free = next(kept for name in names if not (kept := path.with_name(name)).exists())
-    return path.rename(free)
+    path.rename(free)
+    for suffix in suffixes:
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(free.with_name(free.name + suffix))
+    return free
 
 
 def format_json(value: Any, indent: int | None = None) -> str:

@@ -7,9 +7,11 @@ import math
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rag_inspect.files import set_aside
 from rag_inspect.types import Pair
 
 _CHUNK = 500  # keys in one SELECT, well under SQLite's limit of bound variables
@@ -66,12 +68,17 @@ class ScoreCache:
         rows = [(_make_key(fingerprint, pair), logit) for pair, logit in scored]
         with self._lock:
             try:
-                with self._connection:
-                    self._connection.execute("BEGIN IMMEDIATE")
-                    self._make_room()
-                    self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", rows)
+                self._insert(rows)
             except sqlite3.Error as error:
-                self._note_trouble(error)
+                if self._handle(error):
+                    with suppress(sqlite3.Error):  # a new file that fails at once: the trouble is noted
+                        self._insert(rows)
+
+    def _insert(self, rows: Sequence[tuple[bytes, float]]) -> None:
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._make_room()
+            self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", rows)
 
     def close(self) -> None:
         with self._lock:
@@ -106,8 +113,17 @@ class ScoreCache:
             try:
                 return self._connection.execute(sql, values).fetchall()
             except sqlite3.Error as error:
-                self._note_trouble(error)
+                self._handle(error)
                 return []
+
+    def _handle(self, error: sqlite3.Error) -> bool:
+        """Note the trouble; if the file is damaged, begin a new one and return True."""
+        self._note_trouble(error)
+        if type(error) is not sqlite3.DatabaseError:  # its subclasses say: locked, full, read-only, closed
+            return False
+        self._connection.close()
+        self._connection = self._replace(error)
+        return True
 
     def _note_trouble(self, error: Exception) -> None:
         self.trouble = f"the score cache {self.path} failed ({error}); scores are computed again each time"
@@ -116,16 +132,39 @@ class ScoreCache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                return _connect(str(self.path))
-            except sqlite3.OperationalError:  # read-only, locked or full: keep the file
-                raise
-            except sqlite3.DatabaseError as error:  # not a database
-                self._note_trouble(error)
-                self.path.replace(self.path.with_suffix(".broken"))
-                return _connect(str(self.path))
+                return self._connect()
+            except sqlite3.DatabaseError as error:
+                if type(error) is not sqlite3.DatabaseError:  # as in `_handle`: keep the file
+                    raise
+                return self._replace(error)
         except (sqlite3.Error, OSError) as error:
             self._note_trouble(error)
             return _connect(":memory:")
+
+    def _replace(self, error: Exception) -> sqlite3.Connection:
+        """Set the damaged file aside, unless another process did, and connect to a new one; in memory if that fails."""
+        try:
+            if _identify(self.path) == self._opened:
+                kept = set_aside(self.path, ("-wal", "-shm"))
+                self.trouble = f"the score cache {self.path} was damaged ({error}); it was set aside as {kept.name}, and a new one begun"
+            return self._connect()
+        except (sqlite3.Error, OSError) as failure:
+            self._note_trouble(failure)
+            return _connect(":memory:")
+
+    def _connect(self) -> sqlite3.Connection:
+        self._opened = _identify(self.path)
+        connection = _connect(str(self.path))
+        self._opened = _identify(self.path)  # it may be new
+        return connection
+
+
+def _identify(path: Path) -> int | None:
+    """Return a number that another file under this path would not have; None if there is no file."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _connect(path: str) -> sqlite3.Connection:
@@ -133,10 +172,11 @@ def _connect(path: str) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(f"CREATE TABLE IF NOT EXISTS scores {_COLUMNS}")
-        # Fails on another program's table, which stays as it is.
-        connection.execute("SELECT key, logit FROM scores LIMIT 0")
-        connection.execute(f"CREATE TABLE IF NOT EXISTS scores_before {_COLUMNS}")
+        for table in ("scores", "scores_before"):
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {table} {_COLUMNS}")
+            found = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            if found != ["key", "logit"]:
+                raise sqlite3.DatabaseError(f"its table {table} has the columns {', '.join(found)[:80]}")
     except sqlite3.Error:
         connection.close()
         raise

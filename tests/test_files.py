@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_inspect.errors import RagInspectError
-from rag_inspect.files import PRIVATE, check_folder, write_bytes, write_text, write_whole
+from rag_inspect.files import PRIVATE, check_folder, set_aside, write_bytes, write_text, write_whole
 
 
 @pytest.fixture
@@ -207,3 +207,15 @@ def test_checking_a_folder_makes_it_and_leaves_it_empty(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RagInspectError, match="choose another folder"):
         check_folder(tmp_path / "file")
+
+
+def test_what_is_damaged_is_set_aside_with_what_belongs_to_it_and_never_over_another(tmp_path):
+    kept = []
+    for content in ("first", "second"):
+        (tmp_path / "scores").write_text(content)
+        (tmp_path / "scores-wal").write_text(f"{content} log")
+        kept.append(set_aside(tmp_path / "scores", ["-wal", "-shm"]))
+    assert [path.read_text() for path in kept] == ["first", "second"]
+    assert all(path.name.startswith("scores.damaged-20") for path in kept)
+    assert kept[0].with_name(f"{kept[0].name}-wal").read_text() == "first log"
+    assert not (tmp_path / "scores").exists() and not (tmp_path / "scores-wal").exists()

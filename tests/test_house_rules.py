@@ -104,7 +104,7 @@ def test_only_files_renames_a_draft():
             or (node.func.attr == "replace" and len(node.args) == 1 and not node.keywords)
         )
     }
-    assert renaming == {"rag_inspect.files", "rag_inspect.download", "rag_inspect.score_cache"}
+    assert renaming == {"rag_inspect.files", "rag_inspect.download"}
 
 
 def test_only_settings_reads_the_environment():

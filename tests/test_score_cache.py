@@ -1,10 +1,10 @@
 """The score cache: what is known stays known, for every process, and a cache in trouble only costs time."""
 
 import math
-import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -129,31 +129,43 @@ def test_a_file_that_is_no_database_is_set_aside(path):
     assert (
         _works(cache) and cache.trouble and str(path) in cache.trouble and "not a database" in cache.trouble
     )
-    assert path.with_suffix(".broken").read_bytes().startswith(b"not a database")
+    [kept] = path.parent.glob("scores.sqlite.damaged-*")
+    assert kept.read_bytes().startswith(b"not a database") and f"set aside as {kept.name}" in cache.trouble
     assert ScoreCache(path).trouble is None and _works(ScoreCache(path))
 
 
-def test_a_database_of_something_else_is_told_and_left_alone(path):
+def test_a_database_of_something_else_is_set_aside(path):
     path.parent.mkdir()
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE scores (player TEXT)")
     other.close()
     cache = ScoreCache(path)
-    assert cache.get("model", PAIRS) == {}
-    assert cache.trouble and "no such column" in cache.trouble
+    assert _works(cache) and "was damaged (its table scores has the columns player)" in cache.trouble
+    [kept] = path.parent.glob("scores.sqlite.damaged-*")
+    with closing(sqlite3.connect(kept)) as other:
+        assert other.execute("SELECT player FROM scores").fetchall() == []
+    assert ScoreCache(path).trouble is None and _works(ScoreCache(path))
 
 
-def test_pages_that_went_bad_are_told(path):
+@pytest.mark.parametrize("first", ["get", "put"])
+def test_pages_that_went_bad_are_set_aside_and_another_process_does_not_do_it_again(path, first):
     cache = ScoreCache(path)
-    cache.put("model", [(("q", Passage("", str(n))), 0.0) for n in range(5000)])
+    many = [(("q", Passage("", str(n))), 0.0) for n in range(5000)]
+    cache.put("model", many)
     cache.close()
     raw = bytearray(path.read_bytes())
-    raw[4096:] = os.urandom(len(raw) - 4096)
+    raw[4 * 4096 :] = b"\xa5" * (len(raw) - 4 * 4096)
     path.write_bytes(raw)
-    broken = ScoreCache(path)
-    broken.get("model", PAIRS)
-    broken.put("model", [(PAIRS[0], 1.0)])
-    assert broken.trouble and str(path) in broken.trouble
+    damaged, other = ScoreCache(path), ScoreCache(path)
+    assert damaged.trouble is None
+    for broken in (damaged, other):
+        if first == "get":
+            broken.get("model", [pair for pair, _ in many])
+        broken.put("model", many)
+        assert broken.get("model", [pair for pair, _ in many]) == dict.fromkeys(range(5000), 0.0)
+    assert str(path) in damaged.trouble and "malformed" in damaged.trouble
+    assert len(list(path.parent.glob("scores.sqlite.damaged-*[0-9]"))) == 1
+    assert _works(ScoreCache(path)) and ScoreCache(path).trouble is None
 
 
 @pytest.mark.parametrize("place", ["a file for a folder", "a folder for the file"])
