@@ -31,7 +31,8 @@ __all__ = [
 ]
 
 Report = Callable[[EvaluationDocument, Mapping[str, str]], str]
-_FORMULA = ("=", "+", "-", "@", "\t", "\n")  # a spreadsheet would run a cell that starts with one
+# A spreadsheet would run a cell that starts with one; some take the full-width forms too.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\n")
 _SPACE = re.compile(r"[\s%]")
 
 

@@ -90,6 +90,15 @@ def test_the_csv_has_every_query_and_no_formula(outcome):
     assert mean == pytest.approx(document.systems[1].metrics["mrr@5"].value, abs=1e-6)
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r"])
+def test_no_cell_begins_like_a_formula(outcome, sign):
+    document = assess(outcome)
+    hostile = dataclasses.replace(document.per_query[0], query=f"{sign}1+1")
+    document = dataclasses.replace(document, per_query=(hostile, *document.per_query[1:]))
+    [row, *_] = csv.DictReader(io.StringIO(per_query_csv(document)))
+    assert row["query"].startswith("'")
+
+
 def test_a_replay_brings_every_number_back(outcome, tmp_path):
     evaluation = Evaluation(outcome, assess(outcome), "20260101-000000-abcdef")
     files = {path.name: path for path in write_all(tmp_path / "out", evaluation, report_html)}
