@@ -76,19 +76,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("serve", help="open the web app")
-    command.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
-    )
-    command.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
-    command.add_argument(
-        "--corpus", metavar="NAME|FOLDER", help="open on this corpus; a BEIR folder is added to the list"
-    )
-    command.add_argument(
-        "--replay", metavar="FILE", help="open the replay.json that eval --out wrote; needs no model"
-    )
-    command.set_defaults(run=_serve)
-
+    _add_serve(commands)
     command = commands.add_parser(
         "search", help="run one query: the candidates, the reranked order and what moved"
     )
@@ -117,6 +105,27 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_serve(commands: Any) -> None:
+    command = commands.add_parser("serve", help="open the web app")
+    command.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
+    )
+    command.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    command.add_argument(
+        "--root-path",
+        default="",
+        metavar="PATH|URL",
+        help="where a reverse proxy serves the app: /tools/rag, or the whole URL",
+    )
+    command.add_argument(
+        "--corpus", metavar="NAME|FOLDER", help="open on this corpus; a BEIR folder is added to the list"
+    )
+    command.add_argument(
+        "--replay", metavar="FILE", help="open the replay.json that eval --out wrote; needs no model"
+    )
+    command.set_defaults(run=_serve)
+
+
 def _serve(bench: Workbench, options: argparse.Namespace) -> None:
     if options.corpus is not None:
         bench.open_on(options.corpus)
@@ -127,7 +136,7 @@ def _serve(bench: Workbench, options: argparse.Namespace) -> None:
     from rag_inspect.ui import serve
 
     seen = bench.settings.has_screen and sys.stdout.isatty()
-    serve(bench, host=options.host, port=options.port, inbrowser=seen)
+    serve(bench, host=options.host, port=options.port, root_path=options.root_path, inbrowser=seen)
 
 
 def _search(bench: Workbench, options: argparse.Namespace) -> None:

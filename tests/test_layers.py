@@ -16,7 +16,7 @@ from tests.source import MODULES, ROOT, TREES, Import, read_imports
 
 FLOORS = (
     ("", "errors", "words", "types"),
-    ("settings", "files", "tasks"),
+    ("settings", "files", "tasks", "admission"),
     ("sessions", "hub", "transformer", "score_cache", "metrics", "significance"),
     ("corpora", "download", "scoring"),
     ("embedders",),

@@ -1,11 +1,9 @@
 """The composition root: names checked before anything slow, each thing loaded once, nothing mixed."""
 
 import os
-import stat
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -509,20 +507,6 @@ def test_the_models_there_are(settings):
     assert {spec.key for spec, _ in rows} == {*EMBEDDERS, *RERANKERS}
     available = {spec.key for spec, here in rows if here.available}
     assert available == {"minilm", "mini"}
-
-
-def test_the_browsers_secret_outlives_a_restart_and_is_never_readable_by_others(settings, monkeypatch):
-    moved, rename = [], Path.replace
-
-    def watch(draft, path):
-        moved.append(stat.S_IMODE(draft.stat().st_mode))
-        return rename(draft, path)
-
-    monkeypatch.setattr(Path, "replace", watch)
-    secret = Workbench(settings).sessions.browser_secret
-    path = settings.home / "browser.secret"
-    assert moved == [0o600] and stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert Workbench(settings).sessions.browser_secret == secret == path.read_text()
 
 
 def test_an_index_that_failed_is_opened_anew_by_the_next_request(bench, monkeypatch):
