@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from gradio.utils import get_upload_folder
 
 from rag_inspect.ui.guard import Guard, Listeners, Rules
 from rag_inspect.ui.uploads import measure_folder, prepare_uploads, sweep_folder
@@ -214,4 +217,14 @@ def test_files_of_an_app_that_ended_are_swept_by_age(tmp_path):
 
 def test_a_home_that_takes_nothing_leaves_gradios_own_folder(tmp_path):
     (tmp_path / "home").write_text("a file")
-    assert prepare_uploads(tmp_path / "home" / "uploads") is None
+    assert prepare_uploads(tmp_path / "home" / "uploads") == Path(get_upload_folder())
+
+
+def test_a_folder_that_gradio_was_given_is_used_and_not_swept(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "theirs"))
+    assert prepare_uploads(tmp_path / "ours") == tmp_path / "theirs"
+    monkeypatch.delenv("GRADIO_TEMP_DIR")
+    (tmp_path / "ours" / "old").write_text("")
+    os.utime(tmp_path / "ours" / "old", (1, 1))
+    assert prepare_uploads(tmp_path / "ours") == tmp_path / "ours" and not list((tmp_path / "ours").iterdir())
+    assert get_upload_folder() == str(tmp_path / "ours")

@@ -91,7 +91,7 @@ def serve(
     return app
 
 
-def _make_rules(settings: Settings, hosts: frozenset[str], uploads: Path | None) -> Rules:
+def _make_rules(settings: Settings, hosts: frozenset[str], uploads: Path) -> Rules:
     return Rules(
         public=bool(settings.public), on_space=settings.on_space, hosts=hosts - {""}, uploads=uploads
     )

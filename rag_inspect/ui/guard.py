@@ -79,7 +79,7 @@ class Rules:
     public: bool = False
     on_space: bool = False
     hosts: frozenset[str] = frozenset()
-    uploads: Path | None = None
+    uploads: Path = Path()
     max_body: int = MAX_BODY
     max_file: int = MAX_FILE
     max_uploads: int = MAX_UPLOADS
@@ -164,7 +164,7 @@ class Guard:
     def _find_upload_limit(self) -> tuple[int, str]:
         """Return how many bytes an upload may have now, and the words if it has more."""
         rules = self.rules
-        if not rules.public or rules.uploads is None:
+        if not rules.public:
             return rules.max_uploads, f"the upload is larger than {_megabytes(rules.max_uploads)}"
         left = rules.max_uploads - self.arriving - measure_folder(rules.uploads)
         if left < rules.max_file:

@@ -15,21 +15,19 @@ KEPT_SECONDS = 24 * 3600
 """Gradio deletes the files of a running app after this time; at start we delete those of apps that ended."""
 
 
-def prepare_uploads(folder: Path) -> Path | None:
-    """Make this gradio's folder for files, and delete what is old in it; None if it cannot be used or is not ours.
+def prepare_uploads(folder: Path) -> Path:
+    """Make this gradio's folder for files and delete what is old in it; return the folder that gradio uses.
 
-    Gradio's own folder, which is shared by all its apps, stays in use if GRADIO_TEMP_DIR is set or nothing can be
-    written here. It is not swept: its files may be another app's.
+    Gradio's own folder, which all its apps share, stays in use if GRADIO_TEMP_DIR is set or nothing can be written
+    here. It is not swept: its files may be another app's.
     """
-    try:
+    with suppress(OSError):  # a home that is read only
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a home that is read only
-        return None
-    keep_uploads_in(folder)
-    if Path(get_upload_folder()) != folder:
-        return None
-    sweep_folder(folder, time.time() - KEPT_SECONDS)
-    return folder
+        keep_uploads_in(folder)
+    used = Path(get_upload_folder())
+    if used == folder:
+        sweep_folder(folder, time.time() - KEPT_SECONDS)
+    return used
 
 
 def sweep_folder(folder: Path, before: float) -> None:
