@@ -133,7 +133,7 @@ def test_a_port_that_is_taken_is_said_in_words(client, tmp_path):
 
     port = int(client.src.rstrip("/").rsplit(":", 1)[1])
     with pytest.raises(
-        InputError, match=rf"cannot listen on 127.0.0.1, port {port} \(.*; choose another"
+        InputError, match=rf"cannot listen on 127.0.0.1, port {port} \([^()]+\); choose another"
     ) as caught:
         serve(
             Workbench(Settings(tmp_path)), host="127.0.0.1", port=port, prevent_thread_lock=True, quiet=True

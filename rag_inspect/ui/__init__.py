@@ -106,7 +106,9 @@ def _check_port(host: str, port: int | None) -> None:
         with socket.create_server((name, port), family=socket.AF_INET6 if ":" in name else socket.AF_INET):
             pass
     except (OSError, OverflowError) as error:
-        words = getattr(error, "strerror", None) or error
+        words = str(getattr(error, "strerror", None) or error).partition(" (while")[
+            0
+        ]  # the place stands before it
         raise InputError(
             f"the app cannot listen on {host}, port {port} ({words}); choose another with --port or --host"
         ) from error
