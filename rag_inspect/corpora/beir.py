@@ -29,11 +29,15 @@ class _BrokenQueries:
     def __init__(self) -> None:
         self.by_id: dict[str, str] = {}
         self.count = 0
+        self.end = ""  # what ended the reading before the end of the file
 
     def add(self, fault: CorpusError, query_id: str = "") -> None:
         self.count += 1
         if self.count <= KEPT:
             self.by_id[query_id or str(fault)] = str(fault)
+
+    def stop(self, fault: CorpusError) -> None:
+        self.end = self.by_id[str(fault)] = str(fault)
 
 
 def is_beir(folder: Path) -> bool:
@@ -64,14 +68,15 @@ def read_beir(folder: Path, report: Report = raise_fault) -> Corpus:
             f"{folder} has no corpus.jsonl (nor corpus.jsonl.gz, .tsv, .csv); a corpus folder needs one"
         )
     faults, blank = Faults(), list[str]()
-    passages = tuple(_read_passages(files.passages, _report_both(report, faults), blank))
+    report_passage = _report_both(report, faults)
+    passages = tuple(read_on(_read_passages(files.passages, report_passage, blank), report_passage))
     if not passages and not faults.count:
         empty = f"; {format_count(len(blank), 'row is', 'rows are')} empty" if blank else ""
         raise CorpusError(
             f"{files.passages.path} has no passages; it needs at least one row with _id and text{empty}"
         )
     broken = _BrokenQueries()
-    queries = tuple(_read_queries(files.queries, broken)) if files.queries else ()
+    queries = tuple(read_on(_read_queries(files.queries, broken), broken.stop)) if files.queries else ()
     card = _read_card(folder, report)
     notes = tuple(_take_notes(files, blank, broken, card, {query.query_id for query in queries}))
     return Corpus(card, folder, passages, queries, Splits(files.splits, report), notes, broken.by_id)
@@ -90,7 +95,7 @@ def find_line_numbers(folder: Path) -> dict[str, str]:
         found: f"{place} {found}"
         for file, columns in ((files.queries, QUERIES), (files.passages, PASSAGES))
         if file
-        for place, found, _ in _read_with_ids(file, columns, Faults())
+        for place, found, _ in read_on(_read_with_ids(file, columns, Faults()), Faults())
     }
 
 
@@ -135,7 +140,7 @@ def _read_queries(file: CorpusFile, broken: _BrokenQueries) -> Iterator[Query]:
 def _read_with_ids(file: CorpusFile, columns: Columns, report: Report) -> Iterator[tuple[str, str, Row]]:
     """Yield (place, id, row) of every row whose id is its own."""
     seen: dict[str, str] = {}
-    for place, row in read_on(read_rows(file, columns, report), report):
+    for place, row in read_rows(file, columns, report):
         try:
             row_id = read_id(place, "_id", row["id"])
             if row_id in seen:
@@ -169,6 +174,8 @@ def _take_notes(
     if broken.count:
         counted = f"{format_count(broken.count)} cannot be read and {'was' if broken.count == 1 else 'were'} left out"
         yield f"{counted}; the first: {next(iter(broken.by_id.values()))}."
+    if broken.end:
+        yield f"The queries cannot be read to their end: {broken.end}."
     strangers = [example for example in card.examples if example not in query_ids]
     if strangers:
         counted = format_count(len(strangers), "example", "examples")

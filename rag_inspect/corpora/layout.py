@@ -18,6 +18,7 @@ from rag_inspect.corpora.rows import KINDS, find_kind
 from rag_inspect.errors import CorpusError
 
 STEMS = {"passages": ("corpus", "collection"), "queries": ("queries",)}
+QRELS_KIND = ".tsv"  # BEIR's: read first where a split is there in several kinds
 FOLDERS = ("corpus", "queries", "qrels", "data")  # looked into for files that somebody may expect to be read
 OWN = frozenset({"recorded.json", "spans.jsonl", "judgements.jsonl"})
 PARQUET = "Parquet; pandas.read_parquet(…).to_json(…, orient='records', lines=True) makes JSON Lines of it"
@@ -60,7 +61,7 @@ def find_files(folder: Path) -> Layout:
         for role, stems in STEMS.items()
     }
     splits: dict[str, str] = {}
-    for name in known:
+    for name in sorted(known, key=lambda name: ("/" not in name, find_kind(Path(name)) != QRELS_KIND)):
         split = _find_split(name)
         if split:
             splits.setdefault(split, name)

@@ -67,9 +67,7 @@ def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
         raise CorpusError(
             f"{corpus.name} has no queries, so there is nothing to ask; add queries.jsonl{_recall_notes(corpus)}"
         )
-    for query_id, fault in corpus.broken_queries.items():
-        if query_id in qrels:
-            raise CorpusError(f"{fault} (the split {split} judges this query)")
+    _check_queries(corpus, split)
     judged = [query for query in corpus.queries if qrels.get(query.query_id)]
     queries = tuple(q for q in judged if any(grade > 0 for grade in qrels[q.query_id].values()))
     if not queries:
@@ -84,6 +82,17 @@ def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
         len(judged) - len(queries), len(gold - set(corpus.passage_by_id)), len(queries) - len(texts),
         len(_find_twins(corpus, [qrels[query.query_id] for query in queries])),
     )  # fmt: skip
+
+
+def _check_queries(corpus: Corpus, split: str) -> None:
+    """Raise CorpusError if the split judges a query that cannot be read, or one that may stand in a row that cannot."""
+    lost = [query_id for query_id in corpus.splits[split] if query_id not in corpus.query_by_id]
+    for query_id, fault in corpus.broken_queries.items() if lost else ():
+        if query_id in lost or query_id == fault:
+            asked = query_id if query_id in lost else lost[0]
+            raise CorpusError(
+                f'{fault} (the split {split} judges the query "{asked[:80]}", which is not there)'
+            )
 
 
 def _recall_notes(corpus: Corpus) -> str:
