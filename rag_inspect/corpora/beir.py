@@ -14,7 +14,7 @@ from rag_inspect.corpora.card import read_card
 from rag_inspect.corpora.columns import PASSAGES, QUERIES, Columns
 from rag_inspect.corpora.faults import KEPT, Faults, Report, raise_fault, read_on
 from rag_inspect.corpora.fields import is_blank, read_id, read_metadata, read_text
-from rag_inspect.corpora.layout import Layout, find_files
+from rag_inspect.corpora.layout import Layout, find_files, has_passages
 from rag_inspect.corpora.opener import CorpusFile
 from rag_inspect.corpora.qrels import Splits
 from rag_inspect.corpora.rows import Row, read_rows
@@ -42,10 +42,7 @@ class _BrokenQueries:
 
 def is_beir(folder: Path) -> bool:
     """Return whether the folder has a file of passages, in any kind that is read."""
-    try:
-        return folder.is_dir() and find_files(folder).passages is not None
-    except (CorpusError, OSError):
-        return False
+    return has_passages(folder)
 
 
 def describe_folder(folder: Path) -> str:

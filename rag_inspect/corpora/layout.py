@@ -23,7 +23,7 @@ FOLDERS = ("corpus", "queries", "qrels", "data")  # looked into for files that s
 OWN = frozenset({"recorded.json", "spans.jsonl", "judgements.jsonl"})
 PARQUET = "Parquet; pandas.read_parquet(…).to_json(…, orient='records', lines=True) makes JSON Lines of it"
 UNREAD = {".parquet": PARQUET, ".arrow": "Arrow", ".json": "one JSON document; only JSON Lines are read"}
-MOST_FILES = 10_000  # looked at in one folder
+MOST_FILES = 100_000  # looked at in one folder
 LISTED = 5  # files that are not read, named in one note
 _ROOT_QRELS = re.compile(r"qrels(?:[._-](?P<split>.+))?")
 _EXPECTED = re.compile(r"(corpus|collection|passages|queries|topics|qrels)")
@@ -52,16 +52,25 @@ class Layout:
             yield f"Seen in the corpus folder and not read: {', '.join(named)}{more}."
 
 
+def has_passages(folder: Path) -> bool:
+    """Return whether the folder has a file of passages by its name: the quick look at every folder of a library."""
+    try:
+        names = [*_scan(folder)]
+    except OSError:  # no folder, or one that may not be listed
+        return False
+    return any(_stem(name) in STEMS["passages"] and find_kind(name) in KINDS for name in names)
+
+
 def find_files(folder: Path) -> Layout:
     """Look at the folder's names; opens nothing. Raises CorpusError if it cannot be listed."""
     names = sorted(_list_names(folder), key=_preference)
-    known = [name for name in names if find_kind(Path(name)) in KINDS]
+    known = [name for name in names if find_kind(name) in KINDS]
     chosen = {
         role: next((name for stem in stems for name in known if _stem(name) == stem), None)
         for role, stems in STEMS.items()
     }
     splits: dict[str, str] = {}
-    for name in sorted(known, key=lambda name: ("/" not in name, find_kind(Path(name)) != QRELS_KIND)):
+    for name in sorted(known, key=lambda name: ("/" not in name, find_kind(name) != QRELS_KIND)):
         split = _find_split(name)
         if split:
             splits.setdefault(split, name)
@@ -106,14 +115,13 @@ def _scan(folder: Path) -> Iterator[str]:
 
 def _preference(name: str) -> tuple[bool, int, bool, str]:
     """Order the names so that the file to read comes first: qrels/ before the root, by kind, plain before gzipped."""
-    kinds = list(KINDS)
-    kind = find_kind(Path(name))
-    return "/" not in name, kinds.index(kind) if kind in KINDS else len(kinds), name.endswith(".gz"), name
+    rank = {kind: at for at, kind in enumerate(KINDS)}
+    return "/" not in name, rank.get(find_kind(name), len(rank)), name.endswith(".gz"), name
 
 
 def _stem(name: str) -> str:
     """Return the name without `.gz` and the kind: corpus of corpus.jsonl.gz; qrels/test of qrels/test.tsv."""
-    return name.removesuffix(".gz").removesuffix(find_kind(Path(name)))
+    return name.removesuffix(".gz").removesuffix(find_kind(name))
 
 
 def _find_split(name: str) -> str | None:
@@ -129,7 +137,7 @@ def _is_expected(name: str) -> bool:
     """Return whether somebody may expect this file to be read as a part of the corpus."""
     if name in OWN:
         return False
-    kind = find_kind(Path(name))
+    kind = find_kind(name)
     if name.endswith((".yaml", ".yml", ".md")):
         return False
     return (
@@ -141,7 +149,7 @@ def _is_expected(name: str) -> bool:
 
 def _explain(name: str, chosen: Mapping[str, str | None], splits: Mapping[str, str]) -> str:
     """Say why a file is not read."""
-    kind = find_kind(Path(name))
+    kind = find_kind(name)
     if kind not in KINDS:
         return UNREAD.get(kind, f"expected {', '.join(KINDS)}")
     split = splits.get(_find_split(name) or "")

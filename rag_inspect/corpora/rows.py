@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from os.path import splitext
 from typing import Any
 
 from rag_inspect.corpora import opener
@@ -37,12 +37,12 @@ class Separator:
 
 def read_rows(file: CorpusFile, columns: Columns, report: Report) -> Iterator[tuple[str, Row]]:
     """Yield (`file:line`, row) of every row of a file; a broken one is reported. Raises CorpusError if the file cannot be read at all."""
-    return KINDS[find_kind(file.path)].read(file, columns, report)
+    return KINDS[find_kind(file.path.name)].read(file, columns, report)
 
 
-def find_kind(path: Path) -> str:
+def find_kind(name: str) -> str:
     """Return the suffix that says what kind of file this is: `.tsv` of test.tsv and test.tsv.gz."""
-    return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    return splitext(name.removesuffix(".gz"))[1]
 
 
 def _read_json_lines(file: CorpusFile, columns: Columns, report: Report) -> Iterator[tuple[str, Row]]:
