@@ -175,6 +175,12 @@ def test_a_whole_number_is_the_same_id_however_it_is_written(kettle, written):
     assert kettle(files).qrels == {"7": {"7": 1}} and kettle(files).passages[0].passage_id == "7"
 
 
+def test_nan_in_a_table_is_empty_but_for_ids(kettle):
+    table = "_id,title,text\nnan,NaN,one\nb,nan,NaN\n"
+    corpus = kettle({"corpus.csv": table, "corpus.jsonl": None})
+    assert [(p.passage_id, p.title, p.text) for p in corpus.passages] == [("nan", "", "one")]
+
+
 def test_a_passage_with_nothing_to_see_is_skipped_and_counted(kettle):
     blank = [
         {"_id": "e1", "title": "", "text": ""},

@@ -96,6 +96,13 @@ def test_gzip_is_measured_by_what_comes_out(folder, settings, monkeypatch, name)
         select_eval_set(CorpusLibrary(settings).open("tiny"))
 
 
+def test_a_file_of_line_ends_is_not_counted_to_its_end(folder, settings, monkeypatch):
+    monkeypatch.setattr(opener, "MAX_LINES", 1000)
+    (folder / "qrels" / "test.tsv").write_bytes(gzip.compress(b"\n" * (2 << 20)))
+    with pytest.raises(CorpusError, match=r"test.tsv:1001 exceeds the limit"):
+        select_eval_set(CorpusLibrary(settings).open("tiny"))
+
+
 def test_a_csv_row_over_many_lines_has_a_limit(folder, settings, monkeypatch):
     monkeypatch.setattr(opener, "MAX_LINE_BYTES", 1 << 12)
     (folder / "qrels" / "test.csv").write_text("query-id,corpus-id,score\n" + '"' + '\n","' * 5000)

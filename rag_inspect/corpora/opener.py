@@ -19,6 +19,7 @@ from rag_inspect.errors import CorpusError
 
 MAX_BYTES = 2 << 30  # of one file, unpacked: stops a gzip bomb
 MAX_LINE_BYTES = 16 << 20
+MAX_LINES = 20_000_000  # twice MS MARCO's passages; two gigabytes of line ends would take an hour
 GZIP = b"\x1f\x8b"
 # A pipe would wait for its writer, and a link may have been put in the file's place since we looked.
 _FLAGS = (
@@ -64,10 +65,9 @@ class CorpusFile:
         with self.open() as file:
             for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
                 place, total = f"{self.path}:{number}", total + len(raw)
-                if total > MAX_BYTES or len(raw) >= MAX_LINE_BYTES:
-                    raise CorpusError(
-                        f"{place} exceeds the limit of {MAX_LINE_BYTES >> 20} MB a line, {MAX_BYTES >> 30} GB a file"
-                    )
+                if total > MAX_BYTES or len(raw) >= MAX_LINE_BYTES or number > MAX_LINES:
+                    limits = f"{MAX_LINE_BYTES >> 20} MB a line, {MAX_BYTES >> 30} GB and {MAX_LINES:,} lines a file"
+                    raise CorpusError(f"{place} exceeds the limit of {limits}")
                 try:
                     text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:

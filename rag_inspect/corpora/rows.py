@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, dropwhile
 from os.path import splitext
 from typing import Any
 
@@ -24,7 +24,8 @@ Lines = Iterator[tuple[str, str]]
 Rows = Iterator[tuple[str, list[str]]]
 HEAD_CHARACTERS = 1 << 16  # looked at to find the dialect of a table
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
-_EMPTY = frozenset({"NaN", "nan"})  # numpy's word for an empty cell; an id may be called that
+_EMPTY = frozenset({"NaN", "nan"})  # numpy's word for an empty cell
+_TEXTS = frozenset({"title", "text", "metadata"})  # where it means that; an id may be called nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,10 @@ class Separator:
 
 
 def read_rows(file: CorpusFile, columns: Columns, report: Report) -> Iterator[tuple[str, Row]]:
-    """Yield (`file:line`, row) of every row of a file; a broken one is reported. Raises CorpusError if the file cannot be read at all."""
+    """Yield (`file:line`, row) of every row of a file; a broken one is reported.
+
+    Raises CorpusError where the file cannot be read any further.
+    """
     return KINDS[find_kind(file.path.name)].read(file, columns, report)
 
 
@@ -97,30 +101,23 @@ def _read_table(
     separator, fields, header = dialect
     rows = _split(separator, chain(head, lines), report)
     if header:
-        next(rows)
+        next(rows, None)
     for place, cells in rows:
         if len(cells) != len(fields):
             names = ", ".join(columns.names[field][0] if field else "unused" for field in fields)
             expected = f"expected {len(fields)}, {separator.name}: {names}"
             report(CorpusError(f"{place} has {len(cells)} columns; {expected}"))
             continue
-        named = zip(fields, cells, strict=True)
-        yield (
-            place,
-            {
-                field: None if cell in _EMPTY and field not in columns.required else cell
-                for field, cell in named
-                if field
-            },
-        )
+        row = {field: cell for field, cell in zip(fields, cells, strict=True) if field}
+        yield place, {k: None if cell in _EMPTY and k in _TEXTS else cell for k, cell in row.items()}
 
 
 def _take_head(lines: Lines) -> list[tuple[str, str]]:
-    """Return the first lines, enough to see the first row whole."""
+    """Return the first lines from the first that is not blank, enough to see the first row whole."""
     head, size = [], 0
-    for place, line in lines:
+    for place, line in dropwhile(lambda found: not found[1].strip(), lines):
         head.append((place, line))
-        size += len(line)
+        size += len(line) + 1
         if size > HEAD_CHARACTERS:
             break
     return head
