@@ -206,7 +206,8 @@ def _lint(bench: Workbench, options: argparse.Namespace) -> None:
         print("no problems found")
     errors = [row for row in rows if row["level"] == "error"]
     if errors:
-        raise CorpusError(f"cannot read {_count_corpora(len(errors))}: {errors[0]['message']}")
+        broken = {row["corpus"] for row in errors}
+        raise CorpusError(f"cannot read {_count_corpora(len(broken))}: {errors[0]['message']}")
 
 
 def _count_corpora(count: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from rag_inspect import pipeline
 from rag_inspect.admission import Admission
 from rag_inspect.corpora.library import CorpusLibrary
+from rag_inspect.corpora.notes import note_evaluation, note_search
 from rag_inspect.embedders import load_embedder
 from rag_inspect.errors import InputError, RetrievalError
 from rag_inspect.evaluation import EvalProgress, add_provenance, evaluate
@@ -197,10 +198,10 @@ class Workbench:
             reranker, cache = model.value(), self.score_cache
             if lacks_scores(reranker, candidates.pairs, cache):
                 load_ms += yield from _prepare(self._warm(key))
-            loaded = {"load": load_ms} if load_ms else {}
+            loaded, known = {"load": load_ms} if load_ms else {}, note_search(chosen)
             for moment in pipeline.rerank(candidates, reranker, cache, options.kept):
                 times = {**loaded, **moment.timings_ms}
-                yield replace(moment, timings_ms=times, notes=moment.notes + cache.notes)
+                yield replace(moment, timings_ms=times, notes=moment.notes + cache.notes + known)
 
     def past_runs(self, visitor: Visitor = LOCAL) -> list[dict[str, Any]]:
         """Return summaries of the saved runs that this visitor may see, newest first."""
@@ -255,7 +256,8 @@ class Workbench:
                     if isinstance(moment, EvalProgress):
                         yield moment
                     else:
-                        stamp = add_provenance(moment, chosen, self.score_cache.notes)
+                        notes = note_evaluation(chosen, options.split) + self.score_cache.notes
+                        stamp = add_provenance(moment, chosen, notes)
                         yield self.archive.save(stamp, options.metrics, visitor)
         finally:
             turn.free()

@@ -130,6 +130,22 @@ def test_trouble_with_the_score_cache_is_a_note(bench, settings):
     assert done.complete and any("scores.sqlite" in note for note in done.notes)
 
 
+def test_what_a_corpus_lacks_is_noted_and_stops_nobody_who_does_not_need_it(bench, corpus_folder):
+    folder = corpus_folder("tiny", {**TEXTS, "blank": " "}, QUERIES, QRELS)
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq\tp4\t0.5\n")
+    with (folder / "qrels" / "test.tsv").open("a") as judged:
+        judged.write("q\tlost\t1\n")
+    found, skipped = ask(bench), '1 passage has no visible text and was skipped; the first is "blank".'
+    assert found.candidates.gold == {"p3", "lost"} and skipped in found.notes
+    assert any("The split dev cannot be read" in note and "dev.tsv:2" in note for note in found.notes)
+    *_, evaluation = bench.evaluate(EvalOptions(corpus="tiny", rerankers=("mini",)))
+    notes = evaluation.document.notes
+    assert skipped in notes and not any("dev" in note for note in notes)
+    assert 'The split test judges 1 passage that the corpus does not have; the first is "lost".' in notes
+    with pytest.raises(CorpusError, match=r"dev.tsv:2 has the grade '0.5'"):
+        [*bench.evaluate(EvalOptions(corpus="tiny", rerankers=("mini",), split="dev"))]
+
+
 def test_searches_over_two_corpora_at_once_do_not_mix(bench, corpus_folder):
     corpus_folder(
         "other", {f"o{n}": f"passage number {n}" for n in range(30)}, QUERIES, {"test": {"q": {"o4": 1}}}
