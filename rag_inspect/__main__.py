@@ -76,19 +76,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("serve", help="open the web app")
-    command.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
-    )
-    command.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
-    command.add_argument(
-        "--corpus", metavar="NAME|FOLDER", help="open on this corpus; a BEIR folder is added to the list"
-    )
-    command.add_argument(
-        "--replay", metavar="FILE", help="open the replay.json that eval --out wrote; needs no model"
-    )
-    command.set_defaults(run=_serve)
-
+    _add_serve(commands)
     _add_search(commands)
     cli_eval.add_commands(commands)
 
@@ -103,6 +91,27 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_models)
     add_examples(top, commands.choices)
     return top
+
+
+def _add_serve(commands: Any) -> None:
+    command = commands.add_parser("serve", help="open the web app")
+    command.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
+    )
+    command.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    command.add_argument(
+        "--root-path",
+        default="",
+        metavar="PATH|URL",
+        help="where a reverse proxy serves the app: /tools/rag, or the whole URL",
+    )
+    command.add_argument(
+        "--corpus", metavar="NAME|FOLDER", help="open on this corpus; a BEIR folder is added to the list"
+    )
+    command.add_argument(
+        "--replay", metavar="FILE", help="open the replay.json that eval --out wrote; needs no model"
+    )
+    command.set_defaults(run=_serve)
 
 
 def _add_search(commands: Any) -> None:
@@ -133,7 +142,7 @@ def _serve(bench: Workbench, options: argparse.Namespace) -> None:
     from rag_inspect.ui import serve
 
     seen = bench.settings.has_screen and sys.stdout.isatty()
-    serve(bench, host=options.host, port=options.port, inbrowser=seen)
+    serve(bench, host=options.host, port=options.port, root_path=options.root_path, inbrowser=seen)
 
 
 def _search(bench: Workbench, options: argparse.Namespace) -> None:
@@ -203,7 +212,8 @@ def _lint(bench: Workbench, options: argparse.Namespace) -> None:
         print("no problems found")
     errors = [row for row in rows if row["level"] == "error"]
     if errors:
-        raise CorpusError(f"cannot read {_count_corpora(len(errors))}: {errors[0]['message']}")
+        broken = {row["corpus"] for row in errors}
+        raise CorpusError(f"cannot read {_count_corpora(len(broken))}: {errors[0]['message']}")
 
 
 def _count_corpora(count: int) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ __all__ = [
 ]
 
 Report = Callable[[EvaluationDocument, Mapping[str, str]], str]
-_FORMULA = ("=", "+", "-", "@", "\t", "\n")  # a spreadsheet would run a cell that starts with one
-_SPACE = re.compile(r"[\s%]")
+# A spreadsheet would run a cell that starts with one; some take the full-width forms too.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\n")
+_SPACE = re.compile(r"\s")
 
 
 def trec_run(outcome: Outcome, key: str) -> Iterator[str]:
@@ -41,19 +43,48 @@ def trec_run(outcome: Outcome, key: str) -> Iterator[str]:
     trec_eval ignores the rank, reads scores in single precision and orders ties by descending passage id. So we lower
     each tied score by the smallest possible step: then trec_eval sees our order. White space in an id becomes %xx.
     """
+    queries, passages = _name_queries(outcome), _name_passages(outcome)
     for query_id, ranking in outcome.run(outcome.reranker_of(key)):
         last = np.float32(np.inf)
         for hit in ranking:
             score = np.float32(hit.score)
             last = score if score < last else np.nextafter(last, np.float32(-np.inf))
-            yield f"{_escape_space(query_id)} Q0 {_escape_space(hit.passage_id)} {hit.rank} {last:.9g} {_escape_space(key)}\n"
+            passage = passages[hit.passage_id]
+            yield f"{queries[query_id]} Q0 {passage} {hit.rank} {last:.9g} {_escape_space(key)}\n"
 
 
 def trec_qrels(outcome: Outcome) -> Iterator[str]:
     """Yield lines `query 0 passage grade` of the evaluated queries."""
+    queries, passages = _name_queries(outcome), _name_passages(outcome)
     for query in outcome.queries:
         for passage_id, grade in outcome.qrels[query.query_id].items():
-            yield f"{_escape_space(query.query_id)} 0 {_escape_space(passage_id)} {grade}\n"
+            yield f"{queries[query.query_id]} 0 {passages[passage_id]} {grade}\n"
+
+
+def _name_queries(outcome: Outcome) -> dict[str, str]:
+    return name_ids(query.query_id for query in outcome.queries)
+
+
+def _name_passages(outcome: Outcome) -> dict[str, str]:
+    judged = (passage_id for query in outcome.queries for passage_id in outcome.qrels[query.query_id])
+    return name_ids(chain(outcome.passage_ids, judged))
+
+
+def name_ids(ids: Iterable[str]) -> dict[str, str]:
+    """Return what each id is called in a TREC file: itself, unless it has white space in it.
+
+    White space becomes %xx. Where another id is called that, % is added at the end until the name is free.
+    """
+    every = dict.fromkeys(ids)
+    taken = {each for each in every if _escape_space(each) == each}
+    names = {}
+    for each in every:
+        name = each if each in taken else _escape_space(each)
+        while name != each and name in taken:
+            name += "%"
+        taken.add(name)
+        names[each] = name
+    return names
 
 
 def _escape_space(text: str) -> str:

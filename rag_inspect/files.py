@@ -1,7 +1,7 @@
 """Write strict JSON, and write a file whole or not at all: write a draft first, then rename it.
 
 A crash or a full disk leaves the old file as it was. An OSError becomes a RagInspectError that names the file and
-the cause; the draft is removed (only a killed process leaves one: `.NAME.….new`).
+the cause; the draft is removed. Only a killed process leaves one (`.NAME.….new`), which `sweep_drafts` deletes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import stat
 import time
@@ -19,10 +20,8 @@ from typing import Any
 
 from rag_inspect.errors import RagInspectError
 
-NORMAL = 0o666
-"""Permissions of a new file, before the process's umask."""
-PRIVATE = 0o600
-"""Permissions of a file that nobody else may read."""
+DRAFT_SECONDS = 3600
+_DRAFT = re.compile(r"\..{1,40}\.[0-9a-f]{16}\.new")
 
 REMEDIES = {  # errno -> what to do about it
     errno.EACCES: "allow writing there, or choose another folder",
@@ -34,20 +33,20 @@ REMEDIES = {  # errno -> what to do about it
 }
 
 
-def write_text(path: Path, text: str, mode: int = NORMAL) -> Path:
+def write_text(path: Path, text: str) -> Path:
     """Write the text in UTF-8 and return the path. Line ends stay as they are; half a surrogate pair becomes "?"."""
-    return write_bytes(path, text.encode("utf-8", "replace"), mode)
+    return write_bytes(path, text.encode("utf-8", "replace"))
 
 
-def write_bytes(path: Path, content: bytes | memoryview, mode: int = NORMAL) -> Path:
-    """Write the bytes and return the path; the umask applies to `mode`. Raises RagInspectError."""
-    with write_whole(path, mode) as draft:
+def write_bytes(path: Path, content: bytes | memoryview) -> Path:
+    """Write the bytes and return the path. Raises RagInspectError."""
+    with write_whole(path) as draft:
         draft.write_bytes(content)
     return path
 
 
 @contextmanager
-def write_whole(path: Path, mode: int = NORMAL) -> Iterator[Path]:
+def write_whole(path: Path) -> Iterator[Path]:
     """Yield an empty draft beside `path` for the caller to fill; it becomes `path` when the block ends without an error.
 
     Creates missing folders. When the block raises, `path` stays as it was; an OSError, from the block or from here,
@@ -57,7 +56,7 @@ def write_whole(path: Path, mode: int = NORMAL) -> Iterator[Path]:
     draft = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        permissions = _create(draft, mode)
+        permissions = _create(draft)
         yield draft
         with draft.open("r+b") as file:
             os.fsync(file.fileno())
@@ -107,9 +106,17 @@ def check_folder(folder: Path) -> None:
     write_text(folder / ".rag-inspect", "").unlink(missing_ok=True)
 
 
-def _create(draft: Path, mode: int) -> int:
-    """Create the file and return its permissions; it never has wider ones, not even for a moment."""
-    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+def sweep_drafts(folder: Path, older: float = DRAFT_SECONDS) -> None:
+    """Delete the drafts in this folder that nobody has written to for so many seconds: their processes have died."""
+    with suppress(OSError):  # no such folder, or read only
+        for path in folder.iterdir():
+            if _DRAFT.fullmatch(path.name) and time.time() - path.lstat().st_mtime > older:
+                path.unlink(missing_ok=True)
+
+
+def _create(draft: Path) -> int:
+    """Create the file and return the permissions that the umask leaves it."""
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         return stat.S_IMODE(os.fstat(handle).st_mode)
     finally:

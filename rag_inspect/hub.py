@@ -161,7 +161,7 @@ def hub_obstacle(settings: Settings) -> str:
 
 
 def _explain_switch(settings: Settings) -> str:
-    if not settings.downloads:
+    if not settings.may_download:
         return "downloads are switched off here (RAG_INSPECT_DOWNLOADS)"
     return "HF_HUB_OFFLINE is set" if settings.hub_offline else ""
 

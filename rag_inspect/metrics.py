@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 
 from rag_inspect.errors import InputError
+from rag_inspect.words import describe_value
 
 MAX_CUTOFF = 1000
 MAX_CUTOFFS = 10  # each adds five measures for every system and query
@@ -118,7 +120,7 @@ MEASURES: dict[str, Measure] = {
     "hit": Measure("hit", "share of queries with at least one gold passage among the first {k}", _hit),
 }
 _ALSO = {"p": "precision", "rr": "mrr", "success": "hit", "r": "recall"}
-_NAME = re.compile(r"([a-z]+)@([1-9][0-9]*)")
+_NAME = re.compile(r"([a-z]+)@([1-9][0-9]{0,5})")
 
 
 @dataclass(frozen=True, order=True)
@@ -152,26 +154,32 @@ class Metric:
 
 def parse(name: str) -> Metric:
     """Parse `ndcg@10`, `MRR@5`, `hit@1` … Raises InputError, which lists the measures."""
-    found = _NAME.fullmatch(name.strip().lower())
+    found = _NAME.fullmatch(name.strip().lower()) if isinstance(name, str) else None
     measure = _ALSO.get(found[1], found[1]) if found else ""
     if not found or measure not in MEASURES or int(found[2]) > MAX_CUTOFF:
         known = ", ".join(f"{measure}@k" for measure in MEASURES)
         raise InputError(
-            f"unknown metric {name[:40]!r}; expected {known} with k from 1 to {MAX_CUTOFF}, such as ndcg@10"
+            f"unknown metric {describe_value(name, 40)}; expected {known} with k from 1 to {MAX_CUTOFF}, such as ndcg@10"
         )
     return Metric(measure, int(found[2]))
+
+
+def _check_cutoff(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError
+    return index(value)
 
 
 def parse_cutoffs(text: str | Sequence[int]) -> tuple[int, ...]:
     """Parse `"1,5,10"`, or check numbers; returns them sorted, each once. Raises InputError."""
     try:
-        parts = map(int, text.split(",")) if isinstance(text, str) else map(index, text)
+        parts = map(int, text.split(",")) if isinstance(text, str) else map(_check_cutoff, text)
         cutoffs = sorted(set(parts))
     except (TypeError, ValueError):
         cutoffs = []
     if not 1 <= len(cutoffs) <= MAX_CUTOFFS or not all(1 <= cutoff <= MAX_CUTOFF for cutoff in cutoffs):
         raise InputError(
-            f"cutoffs are {str(text)[:60]!r}; expected at most {MAX_CUTOFFS} whole numbers from 1 to {MAX_CUTOFF}, such as 1,5,10"
+            f"cutoffs are {describe_value(text)}; expected at most {MAX_CUTOFFS} whole numbers from 1 to {MAX_CUTOFF}, such as 1,5,10"
         )
     return tuple(cutoffs)
 

@@ -10,12 +10,15 @@ from rag_inspect.errors import InputError, ModelError
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import ModelSpec
+from rag_inspect.words import describe_value
 
 MAX_TOP_K = 200
 EMBEDDER = "minilm"
 TOP_K = 20
 TOP_N = 5
 CUTOFFS = (1, 5, 10)
+LONGEST_QUERY = 200_000  # characters; a query past what a model reads is cut, one far past it refused
+PUBLIC_WORK = 100_000  # characters of the query times top_k: what one search may cost in public mode
 SPLIT = "test"
 
 
@@ -23,8 +26,9 @@ def check_depths(top_k: object, top_n: object) -> None:
     """Raise InputError unless 1 <= top_n <= top_k <= MAX_TOP_K; both must be whole numbers."""
     for name, value in (("top_k", top_k), ("top_n", top_n)):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_TOP_K:
-            found = repr(value)[:60] if not isinstance(value, int) or abs(value) < 10**18 else "a huge number"
-            raise InputError(f"{name} is {found}; expected a whole number from 1 to {MAX_TOP_K}")
+            raise InputError(
+                f"{name} is {describe_value(value)}; expected a whole number from 1 to {MAX_TOP_K}"
+            )
     if isinstance(top_k, int) and isinstance(top_n, int) and top_n > top_k:
         raise InputError(f"top_n cannot exceed top_k ({top_n} > {top_k}); lower top_n or raise top_k")
 
@@ -32,13 +36,24 @@ def check_depths(top_k: object, top_n: object) -> None:
 def check_model(kind: str, key: object, table: Mapping[str, ModelSpec]) -> None:
     """Raise ModelError, which lists the known names, unless the table has this one."""
     if not isinstance(key, str) or key not in table:
-        raise ModelError(f'unknown {kind} "{str(key)[:80]}"; choose one of {", ".join(table)}')
+        quoted = key[:80] if isinstance(key, str) else describe_value(key)
+        raise ModelError(f'unknown {kind} "{quoted}"; choose one of {", ".join(table)}')
 
 
 def check_text(name: str, value: object, expected: str = "a string") -> None:
     """Raise InputError unless this is a string."""
     if not isinstance(value, str):
-        raise InputError(f"{name} is {str(value)[:60]}; expected {expected}")
+        raise InputError(f"{name} is {describe_value(value)}; expected {expected}")
+
+
+def check_length(options: SearchOptions) -> None:
+    """Raise InputError if this search is too much work for public mode, where everybody shares one machine."""
+    length, most = len(options.query), PUBLIC_WORK // options.top_k
+    if length > most:
+        raise InputError(
+            f"the query has {length:,} characters; with top_k {options.top_k} expected at most {most:,} here: "
+            "shorten the query or lower top_k"
+        )
 
 
 def check_switch(name: str, value: object) -> None:
@@ -83,6 +98,10 @@ class SearchOptions:
         check_text("query", self.query)
         if self.query_id is not None:
             check_text("query_id", self.query_id)
+        if len(self.query) > LONGEST_QUERY:
+            raise InputError(
+                f"the query has {len(self.query):,} characters; expected at most {LONGEST_QUERY:,}"
+            )
         check_text("corpus", self.corpus)
         check_model("embedder", self.embedder, EMBEDDERS)
         if self.reranker is not None:
@@ -119,13 +138,15 @@ class EvalOptions:
         check_text("split", self.split)
         check_model("embedder", self.embedder, EMBEDDERS)
         if isinstance(self.rerankers, str) or not isinstance(self.rerankers, Sequence):
-            raise InputError(f"rerankers are {str(self.rerankers)[:60]}; expected a list of names")
+            raise InputError(f"rerankers are {describe_value(self.rerankers)}; expected a list of names")
         for key in self.rerankers:
             check_model("reranker", key, RERANKERS)
         check_switch("keep_identical_ids", self.keep_identical_ids)
         object.__setattr__(self, "rerankers", tuple(dict.fromkeys(self.rerankers)))
         object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))
         object.__setattr__(self, "cutoffs", parse_cutoffs(self.cutoffs))
+        if isinstance(self.metrics, str) or not isinstance(self.metrics, Sequence):
+            raise InputError(f"metrics are {describe_value(self.metrics)}; expected a list of names")
         metrics_at(self.depths, self.metrics)
 
     @property

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from rag_inspect.corpora.opener import CorpusFile
 from rag_inspect.errors import CorpusError, RagInspectError
 from rag_inspect.files import write_text
 from rag_inspect.types import Corpus, FirstStage, ModelSpec, Reranking, read_search, write_search
 
 FILE = "recorded.json"
+MAX_BYTES = 16 << 20
 
 
 def read_record(
@@ -26,14 +28,14 @@ def read_record(
 ) -> Reranking | None:
     """Return the recorded search of this query; None if there is none by these models at these revisions."""
     path = corpus.path / FILE if corpus.path else None
-    if path is None or not path.exists():
+    if corpus.path is None or path is None or not path.exists():
         return None
     try:
-        for document in json.loads(path.read_text(encoding="utf-8")):
+        for document in json.loads(CorpusFile(corpus.path, path).read_text(MAX_BYTES)):
             if document["query_id"] == query_id and document["fingerprint"] == corpus.fingerprint:
                 [found] = read_search(document, corpus, first_stages, rerankers)
                 return found if _has_same_revisions(document, found) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RagInspectError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError, RagInspectError):
         return None  # from another version, or damaged: run a live search instead
     return None
 

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from weakref import WeakKeyDictionary
 
-from rag_inspect.errors import RagInspectError
-from rag_inspect.files import PRIVATE, write_text
 from rag_inspect.settings import Settings
-
-SECRET_LETTERS = 32
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ LOCAL = Visitor()
 
 
 class Sessions:
-    """Decides which visitor may see what, and keeps the key that encrypts the ids in browsers."""
+    """Decides which visitor may see what."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -63,15 +57,3 @@ class Sessions:
     def owner(self, thing: object) -> str:
         """Return the `Visitor.owner` of the object; "" if it has none."""
         return self._owners.get(thing, "")
-
-    @cached_property
-    def browser_secret(self) -> str:
-        """The key that encrypts visitors' ids in their browsers; on disk, so that a visitor keeps their runs after a restart."""
-        path = self._settings.home / "browser.secret"
-        with suppress(OSError, UnicodeDecodeError):
-            if len(kept := path.read_text(encoding="utf-8")) == SECRET_LETTERS:
-                return kept
-        secret = secrets.token_hex(SECRET_LETTERS // 2)
-        with suppress(RagInspectError):  # a full disk: the key lasts until the next restart
-            write_text(path, secret, PRIVATE)
-        return secret

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -26,6 +26,8 @@ def find_built_in_corpora(package: Path) -> Path:
 BUILT_IN_CORPORA = find_built_in_corpora(Path(__file__).resolve().parent)
 
 HUB = "https://huggingface.co"
+THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
+"""The hosts that other machines cannot reach."""
 CACHE_MB = 2_000
 UNKNOWN_MEMORY_MB = 8_000  # assumed if the size of the memory is unknown
 
@@ -46,8 +48,12 @@ class Settings:
     hub_endpoint HF_ENDPOINT              the model hub
     hub_offline  HF_HUB_OFFLINE           never ask the hub
     device       RAG_INSPECT_DEVICE       cpu, cuda, mps or auto
-    downloads    RAG_INSPECT_DOWNLOADS    on or off: whether choosing a model may download it (off on a Space,
-                                          where anybody's link could start a download of gigabytes)
+    public       RAG_INSPECT_PUBLIC       on or off: public mode. Visitors choose corpora by name, never by a path on
+                                          the server, see only their own evaluations, and share what there is fairly.
+                                          Unless set: on if SPACE_ID is set; `serve` turns it on for a host beyond
+                                          this machine
+    downloads    RAG_INSPECT_DOWNLOADS    on or off: whether choosing a model may download it. Unless set: off in
+                                          public mode, where anybody's link could start a download of gigabytes
     int8         RAG_INSPECT_QUANTIZE     on or off: mini's linear layers in int8 on a CPU (faster; the order
                                           sometimes differs; mini's card measures both)
     opened_corpus  the folder that the app opens on (`serve --corpus`); anybody may choose it, even in public mode
@@ -55,8 +61,7 @@ class Settings:
                                           (default: half of this machine's memory)
     cache_mb     RAG_INSPECT_CACHE_MB     MB of the score cache; beyond it, the oldest scores go (default: 2,000)
     has_screen     whether a browser can open here: macOS, Windows, or a display
-    public         public mode, on if SPACE_ID is set: visitors choose corpora by name, never by a path on the
-                   server, and see only their own evaluations
+    on_space       whether this is a Hugging Face Space (SPACE_ID is set)
     """
 
     home: Path
@@ -66,8 +71,9 @@ class Settings:
     hub_endpoint: str = HUB
     hub_offline: bool = False
     device: str = "auto"
-    public: bool = False
-    downloads: bool = True
+    public: bool | None = None  # None: nobody has said, which counts as off
+    downloads: bool | None = None
+    on_space: bool = False
     int8: bool = False
     model_memory_mb: int = field(default_factory=half_of_memory)
     cache_mb: int = CACHE_MB
@@ -87,16 +93,33 @@ class Settings:
             hub_endpoint=given.get("HF_ENDPOINT", HUB).rstrip("/"),
             hub_offline=_parse_switch(given.get("HF_HUB_OFFLINE", "")),
             device=given.get("RAG_INSPECT_DEVICE", "auto"),
-            public="SPACE_ID" in given,
-            downloads=_parse_switch(
-                given.get("RAG_INSPECT_DOWNLOADS", "off" if "SPACE_ID" in given else "on")
-            ),
+            public=_parse_choice(given, "RAG_INSPECT_PUBLIC", True if "SPACE_ID" in given else None),
+            downloads=_parse_choice(given, "RAG_INSPECT_DOWNLOADS", None),
+            on_space="SPACE_ID" in given,
             int8=_parse_switch(given.get("RAG_INSPECT_QUANTIZE", "off")),
             model_memory_mb=_parse_megabytes(given, "RAG_INSPECT_MODEL_MEMORY") or half_of_memory(),
             cache_mb=_parse_megabytes(given, "RAG_INSPECT_CACHE_MB") or CACHE_MB,
             has_screen=sys.platform in {"darwin", "win32"}
             or bool(given.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}),
         )
+
+    @property
+    def may_download(self) -> bool:
+        """Whether choosing a model may download it."""
+        return not self.public if self.downloads is None else self.downloads
+
+    def open_to(self, host: str) -> Settings:
+        """Return the settings for listening on this host: public if others can reach it, unless somebody said no."""
+        return self if host in THIS_MACHINE or self.public is not None else replace(self, public=True)
+
+
+def keep_uploads_in(folder: Path) -> None:
+    """Let gradio keep uploads and downloads in this folder, unless GRADIO_TEMP_DIR names one. It is the process's."""
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(folder))
+
+
+def _parse_choice(given: Mapping[str, str], name: str, default: bool | None) -> bool | None:
+    return _parse_switch(given[name]) if name in given else default
 
 
 def _parse_switch(value: str) -> bool:

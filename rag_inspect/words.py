@@ -13,3 +13,11 @@ def format_count(count: int, one: str = "query", many: str = "queries") -> str:
 def format_p(value: float, equals: str = "") -> str:
     """`0.031` or `< 0.001`; `equals` precedes an exact value: `= 0.031`."""
     return f"{equals}{value:.3f}" if value >= LEAST_P else f"< {LEAST_P}"
+
+
+def describe_value(value: object, most: int = 60) -> str:
+    """Return a short form of any value for a message; if it cannot be printed (nested too deep, huge), only its type."""
+    try:
+        return repr(value)[:most]
+    except (RecursionError, ValueError):
+        return f"something too large to show ({type(value).__name__})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from rag_inspect import pipeline
+from rag_inspect.admission import Admission
 from rag_inspect.corpora.library import CorpusLibrary
+from rag_inspect.corpora.notes import note_evaluation, note_search
 from rag_inspect.embedders import load_embedder
-from rag_inspect.errors import InputError, RagInspectError, RetrievalError
-from rag_inspect.evaluation import EvalProgress, add_provenance, evaluate, runs
-from rag_inspect.evaluation.assessment import Evaluation, assess
+from rag_inspect.errors import InputError, RetrievalError
+from rag_inspect.evaluation import EvalProgress, add_provenance, evaluate
+from rag_inspect.evaluation.archive import Archive
+from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.eval_set import select_eval_set
 from rag_inspect.evaluation.jobs import Job, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.turn import Turn
+from rag_inspect.files import sweep_drafts
 from rag_inspect.hub import HubProbe
-from rag_inspect.options import EMBEDDER, EvalOptions, SearchOptions
+from rag_inspect.options import EMBEDDER, EvalOptions, SearchOptions, check_length
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
 from rag_inspect.retrieval import FIRST_STAGES, DamagedIndexError, Engine
@@ -57,6 +61,9 @@ class Workbench:
         """Rebuild the library and the sessions, which depend on the settings: `serve` makes an existing workbench public."""
         self._settings = settings
         self.library, self.sessions = CorpusLibrary(settings), Sessions(settings)
+        self.archive = Archive(settings.home / "runs", self.sessions)
+        self.searches = Admission("searches", most=32, each=8 if settings.public else 32)
+        self.evaluations = Admission("evaluations", most=8, each=2 if settings.public else 8)
 
     # Corpora and models by name
 
@@ -143,6 +150,11 @@ class Workbench:
                 self._engine.set_aside(error, generation)
             raise
 
+    def sweep(self) -> None:
+        """Delete the drafts of files that processes left here when they were killed."""
+        for folder in (self.settings.home, self.archive.folder):
+            sweep_drafts(folder)
+
     def warm_up(self) -> None:
         """Load what the first screen needs, in the background."""
 
@@ -160,14 +172,20 @@ class Workbench:
 
     # Searches and evaluations
 
-    def search(self, options: SearchOptions) -> Iterator[Stage | Reranking]:
+    def search(self, options: SearchOptions, who: str = "") -> Iterator[Stage | Reranking]:
         """Yield a Stage while something loads, then Rerankings as the query is scored; the last one is complete.
 
         Loads the reranker's weights only if the score cache lacks a pair. Raises a RagInspectError; if the request
-        is wrong, before any slow work.
+        is wrong, or `searches` has no place for `who`, before any slow work.
         """
         chosen, key = self.corpus(options.corpus), options.reranker or self.default_reranker
-        pipeline.make_query(options.query, chosen, options.query_id)
+        query, _ = pipeline.make_query(options.query, chosen, options.query_id)
+        if self.settings.public:
+            check_length(replace(options, query=options.query or query.text))
+        with self.searches.take(who):
+            yield from self._search(options, chosen, key)
+
+    def _search(self, options: SearchOptions, chosen: Corpus, key: str) -> Iterator[Stage | Reranking]:
         with (
             self._reopen_after_failure(chosen, options.embedder),
             self.retriever(chosen, options.embedder) as index,
@@ -185,27 +203,18 @@ class Workbench:
             reranker, cache = model.value(), self.score_cache
             if lacks_scores(reranker, candidates.pairs, cache):
                 load_ms += yield from _prepare(self._warm(key))
-            loaded = {"load": load_ms} if load_ms else {}
+            loaded, known = {"load": load_ms} if load_ms else {}, note_search(chosen)
             for moment in pipeline.rerank(candidates, reranker, cache, options.kept):
-                times, notes = {**loaded, **moment.timings_ms}, self._engine.notes + cache.notes
+                times, notes = {**loaded, **moment.timings_ms}, self._engine.notes + cache.notes + known
                 yield replace(moment, timings_ms=times, notes=moment.notes + notes)
-
-    @property
-    def runs_folder(self) -> Path:
-        """The folder of the saved evaluations."""
-        return self.settings.home / "runs"
 
     def past_runs(self, visitor: Visitor = LOCAL) -> list[dict[str, Any]]:
         """Return summaries of the saved runs that this visitor may see, newest first."""
-        found = runs.list_runs(self.runs_folder)
-        return [run for run in found if self.sessions.may_see(visitor, run["owner"])]
+        return self.archive.list(visitor)
 
     def past_run(self, run_id: str, visitor: Visitor = LOCAL) -> Evaluation:
         """Load a saved run. Raises InputError if it does not exist or this visitor may not see it."""
-        owners = {run["run_id"]: run["owner"] for run in runs.list_runs(self.runs_folder)}
-        if not self.sessions.may_see(visitor, owners.get(run_id, "")):
-            raise InputError(f"no saved run {run_id[:40]!r}; see the list of past runs")
-        return runs.load_run(self.runs_folder, run_id)
+        return self.archive.open(run_id, visitor)
 
     def evaluate(
         self,
@@ -213,17 +222,27 @@ class Workbench:
         *,
         stopped: Callable[[], bool] = lambda: False,
         visitor: Visitor = LOCAL,
+        who: str = "",
     ) -> Iterator[Stage | EvalProgress | Evaluation]:
         """Yield a Stage while it waits its turn or loads something, then EvalProgress, then the Evaluation.
 
         A machine runs one evaluation at a time. Once `stopped()` is true, it ends without an Evaluation, and the
-        scores so far stay in the cache. In public mode only `visitor` sees the saved run. Raises a RagInspectError;
-        if the request is wrong, before any slow work.
+        scores so far stay in the cache. In public mode only `visitor` sees the saved run, and a run of nobody is not
+        saved. Raises a RagInspectError; if the request is wrong, or `evaluations` has no place for `who` (default:
+        the visitor), before any slow work.
         """
+        with self.evaluations.take(who or visitor.owner):
+            yield from self._evaluate(options, stopped, visitor)
+
+    def _evaluate(
+        self, options: EvalOptions, stopped: Callable[[], bool], visitor: Visitor
+    ) -> Iterator[Stage | EvalProgress | Evaluation]:
         chosen, keys = self.corpus(options.corpus), options.rerankers or (self.default_reranker,)
         embedder = options.embedder
         select_eval_set(chosen, options.split)
-        turn = Turn(self.settings.home, f"{chosen.name} with {', '.join(keys)}")
+        turn = Turn(
+            self.settings.home, f"{chosen.name} with {', '.join(keys)}", private=bool(self.settings.public)
+        )
         try:
             yield from turn.wait(stopped)
             if stopped():
@@ -243,22 +262,30 @@ class Workbench:
                     if isinstance(moment, EvalProgress):
                         yield moment
                     else:
-                        stamp = add_provenance(moment, chosen, self._engine.notes + self.score_cache.notes)
-                        yield self._assess_and_save(stamp, options.metrics, visitor)
+                        notes = (
+                            note_evaluation(chosen, options.split)
+                            + self._engine.notes
+                            + self.score_cache.notes
+                        )
+                        stamp = add_provenance(moment, chosen, notes)
+                        yield self.archive.save(stamp, options.metrics, visitor)
         finally:
             turn.free()
 
     def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL) -> Job:
         """Run `evaluate` as a job in its own thread; its visitor finds it again with `job`, by its id.
 
-        Raises InputError in public mode for a visitor without an id, who could neither watch nor stop it.
+        Raises InputError if `evaluations` has no place for the visitor, and in public mode for a visitor without an
+        id, who could neither watch nor stop it.
         """
         if not self.sessions.may_see(visitor, visitor.owner):
             raise InputError("this page has no visitor id yet; wait a moment or reload it, then try again")
+        place = self.evaluations.take(visitor.owner)
         job = self.jobs.start(
-            lambda stopped: self.evaluate(options, stopped=stopped, visitor=visitor),
+            lambda stopped: self._evaluate(options, stopped, visitor),
             options.corpus,
             JobSettings.of(options),
+            on_over=place.release,
         )
         self.sessions.set_owner(job, visitor)
         return job
@@ -278,16 +305,6 @@ class Workbench:
         self._engine.close()
         if "score_cache" in self.__dict__:
             self.score_cache.close()
-
-    def _assess_and_save(self, outcome: Outcome, metrics: Sequence[str], visitor: Visitor) -> Evaluation:
-        """Assess the outcome and save the run; if it cannot be saved, the result gets a note instead."""
-        document, run_id = assess(outcome, metrics), runs.new_run_id(outcome.created)
-        try:
-            runs.save_run(self.runs_folder, run_id, outcome, document, visitor.owner)
-        except RagInspectError as error:
-            note, run_id = f"This run was not saved: {error}.", ""
-            document = replace(document, notes=(*document.notes, note))
-        return Evaluation(outcome, document, run_id)
 
 
 def _prepare(*things: Lease[Any] | Task[Any]) -> Generator[Stage, None, float]:

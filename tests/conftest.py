@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 _HOME = tempfile.mkdtemp(prefix="rag-inspect-tests-")
@@ -28,6 +29,9 @@ from rag_inspect.types import Embedder, Reranker  # noqa: E402
 from tests.browsing import address, app_root, chromium, visit  # noqa: E402, F401
 
 CorpusFolder = Callable[..., Path]
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_unconfigure() -> None:

@@ -132,7 +132,22 @@ def test_a_port_that_is_taken_is_said_in_words(client, tmp_path):
     from rag_inspect.ui import serve
 
     port = int(client.src.rstrip("/").rsplit(":", 1)[1])
-    with pytest.raises(InputError, match=f"port {port}"):
+    with pytest.raises(
+        InputError, match=rf"cannot listen on 127.0.0.1, port {port} \([^()]+\); choose another"
+    ) as caught:
         serve(
             Workbench(Settings(tmp_path)), host="127.0.0.1", port=port, prevent_thread_lock=True, quiet=True
         )
+    assert "GRADIO" not in str(caught.value) and "share" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("no.such.host.invalid", 0), ("127.0.0.1", 99_999), ("192.0.2.1", 0)]
+)
+def test_a_place_where_nobody_can_listen_is_said_in_words(tmp_path, host, port):
+    from rag_inspect.errors import InputError
+    from rag_inspect.ui import serve
+
+    with pytest.raises(InputError, match=f"cannot listen on {host}, port {port} ") as caught:
+        serve(Workbench(Settings(tmp_path)), host=host, port=port, prevent_thread_lock=True, quiet=True)
+    assert "GRADIO" not in str(caught.value)

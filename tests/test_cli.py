@@ -292,7 +292,8 @@ def test_a_pipe_that_breaks_while_rich_writes_is_no_error_either(home, monkeypat
 
 @pytest.mark.parametrize("arguments", [["corpora"], ["corpora", "--json"]])
 def test_a_reader_that_leaves_early_hears_no_complaint(home, settings, corpus_folder, arguments):
-    corpus_folder("wide", {"a": "one"}, card=f"description: {'long ' * 40_000}")  # more than a pipe holds
+    for name in ("wide", "wider", "widest"):  # together more than a pipe holds
+        corpus_folder(name, {"a": "one"}, card=f"description: {'long ' * 12_000}")
     shell = f"set -o pipefail; {' '.join(command(*arguments))} | head -c 10"
     done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True)
     assert (done.returncode, done.stderr.decode()) == (0, "") and len(done.stdout) == 10

@@ -275,7 +275,7 @@ def test_in_public_mode_everyone_sees_their_own_runs_only(folder):
     for run_id, visitor in ((ids[0], "bob"), (ids[3], ""), (ids[3], "ann")):
         with pytest.raises(InputError, match="no saved run"):
             bench.past_run(run_id, Visitor(visitor))
-    assert not any(b'"ann"' in path.read_bytes() for path in bench.runs_folder.glob("*.json"))
+    assert not any(b'"ann"' in path.read_bytes() for path in bench.archive.folder.glob("*.json"))
 
 
 def test_a_full_disk_costs_the_saving_and_not_the_result(folder, monkeypatch):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rag_inspect.corpora import FORMATS, beir
+from rag_inspect.corpora import FORMATS, opener
 from rag_inspect.corpora.library import CorpusLibrary
+from rag_inspect.corpora.notes import note_search
 from rag_inspect.errors import CorpusError
+from rag_inspect.evaluation.eval_set import select_eval_set
 from rag_inspect.settings import BUILT_IN_CORPORA, Settings
 from rag_inspect.types import Corpus, CorpusCard
 
@@ -120,12 +122,13 @@ def test_gzipped_files_are_read_as_plain_ones(corpus_folder, settings):
         passages={"a": "één", "b": "two"}, queries={"q": "?"}, qrels={"test": {"q": {"b": 1}}}
     )
     plain = read_corpus("tiny", settings)
+    splits = dict(plain.splits)
     for path in [p for p in folder.rglob("*") if p.is_file()]:
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
     packed = read_corpus("tiny", settings)
     assert packed.passages == plain.passages and packed.queries == plain.queries
-    assert packed.splits == plain.splits and packed.fingerprint == plain.fingerprint
+    assert packed.splits == splits and packed.fingerprint == plain.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -142,11 +145,12 @@ def test_how_an_editor_saves_a_file_makes_no_difference(corpus_folder, settings,
         passages={"a": "one", "b": "two"}, queries={"q": "?"}, qrels={"test": {"q": {"b": 1}}}
     )
     before = read_corpus("tiny", settings)
+    splits = dict(before.splits)
     for path in [p for p in folder.rglob("*") if p.is_file()]:
         path.write_bytes(rewrite(path.read_bytes()))
     after = read_corpus("tiny", settings)
     assert after.fingerprint == before.fingerprint
-    assert after.queries == before.queries and after.splits == before.splits
+    assert after.queries == before.queries and after.splits == splits
 
 
 def test_numbers_serve_as_ids(corpus_folder, settings):
@@ -236,7 +240,7 @@ def test_what_the_user_brought_is_listed_after_the_built_in_ones(corpus_folder, 
 )
 def test_a_name_there_is_none_of_is_told_the_names_there_are(corpus_folder, settings, name):
     corpus_folder(passages={"a": "one"})
-    with pytest.raises(CorpusError, match=r"unknown corpus .*choose one of tiny") as caught:
+    with pytest.raises(CorpusError, match=r"(unknown corpus|no folder) .*choose one of tiny") as caught:
         read_corpus(name, settings)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
@@ -265,13 +269,15 @@ BROKEN_ROWS = {
     "null": (ROW + b"null\n", ":2 is a JSON NoneType", "object with _id and text"),
     "deep nesting": (b"[" * 200_000 + b"\n", ":1 is not JSON", "one object a line"),
     "endless number": (b'{"_id": ' + b"1" * 10_000 + b', "text": "x"}\n', ":1 is not JSON", "one object a line"),
-    "no _id": (ROW + b'{"id": "b", "text": "two"}\n', ':2 has no "_id" (found id, text)', "need _id and text"),
+    "no _id": (ROW + b'{"key": "b", "text": "two"}\n', ':2 has no "_id" (found key, text)', "need _id and text"),
+    "two ids": (b'{"id": "b", "ID": "c", "text": "two"}\n', ':1 has "id" and "ID"', 'rename the right one to "_id"'),
     "no text": (ROW + b'{"_id": "b"}\n', ':2 has no "text" (found _id)', "need _id and text"),
     "empty row": (ROW + b"{}\n", ':2 has no "_id" (found nothing)', "need _id and text"),
     "odd keys": (ROW + b'{"a\\nb": 1, "' + b"k" * 5000 + b'": 2}\n', ':2 has no "_id"', "need _id and text"),
     "empty _id": (b'{"_id": "", "text": "x"}\n', ":1 has an empty _id", "its own"),
     "_id true": (b'{"_id": true, "text": "x"}\n', ':1 has "_id" of type bool', "a string"),
-    "_id null": (b'{"_id": null, "text": "x"}\n', ':1 has "_id" of type NoneType', "a string"),
+    "_id null": (b'{"_id": null, "text": "x"}\n', ":1 has an empty _id", "its own"),
+    "_id NaN": (b'{"_id": NaN, "text": "x"}\n', ":1 has an empty _id", "its own"),
     "_id float": (b'{"_id": 1.5, "text": "x"}\n', ':1 has "_id" of type float', "a string"),
     "text a list": (b'{"_id": "a", "text": ["x"]}\n', ':1 has "text" of type list', "a string"),
     "repeated _id": (ROW + b"\n" + ROW, ':3 repeats _id "a"', "ids must differ"),
@@ -289,7 +295,12 @@ BROKEN_ROWS = {
     ),
 }  # fmt: skip
 BROKEN_PASSAGES = {
-    "title a number": (b'{"_id": "a", "text": "x", "title": 3}\n', ':1 has "title" of type int', "a string"),
+    "title a list": (
+        b'{"_id": "a", "text": "x", "title": ["3"]}\n',
+        ':1 has "title" of type list',
+        "a string",
+    ),
+    "title true": (b'{"_id": "a", "text": "x", "title": true}\n', ':1 has "title" of type bool', "a string"),
     "surrogate in title": (
         b'{"_id": "a", "text": "x", "title": "\\ud83d"}\n',
         'surrogate pair in "title"',
@@ -297,8 +308,8 @@ BROKEN_PASSAGES = {
     ),
     "no words": (
         b'{"_id": "a", "title": " ", "text": "\\t"}\n',
-        ":1 has neither title nor text",
-        "needs words",
+        "has no passages",
+        "1 row is empty",
     ),
     "empty file": (b"", "has no passages", "at least one row"),
     "blank file": (b"\n\n  \n", "has no passages", "at least one row"),
@@ -324,75 +335,136 @@ def test_a_broken_corpus_file(corpus_folder, settings, case):
 
 
 @pytest.mark.parametrize("case", BROKEN_ROWS)
-def test_a_broken_query_file(corpus_folder, settings, case):
+def test_a_broken_query_stops_nobody_who_did_not_ask_for_it(corpus_folder, settings, case):
     raw, found, expected = BROKEN_ROWS[case]
     folder = corpus_folder(passages={"a": "one"})
-    (folder / "queries.jsonl").write_bytes(raw)
-    _refused(folder, settings, str(folder / "queries.jsonl"), found, expected)
+    (folder / "queries.jsonl").write_bytes(raw + b'\n{"_id": "last", "text": "?"}\n')
+    corpus = read_corpus("tiny", settings)
+    fault = next(iter(corpus.broken_queries.values()))
+    assert str(folder / "queries.jsonl") + found in fault and expected in fault and "\n" not in fault
+    assert len(fault) < 600 and corpus.queries[-1].query_id == "last"
+    [note] = corpus.notes
+    assert "cannot be read and" in note and f"left out; the first: {fault}" in note
 
 
-def test_a_query_without_words(corpus_folder, settings):
-    folder = corpus_folder(passages={"a": "one"}, queries={"q": "?", "r": " "})
-    _refused(folder, settings, "queries.jsonl:2 has an empty query text")
+def test_a_broken_query_is_said_to_whoever_evaluates_it(corpus_folder, settings):
+    qrels = {"test": {"q": {"a": 1}, "r": {"a": 1}}, "dev": {"q": {"a": 1}}}
+    corpus_folder(passages={"a": "one"}, queries={"q": "?", "r": " "}, qrels=qrels)
+    corpus = read_corpus("tiny", settings)
+    assert [query.query_id for query in select_eval_set(corpus, "dev").queries] == ["q"]
+    with pytest.raises(CorpusError, match=r"queries.jsonl:2 has an empty query text"):
+        select_eval_set(corpus, "test")
+
+
+def test_a_judged_query_that_may_stand_in_a_broken_row_is_not_just_dropped(corpus_folder, settings):
+    qrels = {"test": {"q": {"a": 1}, "r": {"a": 1}}, "dev": {"q": {"a": 1}}}
+    folder = corpus_folder(passages={"a": "one"}, queries={"q": "?"}, qrels=qrels)
+    whole = (folder / "queries.jsonl").read_bytes()
+    (folder / "queries.jsonl").write_bytes(whole + b'{"_id": "r", "text": "!"\n')
+    corpus = read_corpus("tiny", settings)
+    assert len(select_eval_set(corpus, "dev").queries) == 1
+    with pytest.raises(
+        CorpusError, match=r'queries.jsonl:2 is not JSON.*judges the query "r", which is not there'
+    ):
+        select_eval_set(corpus, "test")
+    (folder / "queries.jsonl").write_bytes(gzip.compress(whole + os.urandom(9000))[:-2000])
+    corpus = read_corpus("tiny", settings)
+    assert "The queries cannot be read to their end: " in corpus.notes[-1]
+    with pytest.raises(CorpusError, match=r"queries\.jsonl"):
+        select_eval_set(corpus, "test")
+
+
+def test_of_many_broken_queries_some_are_held_and_all_are_counted(corpus_folder, settings):
+    folder = corpus_folder(passages={"a": "one"})
+    (folder / "queries.jsonl").write_bytes(b"{\n" * 2500)
+    corpus = read_corpus("tiny", settings)
+    assert len(corpus.broken_queries) == 1000 and "2,500 queries cannot be read" in corpus.notes[0]
 
 
 HEADER = b"query-id\tcorpus-id\tscore\n"
 BROKEN_QRELS = {
-    "no header": (b"q\ta\t1\n", ":1 has the header 'q\\ta\\t1'", "query-id"),
-    "TREC columns": (b"q 0 a 1\n", ":1 has the header", "query-id"),
-    "empty": (b"", ":1 has the header ''", "query-id"),
-    "two columns": (HEADER + b"q\ta\n", ":2 has 2 columns", "tab-separated"),
+    "no number": (b"q\ta\tyes\n", ":1 has the header 'q a yes'", "expected query-id, corpus-id, score"),
+    "four columns": (b"q 1 a 1\n", ":1 has four columns and no header", "the second is not the 0 of TREC's qrels"),
+    "a run": (b"q Q0 a 1 0.5 bm25\n", ":1 is a line of a TREC run", "write the judgements here"),
+    "no grades": (b"q\ta\n", ":1 has two columns", "add a column of 1"),
+    "header without a grade": (b"query-id\tcorpus-id\nq\ta\n", ":1 has two columns", "add a column of 1"),
+    "five columns": (b"q\ta\t1\t2\t3\n", ":1 has no header and more columns", "any may be meant"),
+    "two grades": (b"qid\tdocno\trel\tlabel\nq\ta\t1\t0\n", ':1 has "rel" and "label"', 'rename the right one to "score"'),
+    "two columns": (HEADER + b"q\ta\n", ":2 has 2 columns", "expected 3, tab-separated"),
     "spaces for tabs": (HEADER + b"q a 1\n", ":2 has 1 columns", "tab-separated"),
-    "float grade": (HEADER + b"q\ta\t1.0\n", ":2 has the grade '1.0'", "a whole number"),
+    "not TREC throughout": (b"q 0 a 1\nq 0 b\n", ":2 has 3 columns", "expected 4, separated by spaces"),
+    "half a grade": (HEADER + b"q\ta\t0.5\n", ":2 has the grade '0.5'", "multiply all grades, or round them"),
     "no grade": (HEADER + b"q\ta\t\n", ":2 has the grade ''", "a whole number"),
+    "grade NaN": (HEADER + b"q\ta\tNaN\n", ":2 has the grade 'NaN'", "a whole number"),
     "endless grade": (HEADER + b"q\ta\t" + b"9" * 9000 + b"\n", ":2 has the grade", "a whole number"),
     "huge grade": (HEADER + b"q\ta\t" + b"9" * 400 + b"\n", ":2 has the grade", "a whole number"),
-    "unknown query": (HEADER + b"q\ta\t1\nr\ta\t1\n", ':3 names query "r"', "is not in queries.jsonl"),
-    "unknown passage": (HEADER + b"q\tz\t1\n", ':2 names passage "z"', "is not in corpus.jsonl"),
+    "no id": (HEADER + b"\ta\t1\n", ":2 has an empty query-id", "its own"),
     "judged twice": (
         HEADER + b"q\ta\t1\nq\ta\t0\n",
         ':3 judges passage "a" for query "q" again',
         "keep one grade per pair",
     ),
     "not UTF-8": (HEADER + b"q\t\xff\t1\n", ":2 is not UTF-8", "save the file as UTF-8"),
-}
+    "open quote": (b'query-id,corpus-id,score\nq,"a,1\n', ":2 is not CSV", "close each quote"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BROKEN_QRELS)
-def test_broken_qrels(corpus_folder, settings, case):
+def test_broken_qrels_stop_whoever_asks_for_their_split_and_nobody_else(corpus_folder, settings, case):
     raw, found, expected = BROKEN_QRELS[case]
+    qrels = {"dev": {}, "test": {"q": {"a": 1}}}
+    folder = corpus_folder(passages={"a": "one", "b": "two"}, queries={"q": "?"}, qrels=qrels)
+    (folder / "qrels" / "dev.tsv").write_bytes(raw)
+    corpus = read_corpus("tiny", settings)
+    with pytest.raises(CorpusError) as caught:
+        select_eval_set(corpus, "dev")
+    message = str(caught.value)
+    assert str(folder / "qrels" / "dev.tsv") + found in message and expected in message
+    assert "\n" not in message and len(message) < 700
+    assert select_eval_set(corpus, "test").qrels == corpus.qrels == {"q": {"a": 1}}
+    assert corpus.broken_splits == {"dev": message}
+    assert [note for note in note_search(corpus) if "The split dev cannot be read" in note]
+
+
+def test_no_judgements_are_no_fault(corpus_folder, settings):
     folder = corpus_folder(passages={"a": "one"}, queries={"q": "?"}, qrels={"test": {}})
-    (folder / "qrels" / "test.tsv").write_bytes(raw)
-    _refused(folder, settings, str(folder / "qrels" / "test.tsv"), found, expected)
+    (folder / "qrels" / "dev.tsv").write_bytes(b"\n")
+    assert read_corpus("tiny", settings).splits == {"dev": {}, "test": {}}
 
 
-def test_qrels_without_queries(corpus_folder, settings):
-    folder = corpus_folder(passages={"a": "one"}, qrels={"test": {"q": {"a": 1}}})
-    _refused(folder, settings, 'test.tsv:2 names query "q"')
+def test_qrels_without_queries_ask_nothing(corpus_folder, settings):
+    corpus_folder(passages={"a": "one"}, qrels={"test": {"q": {"a": 1}}})
+    corpus = read_corpus("tiny", settings)
+    assert corpus.gold("q") == {"a"}
+    with pytest.raises(CorpusError, match=r"has no queries.*add queries.jsonl"):
+        select_eval_set(corpus)
 
 
+def test_qrels_of_other_queries_are_said_to_be(corpus_folder, settings):
+    corpus_folder(passages={"a": "one"}, queries={"q": "?"}, qrels={"test": {"7": {"a": 1}}})
+    with pytest.raises(CorpusError, match=r"judges none of the corpus's queries \(its first is \"7\"\)"):
+        select_eval_set(read_corpus("tiny", settings))
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
+)
 BROKEN_CARDS = {
-    "broken": ("name: [", "cannot be read as YAML"),
-    "a list": ("- name\n", "is a list; expected keys"),
-    "a word": ("hello", "is a str; expected keys"),
-    "unknown key": ("name: a\nlicense: MIT\n", "unknown keys license; expected name, title"),
-    "Python object": ("name: !!python/object/apply:os.system ['exit 3']\n", "cannot be read as YAML"),
-    "no such day": ("date: 2026-13-45\n", "cannot be read as YAML"),
-    "a mapping for text": ("title:\n  en: Tools\n", '"title" of type dict'),
-    "a mapping for languages": ("language: {en: 1}\n", '"language" of type dict'),
-    "nested languages": ("language: [[en]]\n", '"language"'),
+    "broken": ("name: a\ntitle: [", ":2 cannot be read as YAML"),
+    "a list": ("- name\n", ":1 is a list; expected keys"),
+    "a word": ("hello", ":1 is a word; expected keys"),
+    "unknown key": ("name: a\nlicense: MIT\n", ":2 has the unknown key 'license'; expected name, title"),
+    "a list for a key": ("? [a]\n: b\n", ":1 has the unknown key 'a list'"),
+    "a mapping for text": ("title:\n  en: Tools\n", ':2 has "title" with a mapping in it'),
+    "a mapping for languages": ("language: {en: 1}\n", ':1 has "language" with a mapping in it'),
+    "nested languages": ("language: [[en]]\n", '"language" with a list in it'),
     "surrogate": ('title: "\\ud83d"\n', 'half a surrogate pair in "title"'),
-    "bomb": (
-        "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
-        + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
-        + "title: *a9\n",
-        "unknown keys",
-    ),
-    "bomb in a known key": (
-        "description:\n- &a0 [x, x, x, x, x, x, x, x, x, x]\n"
-        + "".join(f"- &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)),
-        '"description" of type list',
-    ),
+    "a character that YAML lacks": ("title: \x01\n", ":1 cannot be read as YAML"),
+    "bomb": (BOMB, ":2 cannot be read as YAML: found the alias *a0"),
+    "recursion": ("title: &a [*a]\n", ":1 cannot be read as YAML: found the alias *a"),
+    "merge key": ("name: &a x\n<<: *a\n", ":2 cannot be read as YAML: found the alias *a"),
+    "nesting": ("title: " + "[" * 20_000, ":1 cannot be read as YAML"),
+    "too long": ("title: " + "x" * 70_000, "has more than 64 KB"),
 }
 
 
@@ -405,16 +477,28 @@ def test_a_broken_card(corpus_folder, settings, case):
 
 def test_a_card_that_is_not_utf8(corpus_folder, settings):
     folder = corpus_folder(passages={"a": "one"})
-    (folder / "corpus.yaml").write_bytes(b"title: \xff\n")
-    _refused(folder, settings, str(folder / "corpus.yaml"), "cannot be read as YAML")
+    (folder / "corpus.yaml").write_bytes(b"name: a\ntitle: \xff\n")
+    _refused(folder, settings, f"{folder / 'corpus.yaml'}:2 is not UTF-8")
 
 
-def test_examples_have_to_be_queries(corpus_folder, settings):
-    folder = corpus_folder(passages={"a": "one"}, queries={"q": "?"}, card="examples: [q, q9]\n")
-    _refused(folder, settings, str(folder / "corpus.yaml"), "q9", "is not in queries.jsonl")
+def test_a_card_is_read_as_it_is_written(corpus_folder, settings):
+    written = "title: 0x1F\ndate: 2026-13-45\nlanguage: no\nexamples: [1, 010]\nlicence: !!int 1" + "0" * 9000
+    corpus_folder(passages={"a": "one"}, queries={"1": "?", "010": "!"}, card=written)
+    card = read_corpus("tiny", settings).card
+    assert (card.title, card.date, card.language, card.examples) == (
+        "0x1F", "2026-13-45", ("no",), ("1", "010")
+    )  # fmt: skip
+    assert card.licence == "1" + "0" * 9000
 
 
-@pytest.mark.parametrize("card", ["\n# nothing yet\n", "name:\ntitle:\nlanguage:\n"])
+def test_an_example_that_is_no_query_is_noted(corpus_folder, settings):
+    corpus_folder(passages={"a": "one"}, queries={"q": "?"}, card="examples: [q, q9]\n")
+    assert read_corpus("tiny", settings).notes == (
+        'corpus.yaml has 1 example that no query has as its id; the first is "q9".',
+    )
+
+
+@pytest.mark.parametrize("card", ["\n# nothing yet\n", "name:\ntitle: null\nlanguage: ~\n", "null"])
 def test_an_empty_card_is_a_card(corpus_folder, settings, card):
     corpus_folder(passages={"a": "one"}, card=card)
     assert read_corpus("tiny", settings).card == CorpusCard(name="tiny")
@@ -440,7 +524,7 @@ def test_a_gzip_that_is_none(corpus_folder, settings):
 
 
 def test_a_gzip_bomb_ends_at_the_limit(corpus_folder, settings, monkeypatch):
-    monkeypatch.setattr(beir, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(opener, "MAX_BYTES", 1 << 20)
     folder = corpus_folder(passages={"a": "one"})
     (folder / "corpus.jsonl").unlink()
     rows = b"".join(b'{"_id": "%d", "text": "%s"}\n' % (n, b"0" * 9000) for n in range(300))
@@ -449,7 +533,7 @@ def test_a_gzip_bomb_ends_at_the_limit(corpus_folder, settings, monkeypatch):
 
 
 def test_a_line_without_end_is_not_read_to_its_end(corpus_folder, settings, monkeypatch):
-    monkeypatch.setattr(beir, "MAX_LINE_BYTES", 1 << 16)
+    monkeypatch.setattr(opener, "MAX_LINE_BYTES", 1 << 16)
     folder = corpus_folder(passages={"a": "one"})
     (folder / "corpus.jsonl").unlink()
     (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(b'{"_id": "' + b"0" * 50_000_000))

@@ -73,7 +73,7 @@ def test_white_space_in_an_id_does_not_break_a_trec_line():
         corpus, queries=(Query("a b\n%", corpus.queries[0].text),), splits={"test": {"a b\n%": {"p000": 1}}}
     )
     line = next(trec_run(outcome_of(odd), "bag"))
-    assert len(line.split()) == 6 and line.startswith("a%20b%0A%25 Q0 ")
+    assert len(line.split()) == 6 and line.startswith("a%20b%0A% Q0 ")
 
 
 def test_the_csv_has_every_query_and_no_formula(outcome):
@@ -88,6 +88,15 @@ def test_the_csv_has_every_query_and_no_formula(outcome):
     assert len(rows) == 30 and rows[1]["query"] == "one\ntwo\nthree"
     mean = np.mean([float(row["mrr@5 fixed"]) for row in rows])
     assert mean == pytest.approx(document.systems[1].metrics["mrr@5"].value, abs=1e-6)
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r"])
+def test_no_cell_begins_like_a_formula(outcome, sign):
+    document = assess(outcome)
+    hostile = dataclasses.replace(document.per_query[0], query=f"{sign}1+1")
+    document = dataclasses.replace(document, per_query=(hostile, *document.per_query[1:]))
+    [row, *_] = csv.DictReader(io.StringIO(per_query_csv(document)))
+    assert row["query"].startswith("'")
 
 
 def test_a_replay_brings_every_number_back(outcome, tmp_path):

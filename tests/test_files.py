@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_inspect.errors import RagInspectError
-from rag_inspect.files import PRIVATE, check_folder, set_aside, write_bytes, write_text, write_whole
+from rag_inspect.files import check_folder, set_aside, sweep_drafts, write_bytes, write_text, write_whole
 
 
 @pytest.fixture
@@ -167,13 +167,6 @@ def test_a_file_has_the_permissions_that_any_new_file_gets(tmp_path, umask):
     assert permissions(write_text(tmp_path / "a", "")) == permissions(tmp_path / "other") == 0o640
 
 
-def test_a_private_file_is_private_from_its_first_byte(path):
-    path.chmod(0o644)
-    with write_whole(path, PRIVATE) as draft:
-        assert permissions(draft) == 0o600
-    assert permissions(path) == 0o600
-
-
 def test_permissions_hold_where_the_block_puts_a_file_of_its_own(path, umask):
     """As safetensors' save_file does: the file it leaves may be read by its owner alone."""
     with write_whole(path) as draft:
@@ -219,3 +212,26 @@ def test_what_is_damaged_is_set_aside_with_what_belongs_to_it_and_never_over_ano
     assert all(path.name.startswith("scores.damaged-20") for path in kept)
     assert kept[0].with_name(f"{kept[0].name}-wal").read_text() == "first log"
     assert not (tmp_path / "scores").exists() and not (tmp_path / "scores-wal").exists()
+
+
+def test_drafts_of_processes_that_died_are_swept(tmp_path):
+    ours = [".run.json.0123456789abcdef.new", ".run.json.fedcba9876543210.new"]
+    others = ["run.json", ".run.json.new", "run.json.0123456789abcdef.new", ".hidden"]
+    for name in ours + others:
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (1, 1))
+    os.utime(tmp_path / ours[1])  # somebody is writing it now
+    sweep_drafts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {ours[1], *others}
+    sweep_drafts(tmp_path / "none")
+
+
+def test_a_killed_process_leaves_a_draft_that_the_sweep_knows(path):
+    code = (
+        "import os, sys; from pathlib import Path; from rag_inspect.files import write_whole\n"
+        "with write_whole(Path(sys.argv[1])): os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)])
+    assert len(list(path.parent.iterdir())) == 2
+    sweep_drafts(path.parent, older=-1)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

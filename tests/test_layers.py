@@ -15,8 +15,9 @@ import pytest
 from tests.source import MODULES, ROOT, TREES, Import, read_imports
 
 FLOORS = (
-    ("", "errors", "words", "types"),
-    ("settings", "files", "tasks"),
+    ("", "errors", "words"),
+    ("types",),
+    ("settings", "files", "tasks", "admission"),
     ("sessions", "hub", "transformer", "score_cache", "metrics", "significance"),
     ("corpora", "download", "scoring"),
     ("embedders",),

@@ -49,13 +49,52 @@ def test_what_is_worth_knowing_is_a_note(corpus_folder, settings):
         assert words in notes
 
 
-def test_a_corpus_that_cannot_be_read_is_an_error_in_the_readers_words(corpus_folder, settings):
+def test_every_broken_row_is_an_error_and_the_others_are_checked(corpus_folder, settings):
+    qrels = {"test": {"q": {"a": 1}}, "dev": {"q": {"a": 1, "lost": 1}}}
+    folder = corpus_folder(
+        "tiny", {"a": LONG, "b": LONG.upper()}, {"q": "which bird"}, qrels, "licence: [[MIT]]"
+    )
+    for name, rows in {
+        "corpus.jsonl": b'{"_id": "c"}\n{\n{"_id": "a", "text": "again"}\n',
+        "queries.jsonl": b'{"_id": "r", "text": null}\n\xff\n',
+        "qrels/test.tsv": b"q\ta\t0.5\nq\tb\n",
+    }.items():
+        with (folder / name).open("ab") as file:
+            file.write(rows)
+    findings = lint_named("tiny", CorpusLibrary(settings))
+    errors = " ".join(finding.message for finding in findings if finding.level == "error")
+    for words in (
+        'corpus.jsonl:3 has no "text"',
+        "corpus.jsonl:4 is not JSON",
+        'corpus.jsonl:5 repeats _id "a"',
+        "queries.jsonl:2 has an empty query text",
+        "queries.jsonl:3 is not UTF-8",
+        "test.tsv:3 has the grade '0.5'",
+        "test.tsv:4 has 2 columns",
+        'corpus.yaml:1 has "licence" with a list',
+    ):
+        assert words in errors
+    warnings = " ".join(finding.message for finding in findings if finding.level == "warning")
+    assert "same text as b" in warnings
+    assert 'The split dev judges 1 passage that the corpus does not have; the first is "lost"' in warnings
+
+
+def test_a_file_of_broken_rows_is_counted_to_its_end(corpus_folder, settings):
     folder = corpus_folder("tiny", {"a": LONG})
-    (folder / "corpus.jsonl").write_text('{"_id": "a"}\n')
-    [finding] = lint_named("tiny", CorpusLibrary(settings))
-    assert finding.level == "error" and "corpus.jsonl:1" in finding.message
-    with pytest.raises(CorpusError, match='unknown corpus "nowhere"'):
-        lint_named("nowhere", CorpusLibrary(settings))
+    (folder / "corpus.jsonl").write_text("{\n" * 1500)
+    errors = [f.message for f in lint_named("tiny", CorpusLibrary(settings)) if f.level == "error"]
+    assert len(errors) == 1001 and errors[-1].startswith("500 more faults")
+
+
+def test_a_corpus_that_is_not_there_is_said_so(corpus_folder, settings):
+    corpus_folder("tiny", {"a": LONG})
+    for name, words in {
+        "nowhere": 'unknown corpus "nowhere"; choose one of tiny',
+        "./nowhere": 'no folder "./nowhere"; choose one of tiny',
+        str(settings.corpora_dir / "tiny" / "corpus.jsonl"): "no folder",
+    }.items():
+        with pytest.raises(CorpusError, match=words):
+            lint_named(name, CorpusLibrary(settings))
 
 
 def test_a_corpus_that_is_in_no_file_is_linted_by_its_ids(corpus_folder, settings):

@@ -73,7 +73,7 @@ def test_many_rankings_at_once_are_each_as_alone():
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 15))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_perfect_order_is_never_worse_and_no_value_leaves_0_to_1(grades, cutoff):
     judged = Judged(
         np.array([grades], dtype=float), *ideal_grades([{str(at): g for at, g in enumerate(grades)}], 15)

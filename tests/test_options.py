@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_inspect.errors import CorpusError, InputError, ModelError
-from rag_inspect.options import EvalOptions, SearchOptions, split_names
+from rag_inspect.errors import CorpusError, InputError, ModelError, RagInspectError
+from rag_inspect.options import LONGEST_QUERY, EvalOptions, SearchOptions, split_names
 from rag_inspect.ui.controls import from_link
 
 WRONG = [["mini"], 2.0, True, None, 10**5000, 0, -1, 201]
@@ -24,6 +24,72 @@ def test_an_unknown_model_lists_those_there_are():
             SearchOptions(query="q", corpus="c", reranker=key)
         with pytest.raises(ModelError, match=r"unknown reranker .*; choose one of .*mini"):
             EvalOptions(corpus="c", rerankers=[key])
+
+
+def deep(depth=100_000):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def refusal(options, given):
+    """The words of the refusal; "" where there is none. Any other error is a bug."""
+    try:
+        options(**given)
+    except RagInspectError as error:
+        return str(error)
+    return ""
+
+
+MALFORMED = [
+    deep(),
+    [deep()],
+    10**5000,
+    [10**5000],
+    [True],
+    [None],
+    {"a": 1},
+    "x" * 10**5,
+    1.5,
+    True,
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("name", ["query", "corpus", "embedder", "reranker", "top_k", "top_n"])
+@pytest.mark.parametrize("value", MALFORMED, ids=range(len(MALFORMED)))
+def test_whatever_a_search_is_called_with_is_made_or_refused_in_words(name, value):
+    given = {"query": "q", "corpus": "c", name: value}
+    said = refusal(SearchOptions, given)
+    assert len(said) < 300 and (said or isinstance(value, str) or value is None)
+
+
+@pytest.mark.parametrize(
+    "name", ["corpus", "rerankers", "embedder", "top_k", "top_n", "cutoffs", "split", "metrics"]
+)
+@pytest.mark.parametrize(
+    "value", [*MALFORMED, "9" * 5000, "ndcg@" + "9" * 5000], ids=range(len(MALFORMED) + 2)
+)
+def test_whatever_an_evaluation_is_called_with_is_made_or_refused_in_words(name, value):
+    given = {"corpus": "c", name: value}
+    said = refusal(EvalOptions, given)
+    assert len(said) < 300 and (said or isinstance(value, str))
+
+
+def test_numbers_that_are_none_are_refused():
+    for wrong in ([True], [1, False], [1.0], None, [[1]]):
+        with pytest.raises(InputError, match="cutoffs are"):
+            EvalOptions(corpus="c", cutoffs=wrong)
+    for wrong in (None, "ndcg@10", 3):
+        with pytest.raises(InputError, match=r"metrics are .*; expected a list of names"):
+            EvalOptions(corpus="c", metrics=wrong)
+
+
+def test_a_query_far_over_what_any_model_reads_is_refused():
+    assert SearchOptions(query="x" * LONGEST_QUERY, corpus="c")
+    with pytest.raises(InputError, match="the query has 200,001 characters; expected at most 200,000"):
+        SearchOptions(query="x" * (LONGEST_QUERY + 1), corpus="c")
 
 
 def test_top_n_follows_a_small_top_k():

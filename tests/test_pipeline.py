@@ -81,7 +81,7 @@ def finished(
     return pipeline.finish(Reranking(candidates=found, reranker=SPEC, top_n=top_n, ranking=ranked))
 
 
-@trying(deadline=None, max_examples=60)
+@trying(max_examples=60)
 @given(LOGITS)
 def test_a_rerank_is_a_permutation_by_falling_logit(logits):
     candidates, by_id = stage(logits)
@@ -91,7 +91,7 @@ def test_a_rerank_is_a_permutation_by_falling_logit(logits):
     assert [hit.rank for hit in reranked] == list(range(1, len(logits) + 1))
 
 
-@trying(deadline=None, max_examples=60)
+@trying(max_examples=60)
 @given(LOGITS)
 def test_moves_add_up_to_nothing(logits):
     moves = finished(*stage(logits)).moves
@@ -99,7 +99,7 @@ def test_moves_add_up_to_nothing(logits):
     assert [move.after for move in moves] == list(range(1, len(logits) + 1))
 
 
-@trying(deadline=None, max_examples=60)
+@trying(max_examples=60)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
 def test_equal_logits_keep_the_order_of_the_first_stage(logits):
     candidates, by_id = stage([float(logit) for logit in logits])
@@ -109,7 +109,7 @@ def test_equal_logits_keep_the_order_of_the_first_stage(logits):
         assert tied == [pid for pid in candidates.passage_ids if by_id[pid] == logit]
 
 
-@trying(deadline=None, max_examples=60)
+@trying(max_examples=60)
 @given(st.lists(st.integers(-30, 30), min_size=1, max_size=30))
 def test_only_the_order_of_logits_matters(logits):
     candidates, by_id = stage([float(logit) for logit in logits])
@@ -209,7 +209,7 @@ def test_depths_that_make_sense(top_k, top_n):
         ("20", 5, "top_k is '20'"),
         (None, 5, "top_k is None"),
         (True, 1, "top_k is True"),
-        (10**30, 1, "top_k is a huge number"),
+        (10**30, 1, "top_k is 1000"),
     ],
 )
 def test_depths_that_make_none(top_k, top_n, said):

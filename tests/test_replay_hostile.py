@@ -312,7 +312,7 @@ def mark(draw, parent, key):
 CHANGES = (put, delete, double, resize, exchange, nudge, mark)
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_whatever_is_changed_in_it_is_right_or_refused(document):
     read_or_refuse(written(document))

@@ -105,10 +105,42 @@ def test_a_job_that_nobody_could_stop_is_not_begun(public, queued):
     assert bench.jobs.running == []
 
 
-def test_what_a_browsers_name_is_sealed_with_outlives_a_restart(settings):
-    secret = Sessions(settings).browser_secret
-    assert len(secret) == 32 and Sessions(settings).browser_secret == secret
-    path = settings.home / "browser.secret"
-    assert path.stat().st_mode & 0o777 == 0o600
-    path.write_bytes(b"\xff")
-    assert len(Sessions(settings).browser_secret) == 32
+def test_the_page_holds_no_secret(settings):
+    from rag_inspect.ui import build_app
+
+    kept = [
+        part for part in build_app(Workbench(settings)).config["components"] if part["type"] == "browserstate"
+    ]
+    assert len(kept) == 2 and {part["props"]["secret"] for part in kept} == {"rag-inspect"}
+    assert not list(settings.home.glob("*secret*"))
+
+
+def test_a_visitor_who_waits_is_not_told_what_another_evaluates(public, queued):
+    job = queued(Workbench(public), ANN)
+    for stage in job.watch(0.05):
+        if "queued" in stage.what:
+            break
+    assert "another evaluation" in stage.what and "the test" not in stage.what
+    job.stop()
+
+
+def test_whose_turn_it_is_stays_private(tmp_path):
+    secret, other = Turn(tmp_path, "secret corpus with mini", private=True), Turn(tmp_path, "other")
+    assert secret.take() and not other.take() and other.holder == "another evaluation"
+    assert not any(b"secret corpus" in path.read_bytes() for path in tmp_path.iterdir())
+    secret.free()
+
+
+def test_each_visitor_has_so_many_evaluations_and_the_machine_so_many(public, queued):
+    bench = Workbench(public)
+    jobs = [queued(bench, visitor) for visitor in (ANN, ANN, EVE, EVE)]
+    with pytest.raises(InputError, match="you already have 2 evaluations"):
+        queued(bench, ANN)
+    jobs += [queued(bench, Visitor(name)) for name in ("b", "b", "c", "c")]
+    with pytest.raises(InputError, match="this machine already has 8 evaluations"):
+        queued(bench, Visitor("d"))
+    with pytest.raises(InputError, match="this machine already has 8 evaluations"):
+        next(bench.evaluate(EvalOptions(corpus="tiny", rerankers=["mini"]), who="an API client"))
+    jobs[0].stop()
+    list(jobs[0].watch())
+    queued(bench, Visitor("d"))

@@ -10,6 +10,29 @@ from rag_inspect.errors import InputError
 from rag_inspect.settings import Settings, half_of_memory
 
 
+@pytest.mark.parametrize(
+    ("environ", "host", "public", "may_download"),
+    [
+        ({}, "127.0.0.1", False, True),
+        ({}, "localhost", False, True),
+        ({}, "::1", False, True),
+        ({}, "0.0.0.0", True, False),
+        ({}, "tools.example", True, False),
+        ({"RAG_INSPECT_PUBLIC": "on"}, "127.0.0.1", True, False),
+        ({"RAG_INSPECT_PUBLIC": "off"}, "0.0.0.0", False, True),
+        ({"RAG_INSPECT_PUBLIC": ""}, "0.0.0.0", True, False),
+        ({"SPACE_ID": "ann/demo"}, "0.0.0.0", True, False),
+        ({"SPACE_ID": "ann/demo"}, "127.0.0.1", True, False),
+        ({"SPACE_ID": "ann/demo", "RAG_INSPECT_DOWNLOADS": "on"}, "0.0.0.0", True, True),
+        ({"RAG_INSPECT_DOWNLOADS": "off"}, "127.0.0.1", False, False),
+    ],
+)
+def test_public_mode_is_one_setting(environ, host, public, may_download):
+    found = Settings.from_env(environ).open_to(host)
+    assert bool(found.public) is public and found.may_download is may_download
+    assert found.on_space is ("SPACE_ID" in environ)
+
+
 def test_numbers_of_megabytes_are_read():
     found = Settings.from_env({"RAG_INSPECT_MODEL_MEMORY": " 4000 ", "RAG_INSPECT_CACHE_MB": "1"})
     assert (found.model_memory_mb, found.cache_mb) == (4000, 1)

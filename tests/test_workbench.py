@@ -1,11 +1,9 @@
 """The composition root: names checked before anything slow, each thing loaded once, nothing mixed."""
 
 import os
-import stat
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -130,6 +128,22 @@ def test_trouble_with_the_score_cache_is_a_note(bench, settings):
     (settings.home / "scores.sqlite").mkdir()
     done = ask(bench)
     assert done.complete and any("scores.sqlite" in note for note in done.notes)
+
+
+def test_what_a_corpus_lacks_is_noted_and_stops_nobody_who_does_not_need_it(bench, corpus_folder):
+    folder = corpus_folder("tiny", {**TEXTS, "blank": " "}, QUERIES, QRELS)
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq\tp4\t0.5\n")
+    with (folder / "qrels" / "test.tsv").open("a") as judged:
+        judged.write("q\tlost\t1\n")
+    found, skipped = ask(bench), '1 passage has no visible text and was skipped; the first is "blank".'
+    assert found.candidates.gold == {"p3", "lost"} and skipped in found.notes
+    assert any("The split dev cannot be read" in note and "dev.tsv:2" in note for note in found.notes)
+    *_, evaluation = bench.evaluate(EvalOptions(corpus="tiny", rerankers=("mini",)))
+    notes = evaluation.document.notes
+    assert skipped in notes and not any("dev" in note for note in notes)
+    assert 'The split test judges 1 passage that the corpus does not have; the first is "lost".' in notes
+    with pytest.raises(CorpusError, match=r"dev.tsv:2 has the grade '0.5'"):
+        [*bench.evaluate(EvalOptions(corpus="tiny", rerankers=("mini",), split="dev"))]
 
 
 def test_searches_over_two_corpora_at_once_do_not_mix(bench, corpus_folder):
@@ -509,20 +523,6 @@ def test_the_models_there_are(settings):
     assert {spec.key for spec, _ in rows} == {*EMBEDDERS, *RERANKERS}
     available = {spec.key for spec, here in rows if here.available}
     assert available == {"minilm", "mini"}
-
-
-def test_the_browsers_secret_outlives_a_restart_and_is_never_readable_by_others(settings, monkeypatch):
-    moved, rename = [], Path.replace
-
-    def watch(draft, path):
-        moved.append(stat.S_IMODE(draft.stat().st_mode))
-        return rename(draft, path)
-
-    monkeypatch.setattr(Path, "replace", watch)
-    secret = Workbench(settings).sessions.browser_secret
-    path = settings.home / "browser.secret"
-    assert moved == [0o600] and stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert Workbench(settings).sessions.browser_secret == secret == path.read_text()
 
 
 def test_an_index_that_failed_is_opened_anew_by_the_next_request(bench, monkeypatch):

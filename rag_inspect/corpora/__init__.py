@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag_inspect.corpora import beir
+from rag_inspect.corpora.faults import Report, raise_fault
 from rag_inspect.errors import CorpusError
 from rag_inspect.types import Corpus
 
@@ -18,9 +19,10 @@ class Format:
     name: str
     needs: str  # what a path must contain to be in this format, in words
     holds: Callable[[Path], bool]
-    read: Callable[[Path], Corpus]  # raises CorpusError at the first broken line
+    read: Callable[[Path, Report], Corpus]  # reports each broken row; raises CorpusError without any passages
     files: Callable[[Path], list[Path]]  # the files that `read` reads: if one changes, the corpus changes
     line_numbers: Callable[[Path], dict[str, str]]  # `file:line id` of every query and passage, by id
+    describe: Callable[[Path], str]  # what a path that is not in this format has that may have been meant
 
 
 FORMATS = {
@@ -33,6 +35,7 @@ FORMATS = {
             read=beir.read_beir,
             files=beir.list_files,
             line_numbers=beir.find_line_numbers,
+            describe=beir.describe_folder,
         ),
     )
 }
@@ -43,10 +46,14 @@ def find_format(path: Path) -> Format | None:
     return next((row for row in FORMATS.values() if row.holds(path)), None)
 
 
-def read_path(path: Path) -> Corpus:
-    """Read the corpus at this path, whatever its format. Raises CorpusError if there is none, or if it is broken."""
+def read_path(path: Path, report: Report = raise_fault) -> Corpus:
+    """Read the corpus at this path, whatever its format. Raises CorpusError if there is none, or if it is broken.
+
+    With a `report` of your own, broken rows go there and the corpus has the others.
+    """
     found = find_format(path)
     if found is None:
         needs = "; ".join(row.needs for row in FORMATS.values())
-        raise CorpusError(f"{path} is not a corpus in any known format ({', '.join(FORMATS)}); {needs}")
-    return found.read(path)
+        seen = "".join(f". {words}" for row in FORMATS.values() if (words := row.describe(path)))
+        raise CorpusError(f"{path} is not a corpus in any known format ({', '.join(FORMATS)}); {needs}{seen}")
+    return found.read(path, report)

@@ -1,231 +1,179 @@
-"""The BEIR layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv, plain or gzipped, and our corpus.yaml.
+"""The BEIR layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv, and our corpus.yaml.
 
-BEIR's own column names (`_id`, `query-id`, `corpus-id`) stop in this file.
+layout.py finds the files, rows.py reads them, and columns.py knows what their columns are called.
 Layout: https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
 """
 
 from __future__ import annotations
 
-import datetime
-import gzip
-import json
-import re
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from rag_inspect.corpora.card import FILE as CARD
+from rag_inspect.corpora.card import read_card
+from rag_inspect.corpora.columns import PASSAGES, QUERIES, Columns
+from rag_inspect.corpora.faults import KEPT, Faults, Report, raise_fault, read_on
+from rag_inspect.corpora.fields import is_blank, read_id, read_metadata, read_text
+from rag_inspect.corpora.layout import Layout, find_files, has_passages
+from rag_inspect.corpora.opener import CorpusFile
+from rag_inspect.corpora.qrels import Splits
+from rag_inspect.corpora.rows import Row, read_rows
 from rag_inspect.errors import CorpusError
-from rag_inspect.types import Corpus, CorpusCard, Passage, Qrels, Query
+from rag_inspect.types import Corpus, CorpusCard, Passage, Query
+from rag_inspect.words import format_count
 
-QRELS_HEADER = "query-id\tcorpus-id\tscore"
-MAX_BYTES = 2 << 30  # of one file, unpacked: stops a gzip bomb
-MAX_LINE_BYTES = 16 << 20
-MAX_GRADE = 1000  # nobody grades finer, and gains of 2^grade must stay finite
+
+class _BrokenQueries:
+    """What is wrong with each query that was left out, by its id; by the message where the id is not known."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, str] = {}
+        self.count = 0
+        self.end = ""  # what ended the reading before the end of the file
+
+    def add(self, fault: CorpusError, query_id: str = "") -> None:
+        self.count += 1
+        if self.count <= KEPT:
+            self.by_id[query_id or str(fault)] = str(fault)
+
+    def stop(self, fault: CorpusError) -> None:
+        self.end = self.by_id[str(fault)] = str(fault)
 
 
 def is_beir(folder: Path) -> bool:
-    """Return whether the folder has a corpus.jsonl, plain or gzipped."""
-    return _find_file(folder / "corpus.jsonl") is not None
+    """Return whether the folder has a file of passages, in any kind that is read."""
+    return has_passages(folder)
 
 
-def read_beir(folder: Path) -> Corpus:
-    """Read the corpus in `folder`, with its eval set if it has one.
+def describe_folder(folder: Path) -> str:
+    """Say what a folder without passages has that may have been meant, or return ""."""
+    try:
+        return " ".join(find_files(folder).describe_unread())
+    except CorpusError as fault:
+        return str(fault)
 
-    Raises CorpusError at the first broken line: `file:line`, what was found, what a row needs.
+
+def read_beir(folder: Path, report: Report = raise_fault) -> Corpus:
+    """Read the corpus in `folder`; its qrels are read later, each split when it is asked for.
+
+    A broken passage or card is reported; by default, that raises. A broken query is kept in `broken_queries`: nobody
+    may ask for it. Raises CorpusError without any passages.
     """
-    corpus_file = _find_file(folder / "corpus.jsonl")
-    if corpus_file is None:
-        raise CorpusError(f"{folder} has no corpus.jsonl (nor corpus.jsonl.gz); a corpus folder needs one")
-    passages = tuple(_read_passages(corpus_file))
-    if not passages:
-        raise CorpusError(f"{corpus_file} has no passages; it needs at least one row with _id and text")
-    query_file = _find_file(folder / "queries.jsonl")
-    queries = tuple(_read_queries(query_file)) if query_file else ()
-    query_ids = {query.query_id for query in queries}
-    splits = dict(_read_splits(folder, {p.passage_id for p in passages}, query_ids))
-    card = read_card(folder)
-    strangers = [example for example in card.examples if example not in query_ids]
-    if strangers:
+    files = find_files(folder)
+    if files.passages is None:
         raise CorpusError(
-            f'{folder / "corpus.yaml"} has the example "{strangers[0][:80]}", which is not in queries.jsonl'
+            f"{folder} has no corpus.jsonl (nor corpus.jsonl.gz, .tsv, .csv); a corpus folder needs one"
         )
-    return Corpus(card, folder, passages, queries, splits)
+    faults, blank = Faults(), list[str]()
+    report_passage = _report_both(report, faults)
+    passages = tuple(read_on(_read_passages(files.passages, report_passage, blank), report_passage))
+    if not passages and not faults.count:
+        empty = f"; {format_count(len(blank), 'row is', 'rows are')} empty" if blank else ""
+        raise CorpusError(
+            f"{files.passages.path} has no passages; it needs at least one row with _id and text{empty}"
+        )
+    broken = _BrokenQueries()
+    queries = tuple(read_on(_read_queries(files.queries, broken), broken.stop)) if files.queries else ()
+    card = _read_card(folder, report)
+    notes = tuple(_take_notes(files, blank, broken, card, {query.query_id for query in queries}))
+    return Corpus(card, folder, passages, queries, Splits(files.splits, report), notes, broken.by_id)
 
 
 def list_files(folder: Path) -> list[Path]:
     """List the existing files that `read_beir` reads: passages, queries, qrels and the card."""
-    rows = [_find_file(folder / name) for name in ("corpus.jsonl", "queries.jsonl")]
-    card = folder / "corpus.yaml"
-    return [*filter(None, rows), *([card] if card.exists() else []), *_list_qrels_files(folder)]
+    card = folder / CARD
+    return [*(file.path for file in find_files(folder).files), *([card] if card.exists() else [])]
 
 
 def find_line_numbers(folder: Path) -> dict[str, str]:
     """Return `file:line id` of every query and passage, by id; if a query and a passage share an id, the passage's."""
-    files = [_find_file(folder / name) for name in ("queries.jsonl", "corpus.jsonl")]
-    return {row["_id"]: f"{place} {row['_id']}" for file in files if file for place, row in _read_rows(file)}
-
-
-def read_card(folder: Path) -> CorpusCard:
-    """Read corpus.yaml; without one, return a card with only the folder's name."""
-    path = folder / "corpus.yaml"
-    if not path.exists():
-        return CorpusCard(name=folder.resolve().name)
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:  # ValueError: a 13th month
-        raise CorpusError(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:300]}") from error
-    if not isinstance(fields, dict):
-        raise CorpusError(f"{path} is a {type(fields).__name__}; expected keys such as name, description")
-    unknown = sorted(str(key) for key in fields.keys() - set(CorpusCard.__dataclass_fields__))
-    if unknown:
-        known = ", ".join(CorpusCard.__dataclass_fields__)
-        raise CorpusError(f"{path} has unknown keys {', '.join(unknown)[:80]}; expected {known}")
-    given = {key: value for key, value in fields.items() if value is not None}
-    lists = {
-        key: tuple(
-            _parse_scalar(path, key, entry) for entry in (value if isinstance(value, list) else [value])
-        )
-        for key, value in given.items()
-        if key in {"language", "examples"}
+    files = find_files(folder)
+    return {
+        found: f"{place} {found}"
+        for file, columns in ((files.queries, QUERIES), (files.passages, PASSAGES))
+        if file
+        for place, found, _ in read_on(_read_with_ids(file, columns, Faults()), Faults())
     }
-    texts = {key: _parse_scalar(path, key, value) for key, value in given.items() if key not in lists}
-    return CorpusCard(**{"name": folder.resolve().name, **texts, **lists})  # type: ignore[arg-type]
 
 
-def _parse_scalar(path: Path, key: str, value: object) -> str:
-    """Return text, a number or a date as text. Refuses nested values, which YAML aliases could make endless."""
-    if not isinstance(value, str | int | float | datetime.date):
-        raise CorpusError(f'{path} has "{key}" of type {type(value).__name__}; expected text')
-    return _check_text(str(path), key, " ".join(str(value).split()))
+def _report_both(*reports: Report) -> Report:
+    def report(fault: CorpusError) -> None:
+        for each in reversed(reports):
+            each(fault)
+
+    return report
 
 
-def _find_file(path: Path) -> Path | None:
-    return next((p for p in (path, path.with_name(path.name + ".gz")) if p.is_file()), None)
-
-
-def _read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (place, text) of every line that is not blank; place is `file:line`."""
-    total = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
-                place, total = f"{path}:{number}", total + len(raw)
-                if total > MAX_BYTES or len(raw) >= MAX_LINE_BYTES:
-                    raise CorpusError(
-                        f"{place} exceeds the limit of {MAX_LINE_BYTES >> 20} MB a line, {MAX_BYTES >> 30} GB a file"
-                    )
-                try:
-                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    raise CorpusError(
-                        f"{place} is not UTF-8 (byte {error.start + 1}); save the file as UTF-8"
-                    ) from error
-                if text.strip():
-                    yield place, text
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{path} cannot be read: {error}") from error
-
-
-def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    seen: dict[str, str] = {}
-    for place, line in _read_lines(path):
+def _read_passages(file: CorpusFile, report: Report, blank: list[str]) -> Iterator[Passage]:
+    """Yield the passages; the ids of those with nothing to see in them are added to `blank`."""
+    for place, passage_id, row in _read_with_ids(file, PASSAGES, report):
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{place} is not JSON ({error}); expected one object a line") from error
-        if not isinstance(row, dict):
-            raise CorpusError(f"{place} is a JSON {type(row).__name__}; expected an object with _id and text")
-        missing = [name for name in ("_id", "text") if name not in row]
-        if missing:
-            raise CorpusError(
-                f'{place} has no "{missing[0]}" (found {_list_keys(row)}); BEIR rows need _id and text'
-            )
-        number = type(row["_id"]) is int  # not bool, which is a kind of int
-        row["_id"] = _check_text(place, "_id", str(row["_id"]) if number else row["_id"])
-        row["text"] = _check_text(place, "text", row["text"])
-        if not row["_id"]:
-            raise CorpusError(f"{place} has an empty _id; every row needs its own")
-        if row["_id"] in seen:
-            raise CorpusError(
-                f'{place} repeats _id "{row["_id"][:80]}", first used at {seen[row["_id"]]}; ids must differ'
-            )
-        if not isinstance(row.get("metadata") or {}, dict):
-            raise CorpusError(
-                f"{place} has metadata of type {type(row['metadata']).__name__}; expected an object"
-            )
-        _check_text(place, "metadata", json.dumps(row.get("metadata"), ensure_ascii=False))
-        seen[row["_id"]] = place
-        yield place, row
+            title = read_text(place, "title", row.get("title"))
+            text = read_text(place, "text", row["text"])
+            metadata = read_metadata(place, row.get("metadata"))
+        except CorpusError as fault:
+            report(fault)
+            continue
+        title = "" if is_blank(title) else title
+        if not title and is_blank(text):
+            blank.append(passage_id)
+        else:
+            yield Passage(passage_id, text, title, metadata)
 
 
-def _list_keys(row: Mapping[str, Any]) -> str:
-    return ", ".join(key[:40] for key in list(row)[:6]) or "nothing"
+def _read_queries(file: CorpusFile, broken: _BrokenQueries) -> Iterator[Query]:
+    for place, query_id, row in _read_with_ids(file, QUERIES, broken.add):
+        try:
+            text = read_text(place, "text", row["text"]).strip()
+            if is_blank(text):
+                raise CorpusError(f"{place} has an empty query text")
+            query = Query(query_id, text, read_metadata(place, row.get("metadata")))
+        except CorpusError as fault:
+            broken.add(fault, query_id)
+        else:
+            yield query
 
 
-def _check_text(place: str, name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise CorpusError(f'{place} has "{name}" of type {type(value).__name__}; expected a string')
+def _read_with_ids(file: CorpusFile, columns: Columns, report: Report) -> Iterator[tuple[str, str, Row]]:
+    """Yield (place, id, row) of every row whose id is its own."""
+    seen: dict[str, str] = {}
+    for place, row in read_rows(file, columns, report):
+        try:
+            row_id = read_id(place, "_id", row["id"])
+            if row_id in seen:
+                raise CorpusError(
+                    f'{place} repeats _id "{row_id[:80]}", first used at {seen[row_id]}; ids must differ'
+                )
+        except CorpusError as fault:
+            report(fault)
+        else:
+            seen[row_id] = place
+            yield place, row_id, row
+
+
+def _read_card(folder: Path, report: Report) -> CorpusCard:
     try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise CorpusError(
-            f'{place} has half a surrogate pair in "{name}"; the text is not valid Unicode'
-        ) from error
-    return value
+        return read_card(folder)
+    except CorpusError as fault:
+        report(fault)
+        return CorpusCard(name=folder.resolve().name)
 
 
-def _read_passages(path: Path) -> Iterator[Passage]:
-    for place, row in _read_rows(path):
-        title = _check_text(place, "title", row.get("title") or "")
-        if not (title + row["text"]).strip():
-            raise CorpusError(f"{place} has neither title nor text; a passage needs words")
-        yield Passage(row["_id"], row["text"], title, row.get("metadata") or {})
-
-
-def _read_queries(path: Path) -> Iterator[Query]:
-    for place, row in _read_rows(path):
-        if not row["text"].strip():
-            raise CorpusError(f"{place} has an empty query text")
-        yield Query(row["_id"], row["text"].strip(), row.get("metadata") or {})
-
-
-def _list_qrels_files(folder: Path) -> list[Path]:
-    return sorted(p for p in (folder / "qrels").glob("*.tsv*") if p.name.endswith((".tsv", ".tsv.gz")))
-
-
-def _read_splits(folder: Path, passage_ids: set[str], query_ids: set[str]) -> Iterator[tuple[str, Qrels]]:
-    for path in _list_qrels_files(folder):
-        yield path.name.removesuffix(".gz").removesuffix(".tsv"), _read_qrels(path, passage_ids, query_ids)
-
-
-def _read_qrels(path: Path, passage_ids: set[str], query_ids: set[str]) -> Qrels:
-    lines = _read_lines(path)
-    place, header = next(lines, (f"{path}:1", ""))
-    if header.split("\t") != QRELS_HEADER.split("\t"):
-        raise CorpusError(f"{place} has the header {header[:80]!r}; expected {QRELS_HEADER!r}")
-    grades: dict[str, dict[str, int]] = {}
-    for place, line in lines:
-        cells = line.split("\t")
-        if len(cells) != 3:
-            raise CorpusError(
-                f"{place} has {len(cells)} columns; expected three, tab-separated: {QRELS_HEADER!r}"
-            )
-        query_id, passage_id, grade = cells
-        if query_id not in query_ids:
-            raise CorpusError(f'{place} names query "{query_id[:80]}", which is not in queries.jsonl')
-        if passage_id not in passage_ids:
-            raise CorpusError(f'{place} names passage "{passage_id[:80]}", which is not in corpus.jsonl')
-        if not re.fullmatch(r"-?[0-9]{1,4}", grade) or abs(int(grade)) > MAX_GRADE:
-            raise CorpusError(
-                f"{place} has the grade {grade[:40]!r}; expected a whole number of at most {MAX_GRADE}"
-            )
-        judged = grades.setdefault(query_id, {})
-        if judged.setdefault(passage_id, int(grade)) != int(grade):
-            raise CorpusError(
-                f'{place} judges passage "{passage_id[:80]}" for query "{query_id[:80]}" again, '
-                f"{grade} after {judged[passage_id]}; keep one grade per pair"
-            )
-    return grades
+def _take_notes(
+    files: Layout, blank: list[str], broken: _BrokenQueries, card: CorpusCard, query_ids: set[str]
+) -> Iterator[str]:
+    """Yield what was left out, a sentence each."""
+    yield from files.describe_unread()
+    if blank:
+        counted = format_count(len(blank), "passage has", "passages have")
+        skipped = f"{'was' if len(blank) == 1 else 'were'} skipped"
+        yield f'{counted} no visible text and {skipped}; the first is "{blank[0][:80]}".'
+    if broken.count:
+        counted = f"{format_count(broken.count)} cannot be read and {'was' if broken.count == 1 else 'were'} left out"
+        yield f"{counted}; the first: {next(iter(broken.by_id.values()))}."
+    if broken.end:
+        yield f"The queries cannot be read to their end: {broken.end}."
+    strangers = [example for example in card.examples if example not in query_ids]
+    if strangers:
+        counted = format_count(len(strangers), "example", "examples")
+        yield f'{CARD} has {counted} that no query has as its id; the first is "{strangers[0][:80]}".'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Container, Iterator
@@ -65,12 +66,12 @@ class CorpusLibrary:
     def find(self, name: str, visitor: Visitor = LOCAL) -> Path:
         """Return the path of the corpus; outside public mode the name may be a folder. Raises CorpusError."""
         known, name = self.list(visitor), str(name)
-        path = known.get(name) or (
-            _parse_folder(name) if name.strip() and not self._settings.public else None
-        )
+        may_open = bool(name.strip()) and not self._settings.public
+        path = known.get(name) or (_parse_folder(name) if may_open else None)
         if path is None:
+            what = "no folder" if may_open and _is_path(name) else "unknown corpus"
             remedy = f"choose one of {', '.join(known)}" if known else "the corpora folder is empty"
-            raise CorpusError(f'unknown corpus "{name[:80]}"; {remedy}')
+            raise CorpusError(f'{what} "{name[:80]}"; {remedy}')
         return path
 
     def open(self, name: str, visitor: Visitor = LOCAL) -> Corpus:
@@ -115,6 +116,11 @@ def _parse_folder(name: str) -> Path | None:
         return path if path.is_dir() else None
     except (OSError, RuntimeError, ValueError):  # too long for a path, an unknown ~user, a zero byte
         return None
+
+
+def _is_path(name: str) -> bool:
+    """Return whether a name is meant as a path: no corpus is listed under a name with a slash in it."""
+    return name.startswith((".", "~")) or any(mark in name for mark in {"/", os.sep})
 
 
 def _make_stamp(path: Path) -> Stamp:

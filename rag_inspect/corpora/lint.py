@@ -1,6 +1,6 @@
 """The linter: it finds what the reader accepts but a search engineer would not trust.
 
-An error is a corpus that the reader refuses; a warning makes the metrics wrong; a note is worth knowing.
+An error is a row that the reader refuses; a warning makes the metrics wrong; a note is worth knowing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rag_inspect.corpora import find_format
+from rag_inspect.corpora import find_format, read_path
+from rag_inspect.corpora.faults import Faults
 from rag_inspect.corpora.library import CorpusLibrary
+from rag_inspect.corpora.notes import describe_strays
 from rag_inspect.errors import CorpusError
 from rag_inspect.types import Corpus, Passage, Query
 from rag_inspect.words import format_count
@@ -44,6 +46,8 @@ class Finding:
 def lint(corpus: Corpus) -> list[Finding]:
     """Check a corpus that was read without an error; warnings first."""
     rules = (
+        _check_reading,
+        _check_strays,
         _check_card,
         _check_duplicates,
         _check_near_duplicates,
@@ -61,15 +65,18 @@ def lint(corpus: Corpus) -> list[Finding]:
 
 
 def lint_named(name: str, library: CorpusLibrary) -> list[Finding]:
-    """Check a corpus by name or folder. If it cannot be read, the only finding is an error with the reader's message.
+    """Check a corpus by name or folder: every broken row is an error, and the other rows are checked all the same.
 
     Raises CorpusError for an unknown name.
     """
-    library.find(name)
+    path, faults = library.find(name), Faults()
     try:
-        return lint(library.open(name))
-    except CorpusError as error:
-        return [Finding("error", name, str(error))]
+        corpus = read_path(path, faults)
+        found, broken = lint(corpus), list(corpus.broken_queries.values())
+    except CorpusError as fault:
+        faults(fault)
+        found, broken = [], []
+    return [Finding("error", name, message) for message in (*faults, *broken)] + found
 
 
 def _find_line_numbers(corpus: Corpus) -> dict[str, str]:
@@ -78,6 +85,18 @@ def _find_line_numbers(corpus: Corpus) -> dict[str, str]:
         return {}
     found = find_format(corpus.path)
     return found.line_numbers(corpus.path) if found else {}
+
+
+def _check_reading(corpus: Corpus) -> Iterator[Finding]:
+    for note in corpus.notes:
+        yield Finding("warning", corpus.name, note)
+
+
+def _check_strays(corpus: Corpus) -> Iterator[Finding]:
+    for split in corpus.splits:
+        if split not in corpus.broken_splits:
+            for message in describe_strays(corpus, split):
+                yield Finding("warning", f"qrels of {split}", message)
 
 
 def _check_card(corpus: Corpus) -> Iterator[Finding]:
@@ -198,7 +217,8 @@ def _check_sizes(corpus: Corpus) -> Iterator[Finding]:
 def _pair_gold(corpus: Corpus) -> Iterator[tuple[Query, Passage]]:
     for query in corpus.queries:
         for passage_id in sorted(corpus.gold(query.query_id)):
-            yield query, corpus.passage_by_id[passage_id]
+            if passage_id in corpus.passage_by_id:
+                yield query, corpus.passage_by_id[passage_id]
 
 
 def _split_words(text: str) -> list[str]:

@@ -57,16 +57,24 @@ def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
     if not corpus.splits:
         raise CorpusError(
             f"{corpus.name} has no qrels, so there is nothing to evaluate against; add qrels/{split}.tsv"
+            f"{_recall_notes(corpus)}"
         )
     if not isinstance(split, str) or split not in corpus.splits:
         raise CorpusError(
             f'{corpus.name} has no split "{str(split)[:40]}"; choose one of {", ".join(corpus.splits)}'
         )
     qrels = corpus.splits[split]
+    if not corpus.queries:
+        raise CorpusError(
+            f"{corpus.name} has no queries, so there is nothing to ask; add queries.jsonl{_recall_notes(corpus)}"
+        )
+    _check_queries(corpus, split)
     judged = [query for query in corpus.queries if qrels.get(query.query_id)]
     queries = tuple(q for q in judged if any(grade > 0 for grade in qrels[q.query_id].values()))
     if not queries:
         found = f"judges {format_count(len(judged))} and finds nothing relevant" if judged else "is empty"
+        if qrels and not judged:
+            found = f'judges none of the corpus\'s queries (its first is "{next(iter(qrels))[:80]}")'
         raise CorpusError(f"{corpus.name}: the split {split} {found}; at least one grade above 0 is needed")
     gold = {pid for q in queries for pid, grade in qrels[q.query_id].items() if grade > 0}
     texts = Counter(query.text.strip() for query in queries)
@@ -75,6 +83,22 @@ def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
         len(judged) - len(queries), len(gold - set(corpus.passage_by_id)), len(queries) - len(texts),
         len(_find_twins(corpus, [qrels[query.query_id] for query in queries])),
     )  # fmt: skip
+
+
+def _check_queries(corpus: Corpus, split: str) -> None:
+    """Raise CorpusError if the split judges a query that cannot be read, or one that may stand in a row that cannot."""
+    lost = [query_id for query_id in corpus.splits[split] if query_id not in corpus.query_by_id]
+    for query_id, fault in corpus.broken_queries.items() if lost else ():
+        if query_id in lost or query_id == fault:
+            asked = query_id if query_id in lost else lost[0]
+            raise CorpusError(
+                f'{fault} (the split {split} judges the query "{asked[:80]}", which is not there)'
+            )
+
+
+def _recall_notes(corpus: Corpus) -> str:
+    """What reading the corpus left out may be what is missing."""
+    return "".join(f". {note.rstrip('.')}" for note in corpus.notes)
 
 
 def _find_twins(corpus: Corpus, judged: Iterable[Mapping[str, int]]) -> set[str]:

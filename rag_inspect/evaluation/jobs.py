@@ -41,8 +41,10 @@ class JobSettings(RunSettings):
 class Job(Task[Evaluation]):
     """One evaluation. It keeps `moment` and `rows`, so a page may close and come back."""
 
-    def __init__(self, make: Make, what: str, settings: JobSettings) -> None:
-        super().__init__(lambda job: job.follow(make(lambda: job.stopping)), what)
+    def __init__(
+        self, make: Make, what: str, settings: JobSettings, on_over: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(lambda job: job.follow(make(lambda: job.stopping)), what, on_over=on_over)
         self.job_id = secrets.token_hex(8)
         self.settings = settings
         self.moment: object = Stage(0, 0, "starting")
@@ -67,13 +69,15 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
-    def start(self, make: Make, what: str, settings: JobSettings) -> Job:
+    def start(
+        self, make: Make, what: str, settings: JobSettings, on_over: Callable[[], None] = lambda: None
+    ) -> Job:
         """Start a job, which may wait for its turn on this machine. Forgets the oldest finished jobs."""
         with self._lock:
             over = [job_id for job_id, job in self._jobs.items() if job.over]
             for job_id in over[: max(0, len(over) - KEPT + 1)]:
                 del self._jobs[job_id]
-            job = Job(make, what, settings)
+            job = Job(make, what, settings, on_over)
             self._jobs[job.job_id] = job
         job.start()
         return job

@@ -29,7 +29,8 @@ from rag_inspect.significance import differences, group_by_text
 
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6,32}")
 _SUMMARY_BYTES = 1 << 20
-KEPT = 100  # runs; saving another deletes the oldest
+KEPT = 100  # runs of one owner; saving another deletes their oldest
+ALL_KEPT = 2_000  # runs in all; beyond it, the owner with the most runs loses their oldest
 
 
 def new_run_id(created: str) -> str:
@@ -57,9 +58,21 @@ def save_run(
     }  # fmt: skip
     text = f'{{"summary": {format_json(summary).strip()},\n"replay": {replay}}}\n'
     path = write_text(folder / f"{run_id}.json", text)
-    for old in _list_files(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+    _make_room(folder)
     return path
+
+
+def _make_room(folder: Path) -> None:
+    """Delete what is beyond KEPT runs of one owner and ALL_KEPT runs in all; a file that says no owner counts as nobody's."""
+    found = {run["run_id"]: run["owner"] for run in list_runs(folder)}
+    shelves: dict[str, list[Path]] = {}
+    for path in _list_files(folder):  # the newest first
+        shelves.setdefault(found.get(path.stem, ""), []).append(path)
+    for shelf in shelves.values():
+        while len(shelf) > KEPT:
+            shelf.pop().unlink(missing_ok=True)
+    for _ in range(sum(map(len, shelves.values())) - ALL_KEPT):
+        max(shelves.values(), key=len).pop().unlink(missing_ok=True)
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
@@ -80,7 +93,7 @@ def _read_summary(read: Mapping[str, Any]) -> dict[str, Any]:
     whole = {name: int(read[name]) for name in ("queries", "top_k", "top_n")}
     words = {name: str(read[name]) for name in ("created", "corpus", "split", "advice")}
     systems = [{**system, "key": str(system["key"])} for system in read["systems"]]
-    return {**read, **whole, **words, "systems": systems, "owner": read.get("owner", "")}
+    return {**read, **whole, **words, "systems": systems, "owner": str(read.get("owner", ""))}
 
 
 def _list_files(folder: Path) -> list[Path]:

@@ -20,8 +20,9 @@ class Turn:
     The holder writes its name into a second file, because Windows lets nobody read a locked file.
     """
 
-    def __init__(self, home: Path, what: str) -> None:
-        self.what = what
+    def __init__(self, home: Path, what: str, *, private: bool = False) -> None:
+        """`private`: say nothing of what is evaluated, neither here nor to those who wait."""
+        self.what, self._private = what, private
         self._words = home / "eval.turn.json"
         # Not thread_local: another thread may end the evaluation. No fallback to a soft lock: it would stay locked
         # after its process died.
@@ -36,6 +37,8 @@ class Turn:
             return False
         except (OSError, NotImplementedError):
             return True
+        if self._private:
+            return True
         words = json.dumps({"what": self.what, "process": os.getpid(), "since": time.strftime("%H:%M")})
         with suppress(
             OSError
@@ -46,7 +49,9 @@ class Turn:
 
     @property
     def holder(self) -> str:
-        """Describe the evaluation that holds the lock."""
+        """Describe the evaluation that holds the lock, unless that is private."""
+        if self._private:
+            return "another evaluation"
         try:
             held = json.loads(self._words.read_text(encoding="utf-8"))
             return f"{held['what']}, since {held['since']}, process {held['process']}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from rag_inspect.errors import CorpusError
 
 Qrels = Mapping[str, Mapping[str, int]]
 """query_id -> passage_id -> grade; gold is a grade above 0."""
@@ -95,7 +97,9 @@ class CorpusCard:
 class Corpus:
     """Passages and, usually, an eval set: queries, and qrels by split ("dev", "test").
 
-    `path` is where it was read from; None if it was not read from disk.
+    `path` is where it was read from; None if it was not read from disk. `splits` may read a split when it is asked
+    for, and raise CorpusError then. `notes` say what reading left out, a sentence each; `broken_queries` has what is
+    wrong with a query that was left out, by its id; by the message itself if the id is not known.
     """
 
     card: CorpusCard
@@ -103,6 +107,8 @@ class Corpus:
     passages: tuple[Passage, ...]
     queries: tuple[Query, ...] = ()
     splits: Mapping[str, Qrels] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    broken_queries: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -118,12 +124,25 @@ class Corpus:
 
     @cached_property
     def qrels(self) -> Qrels:
-        """The judgements of all splits together."""
+        """The judgements of all splits that can be read, together."""
         together: dict[str, dict[str, int]] = {}
-        for split in self.splits.values():
+        readable = [split for _, split in self._read_splits() if not isinstance(split, CorpusError)]
+        for split in readable:
             for query_id, grades in split.items():
                 together.setdefault(query_id, {}).update(grades)
         return together
+
+    @cached_property
+    def broken_splits(self) -> Mapping[str, str]:
+        """What is wrong with each split that cannot be read; `qrels` goes without it."""
+        return {name: str(found) for name, found in self._read_splits() if isinstance(found, CorpusError)}
+
+    def _read_splits(self) -> Iterator[tuple[str, Qrels | CorpusError]]:
+        for name in self.splits:
+            try:
+                yield name, self.splits[name]
+            except CorpusError as fault:
+                yield name, fault
 
     @cached_property
     def queries_by_text(self) -> Mapping[str, tuple[Query, ...]]:

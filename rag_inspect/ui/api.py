@@ -13,15 +13,16 @@ from rag_inspect.options import CUTOFFS, EMBEDDER, SPLIT, TOP_K, EvalOptions, Se
 from rag_inspect.types import Reranking, write_search
 from rag_inspect.ui.controls import SEARCHES
 from rag_inspect.ui.errors import show_errors
+from rag_inspect.ui.guard import Listeners
 from rag_inspect.workbench import Workbench
 
 REPORT_SECONDS = 1.0  # between two progress values
 
 
-def build(bench: Workbench) -> None:
-    """Add /search and /eval to the app."""
+def build(bench: Workbench, listeners: Listeners) -> None:
+    """Add /search and /eval to the app. An evaluation to which nobody listens ends."""
     _build_search(bench)
-    _build_eval(bench)
+    _build_eval(bench, listeners)
 
 
 def _build_search(bench: Workbench) -> None:
@@ -34,6 +35,7 @@ def _build_search(bench: Workbench) -> None:
         top_n: int | None = None,
         keep_identical_ids: bool = False,
         query_id: str | None = None,
+        request: gr.Request | None = None,
     ) -> dict[str, Any]:
         """Run one query through both stages: candidates, reranked order with moves, gold, verdict and timings.
 
@@ -49,14 +51,14 @@ def _build_search(bench: Workbench) -> None:
             top_n=top_n,
             keep_identical_ids=keep_identical_ids,
         )
-        moments = bench.search(options)
+        moments = bench.search(options, _name_caller(request))
         *_, end = (moment for moment in moments if isinstance(moment, Reranking))
         return write_search([end])
 
     gr.api(show_errors(search, encode=str), api_name="search", **SEARCHES)
 
 
-def _build_eval(bench: Workbench) -> None:
+def _build_eval(bench: Workbench, listeners: Listeners) -> None:
     def evaluate(
         corpus: str,
         reranker: str | None = None,
@@ -66,6 +68,7 @@ def _build_eval(bench: Workbench) -> None:
         split: str = SPLIT,
         top_n: int | None = None,
         keep_identical_ids: bool = False,
+        request: gr.Request | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Run a corpus's eval set through both stages. `reranker` takes one name or several, comma-separated.
 
@@ -75,12 +78,17 @@ def _build_eval(bench: Workbench) -> None:
             corpus=corpus, rerankers=split_names(reranker), embedder=embedder, top_k=top_k, top_n=top_n,
             cutoffs=cutoffs, split=split, keep_identical_ids=keep_identical_ids,
         )  # fmt: skip
-        reported = time.monotonic()
-        for moment in bench.evaluate(options):
+        reported, caller = time.monotonic(), _name_caller(request)
+        for moment in bench.evaluate(options, stopped=listeners.watch(caller), who=caller):
             if isinstance(moment, Evaluation):
                 yield moment.to_json()
             elif time.monotonic() - reported > REPORT_SECONDS:
                 reported = time.monotonic()
                 yield {"progress": str(moment)}
 
-    gr.api(show_errors(evaluate, encode=str), api_name="eval", concurrency_id="eval", concurrency_limit=2)
+    gr.api(show_errors(evaluate, encode=str), api_name="eval", concurrency_limit=None)
+
+
+def _name_caller(request: gr.Request | None) -> str:
+    """Return what tells this client from others: the session that each makes up for itself."""
+    return (request.session_hash if request else None) or ""

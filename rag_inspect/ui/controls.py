@@ -17,9 +17,9 @@ from rag_inspect.views.sentences import aside_html
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
-# Every event with this concurrency id must name the same limit: gradio applies the lowest. A search that waits for a
-# download counts towards it; searches that compute take turns in the workbench.
-SEARCHES: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
+# Gradio's queue holds no search back: the workbench admits or refuses it at once, and searches that compute take turns
+# there. So searches that wait for a download never stop the next one.
+SEARCHES: dict[str, Any] = {"concurrency_limit": None}
 PAGE_TOP_K, PAGE_TOP_N = (5, 50), (1, 20)  # lowest and highest value of the sliders
 LISTED_QUERIES = 500  # shown in the picker; tens of thousands stall a browser
 WRITE_LINK = """(query, corpus, embedder, reranker, k, n, id) => {

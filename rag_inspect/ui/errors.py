@@ -37,3 +37,22 @@ def show_errors(handler: Callable[..., Any], encode: Callable[[str], str] = esca
             raise gr.Error(encode(str(error)), print_exception=False) from error
 
     return function
+
+
+def explain_missing_values(app: gr.Blocks) -> None:
+    """Let a direct call with too few values end in one line for the caller; gradio logs a traceback and says nothing."""
+    validate = app.validate_inputs
+
+    def validate_in_words(block_fn: Any, values: list[Any]) -> None:
+        wanted = len(block_fn.inputs)
+        if len(values) < wanted:
+            names = list(inspect.signature(block_fn.fn).parameters) if block_fn.fn else []
+            words = (
+                f"{wanted} values: {', '.join(names[:wanted])}"
+                if len(names) >= wanted
+                else f"{wanted} values"
+            )
+            raise gr.Error(f"/{block_fn.api_name} takes {words}; got {len(values)}", print_exception=False)
+        validate(block_fn, values)
+
+    app.validate_inputs = validate_in_words  # type: ignore[method-assign, assignment]

@@ -18,6 +18,9 @@ from rag_inspect.workbench import Workbench
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 ALL = "all verdicts"
+# Gradio encrypts what it stores in the browser, with a key that every page gets: it keeps nothing from anybody. It
+# must only be the same after a restart, or browsers lose their ids.
+STORAGE_KEY = "rag-inspect"
 _html = partial(gr.HTML, apply_default_css=False)
 
 
@@ -167,7 +170,7 @@ def lay_out(bench: Workbench) -> Page:
         **results, files=files,
         **_lay_out_past(),
         evaluation=gr.State(None), rows_seen=gr.State(0),
-        visitor=gr.BrowserState("", storage_key="rag-inspect-visitor", secret=bench.sessions.browser_secret, render=False),
-        job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", secret=bench.sessions.browser_secret, render=False),
+        visitor=gr.BrowserState("", storage_key="rag-inspect-visitor", secret=STORAGE_KEY, render=False),
+        job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", secret=STORAGE_KEY, render=False),
         timer=gr.Timer(0.7, active=False, render=False),
     )  # fmt: skip

@@ -105,7 +105,8 @@ def _draw_queue(page: Page, evaluation: Evaluation | None, key: str, verdict: st
 def _write_files(evaluation: Evaluation) -> Any:
     """Write the downloads into gradio's cache, which names files by content (a reload adds none) and deletes old ones."""
     try:
-        with tempfile.TemporaryDirectory(prefix="rag-inspect-") as folder:
+        Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="draft-", dir=get_upload_folder()) as folder:
             made = write_all(Path(folder), evaluation, report_html)
             return gr.update(
                 value=[save_file_to_cache(path, get_upload_folder()) for path in made], visible=True

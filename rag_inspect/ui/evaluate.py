@@ -24,7 +24,6 @@ from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
 LABEL = "Evaluate"
-MAX_WAITING = 8  # evaluations on this machine that have not ended; each is a thread
 
 
 def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
@@ -78,8 +77,6 @@ def _start(page: Page, bench: Workbench, job_id: str, name: object, *settings: A
     before = bench.job(job_id or "", visitor)
     if before and not before.over:  # a new job would replace its id, and nobody could stop it
         raise InputError("your last evaluation is still running; wait for it or stop it")
-    if len(bench.jobs.running) >= MAX_WAITING:
-        raise InputError(f"this machine already has {MAX_WAITING} evaluations waiting; try again later")
     job = bench.start_evaluation(options, visitor)
     begun = {page.job_id: job.job_id, page.rows_seen: 0, page.timer: gr.Timer(active=True)}
     return begun | {page.progress: aside_html("starting …")} | eval_results.clear_results(page)

@@ -146,10 +146,10 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
 
     @show_errors
     def arrive(request: gr.Request) -> Iterator[Any]:
-        yield from search_stream.arrive(bench, dict(request.query_params))
+        yield from search_stream.arrive(bench, dict(request.query_params), request.session_hash)
 
     arrival = app.load(
-        arrive, None, [*page.choice, page.picker, page.story, *page.results], concurrency_limit=16, **_QUIET
+        arrive, None, [*page.choice, page.picker, page.story, *page.results], concurrency_limit=None, **_QUIET
     )
     labels = partial(update_model_labels, bench, EMBEDDERS, RERANKERS)
     app.load(labels, None, [page.embedder, page.reranker], **_QUIET)
@@ -167,7 +167,7 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     @show_errors  # not named "search": gradio names the endpoint after the function, and /search belongs to the API
     def answer(request: gr.Request, *values: Any) -> Iterator[Any]:
         with running.search(request) as ended:
-            yield from search_stream.stream_search(bench, *values, ended=ended)
+            yield from search_stream.stream_search(bench, *values, who=request.session_hash, ended=ended)
 
     ended = gr.on(
         searching, running.end, None, None, cancels=[arrival], trigger_mode="multiple", queue=False, **_QUIET
@@ -242,7 +242,8 @@ def _step(bench: Workbench, by: int, name: str, query_id: str | None) -> list[An
 
 
 def _open_passage(reranking: Reranking | None, event: gr.EventData) -> str:
-    passage_id = event._data.get("passage_id") if isinstance(event._data, dict) else None
-    if reranking is None or not isinstance(passage_id, str):
+    number = event._data.get("number") if isinstance(event._data, dict) else None
+    found = [] if reranking is None else reranking.candidates.ranking.passage_ids
+    if reranking is None or type(number) is not int or not 0 < number <= len(found):
         return aside_html(search_stream.HINT)
-    return passage_html(reranking, passage_id)
+    return passage_html(reranking, found[number - 1])

@@ -59,7 +59,7 @@ class Running:
                 del self._ends[request.session_hash]
 
 
-def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
+def arrive(bench: Workbench, params: Mapping[str, str], who: str | None = None) -> Iterator[Outputs]:
     """Stream the first screen: the view a link names, or the default example, recorded until the models are warm.
 
     Yields the six controls, the query picker and the story, then the results. The controls come first, so that the
@@ -84,7 +84,7 @@ def arrive(bench: Workbench, params: Mapping[str, str]) -> Iterator[Outputs]:
         yield keep + _write_aside(_describe_warming(f"{stage} …", recorded))
         time.sleep(0.3)
     if choice.query:
-        for outputs in stream_search(bench, *control_values(choice), choice.query_id, note=trouble):
+        for outputs in stream_search(bench, *control_values(choice), choice.query_id, who=who, note=trouble):
             found = outputs[-1]
             # The record is better than half a ranking.
             if not (recorded and isinstance(found, Reranking) and not found.complete):
@@ -99,11 +99,17 @@ def _describe_warming(stage: str, recorded: Reranking | None) -> str:
 
 
 def stream_search(
-    bench: Workbench, *values: Any, note: str = "", ended: Callable[[], bool] = lambda: False
+    bench: Workbench,
+    *values: Any,
+    who: str | None = None,
+    note: str = "",
+    ended: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outputs]:
-    """Stream one search until `ended`. An error is reported beside the query box; the page keeps its results."""
+    """Stream one search of the browser tab `who` until `ended`. An error is reported beside the query box; the page keeps its results."""
     try:
-        for outputs in _fall_back_on_mini(bench, _read_controls(bench, *values), (note,) if note else ()):
+        for outputs in _fall_back_on_mini(
+            bench, _read_controls(bench, *values), who, (note,) if note else ()
+        ):
             if ended():
                 return
             yield outputs
@@ -134,21 +140,25 @@ def write_stopped() -> str:
     return aside_html("Stopped. Scores so far are kept; press Search to continue.")
 
 
-def _fall_back_on_mini(bench: Workbench, choice: SearchOptions, notes: tuple[str, ...]) -> Iterator[Outputs]:
+def _fall_back_on_mini(
+    bench: Workbench, choice: SearchOptions, who: str | None, notes: tuple[str, ...]
+) -> Iterator[Outputs]:
     """Search; if the reranker is not available, search with mini instead and say so."""
     try:
-        yield from _stream_outputs(bench, choice, notes)
+        yield from _stream_outputs(bench, choice, who, notes)
     except ModelError as error:
         if choice.reranker == "mini" or choice.embedder != EMBEDDER:
             raise
         gr.Warning(escape(f"{error}. Showing mini instead."))
         yield from _stream_outputs(
-            bench, replace(choice, reranker="mini"), (*notes, f"Showing mini instead: {error}")
+            bench, replace(choice, reranker="mini"), who, (*notes, f"Showing mini instead: {error}")
         )
 
 
-def _stream_outputs(bench: Workbench, choice: SearchOptions, notes: tuple[str, ...]) -> Iterator[Outputs]:
-    for moment in bench.search(choice):
+def _stream_outputs(
+    bench: Workbench, choice: SearchOptions, who: str | None, notes: tuple[str, ...]
+) -> Iterator[Outputs]:
+    for moment in bench.search(choice, who or ""):
         if isinstance(moment, Reranking):
             yield _draw_outputs(replace(moment, notes=moment.notes + notes))
         else:

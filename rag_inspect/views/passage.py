@@ -21,7 +21,7 @@ def passage_html(reranking: Reranking, passage_id: str) -> str:
     cut = len(passage.text) - len(text)
     return render(
         "passage.html",
-        passage_id=passage_id,
+        number=reranking.candidates.ranking.rank_by_id[passage_id],
         heading=title_passage(passage),
         facts=_facts(reranking, passage_id),
         text=text + (f"\n… {cut:,} more characters" if cut else ""),

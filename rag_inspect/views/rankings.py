@@ -21,7 +21,8 @@ def rankings_html(reranking: Reranking) -> str:
 
     def draw_row(hit: Hit, scale: _Scale) -> _Row:
         passage, last_kept = candidates.passages[hit.passage_id], hit.rank == reranking.top_n
-        return _row(hit, passage, moves.get(hit.passage_id), scale, hit.passage_id in gold, last_kept)
+        number = candidates.ranking.rank_by_id[hit.passage_id]
+        return _row(hit, number, passage, moves.get(hit.passage_id), scale, hit.passage_id in gold, last_kept)
 
     return render(
         "rankings.html",
@@ -91,7 +92,9 @@ class _Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    passage_id: str
+    """A passage in a column. The page knows it by `number_before`, its rank in the first stage."""
+
+    number_before: int
     title: str
     text: str
     rank: int
@@ -110,14 +113,14 @@ class _Row:
 class _PartialRow:
     """A passage that has a score, but no rank yet."""
 
-    passage_id: str
+    number_before: int
     title: str
     number: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    passage_id: str
+    number_before: int
     classes: str
     path: str
 
@@ -146,12 +149,12 @@ def _ends(ranking: Ranking) -> tuple[float, float]:
 
 
 def _row(
-    hit: Hit, passage: Passage, move: RankMove | None, scale: _Scale, gold: bool, last_kept: bool
+    hit: Hit, number: int, passage: Passage, move: RankMove | None, scale: _Scale, gold: bool, last_kept: bool
 ) -> _Row:
     label = f"Rank {hit.rank}: {title_passage(passage)}. {scale.name} {hit.score:.3f}."
     label += " Gold." * gold + (f" Passage {describe_move(move)}." if move else "")
     return _Row(
-        passage_id=hit.passage_id,
+        number_before=number,
         title=title_passage(passage),
         text=_snippet(passage),
         rank=hit.rank,
@@ -181,10 +184,12 @@ def _tone(move: RankMove | None, gold: bool) -> str:
 def _line(move: RankMove, gold: bool) -> _Line:
     y1, y2 = ((rank - 0.5) * ROW_HEIGHT for rank in (move.before, move.after))
     classes = f"ri-line{' ri-moved' * bool(move.delta)}{' ri-gold' * gold}{_tone(move, gold)}"
-    return _Line(move.passage_id, classes, f"M0 {y1:g} C45 {y1:g} 55 {y2:g} 100 {y2:g}")
+    return _Line(move.before, classes, f"M0 {y1:g} C45 {y1:g} 55 {y2:g} 100 {y2:g}")
 
 
 def _partial_row(candidates: Candidates, hit: Hit) -> _PartialRow:
     return _PartialRow(
-        hit.passage_id, title_passage(candidates.passages[hit.passage_id]), f"{hit.score:+.2f}"
+        candidates.ranking.rank_by_id[hit.passage_id],
+        title_passage(candidates.passages[hit.passage_id]),
+        f"{hit.score:+.2f}",
     )

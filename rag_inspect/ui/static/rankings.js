@@ -1,6 +1,8 @@
 // Hover highlights a passage in both columns; click or Enter pins it; Up and Down move, Left and Right change column.
+// A passage is known by its number, its rank in the first stage: an id may hold anything.
 // Runs once. Every search replaces the columns inside `element`, so `element` listens for their events.
 let pinned = null;
+const pick = () => trigger('row_pick', { number: pinned === null ? null : Number(pinned) });
 let ranked = false;  // false while scoring goes on
 const rowOf = (target) => target.closest && target.closest('button[data-passage]');
 const all = (selector) => Array.from(element.querySelectorAll(selector));
@@ -30,7 +32,7 @@ element.addEventListener('click', (event) => {
   if (!row) return;
   pinned = row.dataset.passage;
   mark();
-  trigger('row_pick', { passage_id: pinned });
+  pick();
 });
 element.addEventListener('keydown', (event) => {
   const row = rowOf(event.target);
@@ -52,7 +54,7 @@ function close() {
   const row = all('button[data-passage]').filter(same(pinned)).pop();
   pinned = null;
   mark();
-  trigger('row_pick', { passage_id: null });
+  pick();
   if (row) row.focus();
 }
 document.addEventListener('keydown', (event) => { if (event.key === 'Escape') close(); });
@@ -60,7 +62,7 @@ document.addEventListener('click', (event) => { if (event.target.closest && even
 function renew() {
   const now = element.querySelector('.ri-after .ri-chip') !== null;
   if (ranked && !now) pinned = null;  // a new search has started
-  if (now && !ranked && pinned !== null) trigger('row_pick', { passage_id: pinned });  // opened before its rank was known: update the panel
+  if (now && !ranked && pinned !== null) pick();  // opened before its rank was known: update the panel
   ranked = now;
   mark();
 }
