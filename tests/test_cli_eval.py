@@ -174,35 +174,11 @@ def test_an_output_that_cannot_be_written_is_one_line():
     )
 
 
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        (["--split", "dev"], 'no split "dev"; choose one of test'),
-        (["--reranker", "none"], 'unknown reranker "none"; choose one of mini'),
-        (["--top-k", "0"], "top_k is 0"),
-        (["--top-k", "3", "--top-n", "5"], "top_n cannot exceed top_k (5 > 3)"),
-    ],
-)
-def test_what_cannot_be_evaluated_is_refused_in_one_line(folder, capsys, more, words):
-    assert main(["eval", "--corpus", str(folder), *more]) == 1
+def test_an_unknown_split_is_refused_in_one_line(folder, capsys):
+    assert main(["eval", "--corpus", str(folder), "--split", "dev"]) == 1
     captured = capsys.readouterr()
-    assert words in captured.err and captured.err.count("\n") == 1 and not captured.out
-
-
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        (["--cutoffs", "0"], "whole numbers from 1"),
-        (["--fail-under", "mrr@5"], "is not a limit"),
-        (["--fail-under", "map@5=1"], "unknown metric"),
-        (["--out", ""], "the folder's name is empty"),
-    ],
-)
-def test_an_option_that_makes_no_sense_is_a_wrong_usage(folder, capsys, more, words):
-    with pytest.raises(SystemExit) as caught:
-        main(["eval", "--corpus", str(folder), *more])
-    captured = capsys.readouterr()
-    assert caught.value.code == 2 and words in " ".join(captured.err.split()) and not captured.out
+    assert 'no split "dev"; choose one of test' in captured.err
+    assert captured.err.count("\n") == 1 and not captured.out
 
 
 def test_a_corpus_without_qrels_is_refused(folder, tmp_path, capsys):
@@ -254,8 +230,6 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_work(folder, tmp_pa
     assert main(arguments) == 1
     out, err = capsys.readouterr()
     assert out == "" and "cannot be written" in err and "choose another folder" in err
-    assert main(["eval", "--corpus", str(folder), "--reranker", ","]) == 1
-    assert "has no names" in capsys.readouterr().err
 
 
 def test_in_public_mode_everyone_sees_their_own_runs_only(folder):
