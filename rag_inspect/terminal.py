@@ -124,7 +124,7 @@ def _clean(words: str) -> str:
 
 
 def _spell_in_ascii(words: str) -> str:
-    return words.translate(str.maketrans(_IN_ASCII))
+    return "".join(_IN_ASCII.get(mark, mark) for mark in words)
 
 
 def _format_cell(value: object) -> str:

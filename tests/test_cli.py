@@ -1,6 +1,8 @@
 """The command line: its documents, its exits, and that stdout holds nothing else."""
 
+import io
 import json
+import locale
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from rag_inspect import workbench
 from rag_inspect.__main__ import main
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.terminal import is_plain, print_lines, print_table
 from tests.fixed_embedder import FixedEmbedder
 from tests.fixed_reranker import FixedReranker
 
@@ -322,3 +325,41 @@ def test_an_output_without_unicode_still_gets_everything(home, settings, corpus_
     assert (as_json.returncode, table.returncode) == (0, 0), table.stderr.decode()
     assert json.loads(as_json.stdout)[0]["description"] == "日本 → 😀"
     assert b"tiny" in table.stdout
+
+
+# What is plain
+
+
+def stream(terminal, encoding="utf-8"):
+    """A text stream that says it is a terminal, or not."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    out.isatty = lambda: terminal
+    return out
+
+
+def test_a_terminal_in_utf_8_gets_boxes_and_everything_else_plain_text(monkeypatch):
+    monkeypatch.setattr(locale, "getencoding", lambda: "UTF-8")
+    assert not is_plain(stream(True))
+    assert is_plain(stream(False)) and is_plain(stream(True, "latin-1"))
+    monkeypatch.setattr(locale, "getencoding", lambda: "ANSI_X3.4-1968")  # as LC_ALL=C has it
+    assert is_plain(stream(True)) or os.name == "nt"
+
+
+def test_plain_text_is_a_line_per_row_with_our_own_words_in_ascii(capsys):
+    rows = [
+        {"number": 1000, "text": "long " * 40, "last": "日本 →"},
+        {"number": 7, "text": "a\nb", "last": ""},
+    ]
+    print_table("first → second", ["number", "text", "last"], rows)
+    print_lines("Δ MRR@5 …")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "first -> second" and lines[4] == "+/- MRR@5 ..."
+    assert lines[2].startswith(" 1,000  long long") and lines[2].endswith("日本 →")
+    assert lines[3] == "     7  a b"
+
+
+@pytest.mark.parametrize("arguments", [["corpora"], ["models"], ["corpora", "lint"], SEARCH])
+def test_every_command_is_plain_in_a_pipe(home, doubles, corpus_folder, capsys, arguments):
+    corpus_folder("tiny", {"a": "one", "b": "two"}, {"q": "one"}, {"test": {"q": {"b": 1}}})
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0 and out.isascii() and "\x1b" not in out
