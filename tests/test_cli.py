@@ -4,6 +4,7 @@ import io
 import json
 import locale
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from rag_inspect import workbench
 from rag_inspect.__main__ import main
 from rag_inspect.embedders import EMBEDDERS
+from rag_inspect.evaluation.turn import Turn
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.terminal import is_plain, print_lines, print_table
 from tests.fixed_embedder import FixedEmbedder
@@ -275,6 +277,25 @@ def test_an_interruption_is_exit_130(home, capsys, monkeypatch):
 
     monkeypatch.setattr(workbench.Workbench, "search", interrupted)
     assert run(capsys, "search", "x", "--corpus", "tiny") == (130, "", "rag-inspect: stopped\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process there")
+def test_ctrl_c_ends_a_running_command_with_one_line(home):
+    """Stopped while it waits its turn: models load only after that."""
+    turn = Turn(home, "something long")
+    assert turn.take()
+    try:
+        running = subprocess.Popen(
+            command("eval", "--corpus", "tiny", "--reranker", "mini"),
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        first = running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate()
+    finally:
+        turn.free()
+    assert "queued" in first and (running.returncode, out) == (130, "")
+    assert err == "rag-inspect: stopped; scores so far are kept; run the same command to continue\n"
 
 
 # As a process
