@@ -1,6 +1,8 @@
 """`eval` and `bench` as a shell sees them: with the real mini, on a corpus of twelve passages."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -87,24 +89,18 @@ MINI = ["--reranker", "mini", "--top-k", "6"]
 
 @pytest.fixture(scope="module")
 def written(folder, tmp_path_factory):
-    """One evaluation as a process: what it printed, and the folder of its files."""
-    out = tmp_path_factory.mktemp("written") / "new" / "out"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "rag_inspect", "eval", "--corpus", str(folder), *MINI),
-            *("--cutoffs", "1,3", "--out", str(out), "--json"),
-            *("--fail-under", "mrr@5=0", "--fail-under", "precision@7=0.01"),  # a 7 that no cutoff has
-        ],
-        capture_output=True,
-        encoding="utf-8",
-    )
-    assert done.returncode == 0, done.stderr
-    return done, out
+    """One evaluation: what it printed on stdout and on stderr, and the folder of its files."""
+    out, printed, said = tmp_path_factory.mktemp("written") / "new" / "out", io.StringIO(), io.StringIO()
+    arguments = ["eval", "--corpus", str(folder), *MINI, "--cutoffs", "1,3", "--out", str(out), "--json"]
+    limits = ["--fail-under", "mrr@5=0", "--fail-under", "precision@7=0.01"]  # a 7 that no cutoff has
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+        assert main([*arguments, *limits]) == 0
+    return printed.getvalue(), said.getvalue(), out
 
 
 def test_eval_prints_one_document_writes_every_file_and_keeps_the_run(written, home):
-    done, out = written
-    document = json.loads(done.stdout)
+    printed, said, out = written
+    document = json.loads(printed)
     assert [system["key"] for system in document["systems"]] == ["minilm", "mini"] and document[
         "queries"
     ] == 6
@@ -128,11 +124,11 @@ def test_eval_prints_one_document_writes_every_file_and_keeps_the_run(written, h
     }
     assert {path.name for path in out.iterdir()} == names
     assert (home / "runs" / f"{document['run_id']}.json").exists()
-    assert "7 files in" in done.stderr
+    assert "7 files in" in said
 
 
 def test_a_folder_that_holds_something_else_is_refused_unless_forced(folder, written, tmp_path, capsys):
-    out = shutil.copytree(written[1], tmp_path / "out")
+    out = shutil.copytree(written[2], tmp_path / "out")
     arguments = ["eval", "--corpus", str(folder), *MINI, "--out", str(out)]
     (out / "notes.txt").write_text("mine")
     (out / "run.base.trec").write_text("of an earlier evaluation")
@@ -208,7 +204,7 @@ def test_the_same_evaluation_again_reads_nothing_gives_the_same_numbers_and_tell
     arguments = ["eval", "--corpus", str(folder), *MINI, "--cutoffs", "1,3", "--json"]
     assert main([*arguments, "--fail-under", "precision@7=0.01"]) == 0
     out, err = capsys.readouterr()
-    first, again = json.loads(written[0].stdout), json.loads(out)
+    first, again = json.loads(written[0]), json.loads(out)
     assert again["scored_pairs"] == 0 and again["cached_pairs"] == 36
     assert first["systems"][1]["metrics"] == again["systems"][1]["metrics"]
     assert first["per_query"] == again["per_query"]
@@ -261,7 +257,7 @@ def test_in_public_mode_everyone_sees_their_own_runs_only(folder):
 def test_a_full_disk_costs_the_saving_and_not_the_result(written, monkeypatch):
     bench = Workbench(Settings.from_env())
     monkeypatch.setattr("rag_inspect.evaluation.runs.write_text", _full)
-    end = bench.archive.save(read_replay(written[1] / "replay.json"), (), LOCAL)
+    end = bench.archive.save(read_replay(written[2] / "replay.json"), (), LOCAL)
     assert isinstance(end, Evaluation) and end.run_id == ""
     assert any("was not saved: the disk is full" in note for note in end.document.notes)
 

@@ -100,7 +100,7 @@ def test_the_first_stage_is_asked_for_by_none_and_not_by_its_key():
             {"version": 3},
             'has "version": 3; expected a whole number from 1 to 2: update rag-inspect, or write the replay again',
         ),
-        ({"version": True}, "write the replay again with eval --out"),
+        ({"version": True}, 'has "version": True; expected a whole number from 1 to 2'),
         (
             {"version": 1.0},
             r'has "version": 1\.0; expected a whole number from 1 to 2: write the replay again',
