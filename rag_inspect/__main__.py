@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import closing
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, NoReturn
 
 from rag_inspect import __version__, cli_corpora, cli_eval
 from rag_inspect.cli_eval import add_depths
@@ -24,6 +24,17 @@ from rag_inspect.types import Reranking, write_search
 from rag_inspect.usage import Parser, as_argparse_type, check_usage, parse_port
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
+
+INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+
+
+def run() -> NoReturn:
+    """Run the command of this process, and end the process with its exit code."""
+    code = main()
+    if code == INTERRUPTED:  # a thread that is deep in torch would be waited for, or crash as Python ends
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         return 1
     except KeyboardInterrupt as interruption:
         print_error(str(interruption) or "stopped")
-        return 130
+        return INTERRUPTED
     except OSError as error:
         if not isinstance(error, BrokenPipeError) and error.errno != errno.ENOSPC:
             raise
@@ -229,4 +240,4 @@ def _print_search(search: Reranking) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
