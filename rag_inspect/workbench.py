@@ -201,6 +201,8 @@ class Workbench:
             loaded, known = {"load": load_ms} if load_ms else {}, note_search(chosen)
             for moment in pipeline.rerank(candidates, reranker, cache, options.kept):
                 times = {**loaded, **moment.timings_ms}
+                if "total" in times:
+                    times["total"] += load_ms
                 yield replace(moment, timings_ms=times, notes=moment.notes + cache.notes + known)
 
     def past_runs(self, visitor: Visitor = LOCAL) -> list[dict[str, Any]]:
