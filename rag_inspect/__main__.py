@@ -8,21 +8,33 @@ import os
 import sys
 from contextlib import closing
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, NoReturn
 
-from rag_inspect import __version__, cli_eval
+from rag_inspect import __version__, cli_corpora, cli_eval
 from rag_inspect.cli_eval import add_depths
 from rag_inspect.cli_examples import add_examples
 from rag_inspect.completion import SHELLS, PrintCompletion
-from rag_inspect.corpora.lint import lint_named
 from rag_inspect.embedders import EMBEDDERS
-from rag_inspect.errors import CorpusError, RagInspectError
+from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.options import EMBEDDER, SearchOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.settings import Settings
-from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
+from rag_inspect.terminal import add_json, print_error, print_json, print_lines, print_table, progress
 from rag_inspect.types import Reranking, write_search
+from rag_inspect.usage import Parser, as_argparse_type, check_usage, parse_port
+from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
+
+INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+
+
+def run() -> NoReturn:
+    """Run the command of this process, and end the process with its exit code."""
+    code = main()
+    if code == INTERRUPTED:  # a thread that is deep in torch would be waited for, or crash as Python ends
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,10 +56,11 @@ def _run(options: argparse.Namespace) -> int:
         with closing(Workbench(Settings.from_env())) as bench:
             options.run(bench, options)
     except RagInspectError as error:
-        print(f"rag-inspect: {error}", file=sys.stderr)
+        print_error(str(error))
         return 1
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interruption:
+        print_error(str(interruption) or "stopped")
+        return INTERRUPTED
     except OSError as error:
         if not isinstance(error, BrokenPipeError) and error.errno != errno.ENOSPC:
             raise
@@ -60,13 +73,13 @@ def _stdout_failed(error: OSError) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return 0
-    print(f"rag-inspect: the output could not be written ({error.strerror})", file=sys.stderr)
+    print_error(f"the output could not be written ({error.strerror})")
     return 1
 
 
 def parser() -> argparse.ArgumentParser:
     """Define all commands and their options; a test compares the README with it."""
-    top = argparse.ArgumentParser("rag-inspect", description=sys.modules["rag_inspect"].__doc__)
+    top = Parser("rag-inspect", description=sys.modules["rag_inspect"].__doc__)
     top.add_argument("--version", action="version", version=__version__)
     top.add_argument(
         "--print-completion",
@@ -80,15 +93,11 @@ def parser() -> argparse.ArgumentParser:
     _add_search(commands)
     cli_eval.add_commands(commands)
 
-    command = commands.add_parser("corpora", help="list the corpora, or check them with `lint`")
-    command.add_argument("action", nargs="?", choices=["lint"], metavar="lint", help="check instead of list")
-    command.add_argument("names", nargs="*", metavar="NAME|FOLDER", help="corpora to check (default: all)")
-    add_json(command)
-    command.set_defaults(run=_corpora)
+    cli_corpora.add_command(commands)
 
     command = commands.add_parser("models", help="list the models, their revisions, and which are available")
     add_json(command)
-    command.set_defaults(run=_models)
+    command.set_run(_models)
     add_examples(top, commands.choices)
     return top
 
@@ -98,7 +107,9 @@ def _add_serve(commands: Any) -> None:
     command.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
     )
-    command.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    command.add_argument(
+        "--port", type=as_argparse_type(parse_port), default=7860, help="port to listen on (default: 7860)"
+    )
     command.add_argument(
         "--root-path",
         default="",
@@ -111,14 +122,14 @@ def _add_serve(commands: Any) -> None:
     command.add_argument(
         "--replay", metavar="FILE", help="open the replay.json that eval --out wrote; needs no model"
     )
-    command.set_defaults(run=_serve)
+    command.set_run(_serve)
 
 
 def _add_search(commands: Any) -> None:
     command = commands.add_parser(
         "search", help="run one query: the candidates, the reranked order and what moved"
     )
-    command.add_argument("query", metavar="QUERY", nargs="?", default="", help="the query's text")
+    command.add_argument("query", metavar="QUERY", nargs="?", help="the query's text")
     command.add_argument(
         "--query-id", metavar="ID", help="a query of the corpus by its id; QUERY may then be left out"
     )
@@ -129,7 +140,7 @@ def _add_search(commands: Any) -> None:
     command.add_argument("--reranker", choices=RERANKERS, help="(default: base if on disk, else mini)")
     add_depths(command)
     add_json(command)
-    command.set_defaults(run=_search)
+    command.set_run(_search)
 
 
 def _serve(bench: Workbench, options: argparse.Namespace) -> None:
@@ -145,11 +156,18 @@ def _serve(bench: Workbench, options: argparse.Namespace) -> None:
     serve(bench, host=options.host, port=options.port, root_path=options.root_path, inbrowser=seen)
 
 
-def _search(bench: Workbench, options: argparse.Namespace) -> None:
-    asked = SearchOptions(
-        query=options.query, query_id=options.query_id, corpus=options.corpus, embedder=options.embedder, reranker=options.reranker,
+def _read_search_options(options: argparse.Namespace) -> SearchOptions:
+    if options.query is None and options.query_id is None:
+        raise InputError("there is no query; give QUERY or --query-id")
+    return SearchOptions(
+        query=options.query or "", query_id=options.query_id, corpus=options.corpus, embedder=options.embedder,
+        reranker=options.reranker,
         top_k=options.top_k, top_n=options.top_n, keep_identical_ids=options.keep_identical_ids,
     )  # fmt: skip
+
+
+def _search(bench: Workbench, options: argparse.Namespace) -> None:
+    asked = check_usage(options, _read_search_options)
     end: Reranking | None = None
     with progress() as show:
         for moment in bench.search(asked):
@@ -163,61 +181,6 @@ def _search(bench: Workbench, options: argparse.Namespace) -> None:
         print_json(write_search([end]))
     else:
         _print_search(end)
-
-
-def _corpora(bench: Workbench, options: argparse.Namespace) -> None:
-    if options.action == "lint":
-        _lint(bench, options)
-        return
-    rows, broken = [], []
-    for name in bench.corpora():
-        try:
-            corpus = bench.corpus(name)
-        except CorpusError as error:
-            broken.append(error)
-            continue
-        rows.append(
-            {
-                "name": name,
-                "path": str(corpus.path) if corpus.path else None,
-                "description": corpus.card.description,
-                "language": list(corpus.card.language),
-                "licence": corpus.card.licence,
-                "passages": len(corpus.passages),
-                "queries": len(corpus.queries),
-                "judged_queries": sum(bool(corpus.gold(q.query_id)) for q in corpus.queries),
-            }
-        )
-    if options.json:
-        print_json(rows)
-    else:
-        print_table(
-            "Corpora", ["name", "description", "language", "passages", "judged_queries", "licence"], rows
-        )
-    if broken:
-        raise CorpusError(f"cannot read {_count_corpora(len(broken))}: {broken[0]}")
-
-
-def _lint(bench: Workbench, options: argparse.Namespace) -> None:
-    from dataclasses import asdict
-
-    rows: list[dict[str, Any]] = []
-    for name in options.names or bench.corpora():
-        rows += [{"corpus": name, **asdict(finding)} for finding in lint_named(name, bench.library)]
-    if options.json:
-        print_json(rows)
-    elif rows:
-        print_table("What the linter found", ["corpus", "level", "place", "message"], rows)
-    else:
-        print("no problems found")
-    errors = [row for row in rows if row["level"] == "error"]
-    if errors:
-        broken = {row["corpus"] for row in errors}
-        raise CorpusError(f"cannot read {_count_corpora(len(broken))}: {errors[0]['message']}")
-
-
-def _count_corpora(count: int) -> str:
-    return "1 corpus" if count == 1 else f"{count:,} corpora; the first"
 
 
 def _models(bench: Workbench, options: argparse.Namespace) -> None:
@@ -244,8 +207,13 @@ def _models(bench: Workbench, options: argparse.Namespace) -> None:
         print_json(rows)
     else:
         print_table(
-            "Models", ["key", "kind", "model", "max_tokens", "licence", "source", "available", "reason"], rows
+            "Models",
+            ["key", "kind", "model", "max_tokens", "licence", "source", "available", "on_disk"],
+            rows,
         )
+        reasons = dict.fromkeys(str(row["reason"]) for row in rows if row["reason"])
+        for reason in reasons:  # once for all the models that it is true of
+            print_lines(f"{', '.join(str(row['key']) for row in rows if row['reason'] == reason)}: {reason}")
 
 
 def _print_search(search: Reranking) -> None:
@@ -254,13 +222,12 @@ def _print_search(search: Reranking) -> None:
     candidates, rows = search.candidates, []
     first, second = candidates.first_stage.score_name, search.reranker.score_name
     for hit, move in zip(search.ranking, search.moves, strict=True):
-        arrow = f"▲{move.delta}" if move.delta > 0 else f"▼{-move.delta}" if move.delta else "="
         passage = candidates.passages[hit.passage_id]
         rows.append(
             {
                 "rank": hit.rank,
                 "was": move.before,
-                "move": arrow,
+                "move": f"{move.delta:+d}" if move.delta else "=",
                 second: f"{hit.score:.3f}",
                 first: f"{candidates.ranking.score_by_id[hit.passage_id]:.3f}",
                 "gold": "gold" if hit.passage_id in candidates.gold else "",
@@ -275,9 +242,10 @@ def _print_search(search: Reranking) -> None:
     if search.reranker.summary:
         print_lines(f"{second}: {search.reranker.summary}")
     times = ", ".join(f"{name} {ms:,.0f} ms" for name, ms in search.timings_ms.items())
-    scored = f"{search.scored_pairs} pairs scored, {search.cached_pairs} from the cache"
+    pairs = format_count(search.scored_pairs, "pair", "pairs")
+    scored = f"{pairs} scored, {search.cached_pairs:,} from the cache"
     print_lines(f"{times}; {scored}", *candidates.notes, *search.notes, *describe_readings(search))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

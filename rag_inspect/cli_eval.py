@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, RagInspectError
-from rag_inspect.files import check_folder
 from rag_inspect.metrics import Metric, parse, parse_cutoffs
-from rag_inspect.options import CUTOFFS, EMBEDDER, MAX_TOP_K, SPLIT, TOP_K, TOP_N, EvalOptions, split_names
+from rag_inspect.options import (
+    CUTOFFS,
+    EMBEDDER,
+    MAX_TOP_K,
+    SPLIT,
+    TOP_K,
+    TOP_N,
+    EvalOptions,
+    check_model,
+    split_names,
+)
+from rag_inspect.rerankers import RERANKERS
 from rag_inspect.tasks import Stage
-from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
+from rag_inspect.terminal import add_json, print_error, print_json, print_lines, print_table, progress
+from rag_inspect.usage import as_argparse_type, check_usage
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
@@ -24,6 +34,11 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Any) -> None:
     """Add both to argparse's subparsers."""
+    _add_eval(commands)
+    _add_bench(commands)
+
+
+def _add_eval(commands: Any) -> None:
     command = commands.add_parser(
         "eval", help="run an eval set through both stages: metrics, intervals, verdicts, advice"
     )
@@ -39,32 +54,41 @@ def add_commands(commands: Any) -> None:
     add_depths(command)
     command.add_argument(
         "--cutoffs",
-        type=_as_argparse_type(parse_cutoffs),
+        type=as_argparse_type(parse_cutoffs),
         default=CUTOFFS,
         help=f"the k of each metric (default: {','.join(map(str, CUTOFFS))})",
     )
     command.add_argument(
         "--split", default=SPLIT, help=f"split to evaluate: qrels/<split>.tsv (default: {SPLIT})"
     )
+    _add_outputs(command)
+    add_json(command)
+    command.set_run(run_eval)
+
+
+def _add_outputs(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out",
-        type=_as_argparse_type(_parse_folder),
+        type=as_argparse_type(_parse_folder),
         metavar="FOLDER",
         help="write TREC runs, CSV, JSON, report.html and replay.json here",
     )
     command.add_argument(
-        "--fail-under", type=_as_argparse_type(_parse_limit), action="append", default=[], metavar="METRIC=VALUE",
+        "--force", action="store_true", help="write to --out even if the folder holds other files"
+    )
+    command.add_argument(
+        "--fail-under", type=as_argparse_type(_parse_limit), action="append", default=[], metavar="METRIC=VALUE",
         help='exit with 1 if a reranker scores below this, such as "mrr@5=0.8"; may be repeated',
     )  # fmt: skip
-    add_json(command)
-    command.set_defaults(run=run_eval)
 
+
+def _add_bench(commands: Any) -> None:
     command = commands.add_parser(
         "bench", help="measure each reranker's latency on this machine at each depth"
     )
     command.add_argument("--reranker", metavar="R[,R...]", help="rerankers to measure (default: all on disk)")
     add_json(command)
-    command.set_defaults(run=run_bench)
+    command.set_run(run_bench)
 
 
 def add_depths(command: argparse.ArgumentParser) -> None:
@@ -80,18 +104,6 @@ def add_depths(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep a candidate that has the id of its judged query (default: it is the query, and left out)",
     )
-
-
-def _as_argparse_type(read: Any) -> Any:
-    """Wrap `read` so that its InputError is a usage error of argparse: exit 2, with the usage."""
-
-    def parse_argument(text: str) -> Any:
-        try:
-            return read(text)
-        except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parse_argument
 
 
 def _parse_folder(text: str) -> Path:
@@ -128,17 +140,28 @@ def _read_options(options: argparse.Namespace) -> EvalOptions:
     )
 
 
+def _read_rerankers(options: argparse.Namespace) -> tuple[str, ...]:
+    names = split_names(options.reranker)
+    for name in names:
+        check_model("reranker", name, RERANKERS)
+    return names
+
+
 def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
     """Evaluate, write the files, print, and check the limits. Raises RagInspectError."""
     from rag_inspect.evaluation import EvalProgress
     from rag_inspect.evaluation.assessment import Evaluation
 
+    asked = check_usage(options, _read_options)
     if options.out:
-        check_folder(options.out)
+        from rag_inspect.exports import check_out
+
+        systems = [asked.embedder, *(asked.rerankers or [bench.default_reranker])]
+        check_out(options.out, systems, options.force)
     end: Evaluation | None = None
-    moments = bench.evaluate(_read_options(options))
+    moments = bench.evaluate(asked)
     try:
-        with progress(lines=True) as show:
+        with progress() as show:
             for moment in moments:
                 if isinstance(moment, Evaluation):
                     end = moment
@@ -148,15 +171,14 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
                     show(str(moment), moment.done, moment.total)
     except KeyboardInterrupt:
         kept = bench.score_cache.trouble or "scores so far are kept; run the same command to continue"
-        print(f"rag-inspect: stopped; {kept}", file=sys.stderr)
-        raise
+        raise KeyboardInterrupt(f"stopped; {kept}") from None
     assert end is not None
     if options.out:  # before printing, which fails if the reader of a pipe has left
         from rag_inspect.exports import write_all
         from rag_inspect.views.report import report_html
 
         written = write_all(options.out, end, report_html)
-        print(f"rag-inspect: {format_count(len(written), 'file', 'files')} in {options.out}", file=sys.stderr)
+        print_error(f"{format_count(len(written), 'file', 'files')} in {options.out}")
     try:
         if options.json:
             print_json(end.to_json())
@@ -180,15 +202,16 @@ def _check_limits(document: EvaluationDocument, limits: Sequence[tuple[Metric, f
 
 
 def run_bench(bench: Workbench, options: argparse.Namespace) -> None:
-    """Measure the rerankers and print their latency."""
+    """Measure the rerankers and print their latency. Raises RagInspectError."""
     from rag_inspect.evaluation.cost import measure
 
+    chosen = check_usage(options, _read_rerankers)
     document: dict[str, Any] = {}
     with progress() as show:
         for moment in measure(
             bench.corpus(bench.default_corpus),
             bench.models(),
-            split_names(options.reranker),
+            chosen,
             open_retriever=bench.retriever,
             open_reranker=bench.reranker,
             device=bench.settings.device,
@@ -230,7 +253,9 @@ def _print_evaluation(document: EvaluationDocument) -> None:
     for system in document.systems:
         row = {"system": system.key}
         row |= {
-            parse(name).label: _format_interval(system.metrics[name].value, system.metrics[name].ci95, "")
+            _name_column(name, document.top_k): _format_interval(
+                system.metrics[name].value, system.metrics[name].ci95, ""
+            )
             for name in HEADLINE
         }
         change = system.versus_first_stage.get(document.primary)
@@ -249,6 +274,12 @@ def _print_evaluation(document: EvaluationDocument) -> None:
         lines.append(f"{parse(bar.metric).label} with {bar.system}: {parts}{more}")
     lines.append("verdicts: " + ", ".join(f"{name} {count:,}" for name, count in document.verdicts.items()))
     print_lines(*lines, *document.notes)
+
+
+def _name_column(metric: str, top_k: int) -> str:
+    """`MRR@5`; `nDCG@10 of 5` if there are only 5 candidates to look at."""
+    label = parse(metric).label
+    return label if parse(metric).cutoff <= top_k else f"{label} of {top_k}"
 
 
 def _format_interval(value: float, bounds: Sequence[float], sign: str) -> str:

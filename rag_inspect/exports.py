@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import read_replay, to_replay
-from rag_inspect.files import format_json, write_text
+from rag_inspect.files import check_folder, format_json, write_text
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.words import format_count
 
 __all__ = [
+    "check_out",
     "export_files",
     "metrics_json",
     "name_scores",
@@ -148,6 +151,30 @@ def export_files(evaluation: Evaluation, report: Report) -> Iterator[tuple[str, 
     yield "metrics.json", metrics_json(evaluation)
     yield "report.html", report(document, name_scores(document))
     yield "replay.json", format_json(to_replay(outcome))
+
+
+def name_files(systems: Iterable[str]) -> list[str]:
+    """Return the names of the files that `export_files` yields for these systems."""
+    runs = [f"run.{key}.trec" for key in systems]
+    return [*runs, "qrels.trec", "per_query.csv", "metrics.json", "report.html", "replay.json"]
+
+
+def check_out(folder: Path, systems: Iterable[str], force: bool = False) -> None:
+    """Check, before the work, that the files of these systems can be written to this folder.
+
+    Raises RagInspectError if they cannot, and, unless `force`, if the folder holds anything that they do not replace.
+    """
+    check_folder(folder)
+    ours = set(name_files(systems))
+    others = (
+        sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.exists() else []
+    )
+    if others and not force:
+        more = f" and {format_count(len(others) - 1, 'more file', 'more files')}" if len(others) > 1 else ""
+        raise RagInspectError(
+            f"{folder} holds {others[0][:80]}{more}, which this evaluation does not replace; "
+            "choose another folder, or add --force to write beside it"
+        )
 
 
 def write_all(folder: Path, evaluation: Evaluation, report: Report) -> list[Path]:

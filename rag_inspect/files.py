@@ -102,8 +102,17 @@ def format_json(value: Any, indent: int | None = None) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise RagInspectError if files cannot be written there. Call it before the work, so that no work is lost."""
-    write_text(folder / ".rag-inspect", "").unlink(missing_ok=True)
+    """Raise RagInspectError if files cannot be written there. Call it before the work, so that no work is lost.
+
+    It leaves nothing behind: a folder that is missing now is missing afterwards.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        write_text(folder / ".rag-inspect", "").unlink(missing_ok=True)
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def sweep_drafts(folder: Path, older: float = DRAFT_SECONDS) -> None:

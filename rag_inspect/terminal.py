@@ -1,19 +1,24 @@
-"""What the commands print: one JSON document, or tables and lines for people; progress on stderr."""
+"""What the commands print: one JSON document, or tables and lines for people; progress and errors on stderr.
+
+A terminal gets boxes, colours and arrows. A pipe, a file, and a terminal whose locale is not UTF-8 get plain text: one
+line per row, our own words in ASCII, and what others wrote as it is.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import locale
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from typing import Any, TextIO
 
 _CONTROL_CODES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
+_IN_ASCII = {"→": "->", "Δ": "+/-", "–": "-", "…": "...", "×": "x", "≤": "<=", "≥": ">="}
+_WIDEST = 60  # characters; in plain text a longer cell moves the rest of its row
 
 
 def add_json(command: argparse.ArgumentParser) -> None:
@@ -27,69 +32,99 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, ensure_ascii=ascii_only, indent=2, allow_nan=False))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a table; whole numbers are right-aligned, long cells wrap."""
-    from rich.table import Table
+def is_plain(stream: TextIO) -> bool:
+    """Return whether this stream gets plain text: it is no terminal, or its encoding or the locale is not UTF-8."""
+    # With LC_ALL=C Python itself writes UTF-8, which the terminal then does not expect; Windows consoles take it.
+    codings = [stream.encoding or "", *([] if os.name == "nt" else [locale.getencoding()])]
+    return not stream.isatty() or any(coding.lower() not in {"utf-8", "utf8"} for coding in codings)
 
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        numeric = bool(rows) and isinstance(rows[0][column], int) and not isinstance(rows[0][column], bool)
-        side: Any = "right" if numeric else "left"
-        table.add_column(column.replace("_", " "), justify=side, overflow="fold")
-    for row in rows:
-        table.add_row(*(_format_text(_format_cell(row[column])) for column in columns))
-    _open_console().print(table)
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table; whole numbers are right-aligned. On a terminal long cells wrap; in plain text each row is a line."""
+    cells = [[_clean(_format_cell(row[column])) for column in columns] for row in rows]
+    heads = [column.replace("_", " ") for column in columns]
+    numeric = [bool(rows) and type(rows[0][column]) is int for column in columns]
+    if is_plain(sys.stdout):
+        _print_plain_table(title, heads, cells, numeric)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left")
+    for head, right in zip(heads, numeric, strict=True):
+        table.add_column(head, justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def _print_plain_table(
+    title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]
+) -> None:
+    from rich.cells import cell_len
+
+    lines = [[_spell_in_ascii(head) for head in heads], *rows]
+    widths = [min(_WIDEST, max(map(cell_len, column))) for column in zip(*lines, strict=True)]
+    print(_spell_in_ascii(_clean(title)))
+    for line in lines:
+        padded = []
+        for cell, width, right in zip(line, widths, numeric, strict=True):
+            padding = " " * (width - cell_len(cell))
+            padded.append(padding + cell if right else cell + padding)
+        print("  ".join(padded).rstrip())
 
 
 def print_lines(*lines: str) -> None:
     """Print each line, without markup or control codes."""
-    console = _open_console()
+    if is_plain(sys.stdout):
+        for line in lines:
+            print(_spell_in_ascii(_clean(line)))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
     for line in lines:
-        console.print(_format_text(line))
+        console.print(Text(_clean(line)))
+
+
+def print_error(message: str) -> None:
+    """Print one line on stderr, whatever line ends and control codes the message quotes."""
+    print(f"rag-inspect: {_clean(message)}", file=sys.stderr, flush=True)
 
 
 LINE_EVERY, FIRST_LINE = 60.0, 2.0  # seconds
 
 
 @contextmanager
-def progress(lines: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield show(text, done, total): a bar if stderr is a terminal; else, with `lines`, a line after 2 s and then one a minute."""
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield show(text, done, total): a bar on a terminal; in plain text a line after 2 s and then one a minute."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    plain = is_plain(sys.stderr)
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=plain) as bar:
         task, due = bar.add_task("starting", total=None), time.monotonic() + FIRST_LINE
 
         def show(text: str, done: int, total: int) -> None:
             nonlocal due
             bar.update(task, description=text, completed=done, total=total or None)
-            if lines and not console.is_terminal and time.monotonic() > due:
+            if plain and time.monotonic() > due:
                 due = time.monotonic() + LINE_EVERY
-                print(f"rag-inspect: {text}", file=sys.stderr, flush=True)
+                print_error(text)
 
         yield show
 
 
-def _format_text(words: str) -> Any:
-    """Strip control codes and markup from text that others wrote."""
-    from rich.text import Text
-
-    return Text(words.translate(_CONTROL_CODES))
+def _clean(words: str) -> str:
+    """Replace control codes, which others may have written, with spaces."""
+    return words.translate(_CONTROL_CODES)
 
 
-def _open_console() -> Console:
-    """Return a console as wide as the terminal; 160 columns for a pipe or a file."""
-    from rich.console import Console
-
-    class Plain(Console):
-        def on_broken_pipe(self) -> None:
-            """Raise like any other writer; rich would exit with 1 because the reader closed the pipe."""
-            raise BrokenPipeError
-
-    console = Plain()
-    return console if console.is_terminal else Plain(width=160)
+def _spell_in_ascii(words: str) -> str:
+    return "".join(_IN_ASCII.get(mark, mark) for mark in words)
 
 
 def _format_cell(value: object) -> str:

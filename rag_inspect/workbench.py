@@ -206,6 +206,8 @@ class Workbench:
             loaded, known = {"load": load_ms} if load_ms else {}, note_search(chosen)
             for moment in pipeline.rerank(candidates, reranker, cache, options.kept):
                 times, notes = {**loaded, **moment.timings_ms}, self._engine.notes + cache.notes + known
+                if "total" in times:
+                    times["total"] += load_ms
                 yield replace(moment, timings_ms=times, notes=moment.notes + notes)
 
     def past_runs(self, visitor: Visitor = LOCAL) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -119,6 +120,14 @@ def is_outside(url: str) -> bool:
         "127.0.0.1",
         "localhost",
     }
+
+
+def wait_until(happened, seconds: float = 60) -> None:
+    """Wait until `happened()` is true; fail after so many seconds."""
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.05)
 
 
 def wait_for_ranking(page) -> None:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from gradio_client import Client
@@ -11,7 +10,9 @@ from gradio_client.exceptions import AppError
 
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.settings import Settings
+from rag_inspect.ui.guard import Listeners
 from rag_inspect.workbench import Workbench
+from tests.browsing import wait_until
 
 FRUIT = [
     "Apples keep best in a cold cellar.",
@@ -26,9 +27,7 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(home):
-    from rag_inspect.ui import serve
-
+def bench(home):
     root = home.parent
     folder = root / "corpora" / "fruit"
     (folder / "qrels").mkdir(parents=True)
@@ -39,7 +38,15 @@ def client(home):
     settings = Settings(
         home, corpora_dir=root / "corpora", hub_endpoint="http://127.0.0.1:9", hub_offline=True
     )
-    app = serve(Workbench(settings), host="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    return Workbench(settings)
+
+
+@pytest.fixture(scope="module")
+def client(bench):
+    from rag_inspect.ui import serve
+
+    listeners = Listeners(patience=4.0)
+    app = serve(bench, host="127.0.0.1", prevent_thread_lock=True, quiet=True, listeners=listeners)
     yield Client(app.local_url, verbose=False)
     app.close()
 
@@ -74,8 +81,18 @@ def test_what_cannot_be_done_is_said_in_words(client, arguments, words):
         client.predict(**arguments, api_name="/search")
 
 
-def test_only_the_named_operations_are_offered(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/search", "/eval"}
+def test_only_the_named_operations_are_offered_and_every_parameter_says_what_it_is(client):
+    offered = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(offered) == {"/search", "/eval"}
+    for name, operation in offered.items():
+        assert operation["description"].startswith("Run ")
+        for parameter in operation["parameters"]:
+            said = parameter["python_type"]["description"]
+            assert said.endswith(".") and len(said) > 20, (name, parameter["parameter_name"])
+            assert parameter["label"] == parameter["parameter_name"]
+            assert len({other["python_type"]["description"] for other in operation["parameters"]}) == len(
+                operation["parameters"]
+            )
 
 
 def test_eval_returns_the_contract(client):
@@ -108,23 +125,23 @@ def test_eval_says_what_arguments_it_takes(client, arguments, words):
         client.predict("fruit", **arguments, api_name="/eval")
 
 
-def test_an_evaluation_ends_when_its_client_leaves(client, home):
+def test_an_evaluation_ends_when_its_client_leaves(client, bench, home):
     turn = Turn(home, "the test")
     assert turn.take()
+    runs = set(home.glob("runs/*.json"))
     leaver = subprocess.Popen(
         [sys.executable, "-c", "import sys; from gradio_client import Client\n"
          "Client(sys.argv[1], verbose=False).predict('fruit', api_name='/eval')", client.src]
     )  # fmt: skip
-    time.sleep(8)  # it is queued behind us
-    leaver.kill()
-    leaver.wait()
-    time.sleep(3)  # a second after the last word at the most, the server has noticed
-    runs = set(home.glob("runs/*.json"))
-    turn.free()
-    time.sleep(3)  # were it still there, it would take its turn and leave a run behind
+    try:
+        wait_until(lambda: len(bench.evaluations) == 1)  # it is queued behind us
+        leaver.kill()
+        leaver.wait()
+        wait_until(lambda: len(bench.evaluations) == 0)
+    finally:
+        leaver.kill()
+        turn.free()
     assert set(home.glob("runs/*.json")) == runs
-    assert turn.take()
-    turn.free()
 
 
 def test_a_port_that_is_taken_is_said_in_words(client, tmp_path):

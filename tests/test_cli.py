@@ -1,7 +1,10 @@
 """The command line: its documents, its exits, and that stdout holds nothing else."""
 
+import io
 import json
+import locale
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,9 @@ import pytest
 from rag_inspect import workbench
 from rag_inspect.__main__ import main
 from rag_inspect.embedders import EMBEDDERS
+from rag_inspect.evaluation.turn import Turn
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.terminal import is_plain, print_lines, print_table
 from tests.fixed_embedder import FixedEmbedder
 from tests.fixed_reranker import FixedReranker
 
@@ -55,7 +60,7 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
 
 def document(capsys, *arguments: str):
     code, out, err = run(capsys, *arguments, "--json")
-    assert (code, err) == (0, "")
+    assert code == 0, err
     return json.loads(out)
 
 
@@ -73,6 +78,7 @@ def test_the_corpora(home, settings, capsys):
             "passages": 30,
             "queries": 1,
             "judged_queries": 1,
+            "splits": {"test": 1},
         }
     ]
 
@@ -158,9 +164,14 @@ def test_the_tables_say_the_same(home, doubles, capsys):
     code, out, err = run(capsys, "search", "passage number 3", "--corpus", "tiny")
     assert (code, err) == (0, "")
     assert "The gold passage moved" in out or "The gold passage stayed" in out
-    for words in ("▲", "5.250", "gold", "Number 3", "20 pairs scored, 0 from the cache"):
+    for words in ("  +", "5.250", "gold", "Number 3", "20 pairs scored, 0 from the cache"):
         assert words in out
-    assert "Thirty" in run(capsys, "corpora")[1] and "bge-reranker-base" in run(capsys, "models")[1]
+    listed = run(capsys, "corpora")[1]
+    assert "Thirty" in listed and "1 (test 1)" in listed
+    models = run(capsys, "models")[1]
+    assert "bge-reranker-base" in models
+    assert models.count("HF_HUB_OFFLINE") == 1
+    assert "nomic, bge-m3, base, large, v2-m3: not on disk, and HF_HUB_OFFLINE is set" in models
 
 
 def test_what_others_wrote_is_no_markup_and_no_control_code(home, corpus_folder, doubles, capsys):
@@ -182,12 +193,7 @@ def test_what_others_wrote_is_no_markup_and_no_control_code(home, corpus_folder,
     [
         (["search", "x", "--corpus", "nope"], 'unknown corpus "nope"; choose one of tiny'),
         (["search", " ", "--corpus", "tiny"], "the query is blank"),
-        (
-            ["search", "x", "--corpus", "tiny", "--top-k", "0"],
-            "top_k is 0; expected a whole number from 1 to 200",
-        ),
-        (["search", "x", "--corpus", "tiny", "--top-k", "201"], "top_k is 201"),
-        (["search", "x", "--corpus", "tiny", "--top-n", "21"], "top_n cannot exceed top_k (21 > 20)"),
+        (["search", "x", "--corpus", "two\nlines\x1b[31m"], 'unknown corpus "two lines [31m"'),
         (
             ["search", "x", "--corpus", "tiny", "--reranker", "base"],
             "base (BAAI/bge-reranker-base at 2cfc18c9)",
@@ -229,25 +235,50 @@ def test_a_broken_corpus_hides_no_other(home, settings, corpus_folder, capsys):
     assert f'cannot read 1 corpus: {path}:1 has no "text"' in err
 
 
+SEARCH = ["search", "x", "--corpus", "tiny"]
+EVAL = ["eval", "--corpus", "tiny"]
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        [],
-        ["nope"],
-        ["search"],
-        ["search", "x"],
-        ["search", "x", "--corpus"],
-        ["search", "x", "--corpus", "tiny", "--top-k", "many"],
-        ["search", "x", "--corpus", "tiny", "--reranker", "nope"],
-        ["search", "x", "--corpus", "tiny", "--embedder", "mini"],
-        ["models", "--what"],
+        ([], "arguments are required: COMMAND"),
+        (["nope"], "invalid choice: 'nope'"),
+        (["search"], "arguments are required: --corpus"),
+        (["search", "--corpus", "tiny"], "there is no query; give QUERY or --query-id"),
+        (["search", "x", "--corpus"], "expected one argument"),
+        ([*SEARCH, "--top-k", "many"], "invalid int value: 'many'"),
+        ([*SEARCH, "--top-k", "0"], "top_k is 0; expected a whole number from 1 to 200"),
+        ([*SEARCH, "--top-k", "201"], "top_k is 201"),
+        ([*SEARCH, "--top-n", "-1"], "top_n is -1"),
+        ([*SEARCH, "--top-n", "21"], "top_n cannot exceed top_k (21 > 20)"),
+        ([*SEARCH, "--reranker", "nope"], "invalid choice: 'nope' (choose from 'mini', 'base'"),
+        ([*SEARCH, "--embedder", "mini"], "invalid choice: 'mini'"),
+        ([*EVAL, "--reranker", "nope"], 'unknown reranker "nope"; choose one of mini'),
+        ([*EVAL, "--reranker", ","], "has no names"),
+        ([*EVAL, "--top-k", "0"], "top_k is 0"),
+        ([*EVAL, "--top-k", "3", "--top-n", "5"], "top_n cannot exceed top_k (5 > 3)"),
+        ([*EVAL, "--cutoffs", "0"], "whole numbers from 1"),
+        ([*EVAL, "--cutoffs", "1,1001"], "whole numbers from 1 to 1000"),
+        ([*EVAL, "--fail-under", "mrr@5"], "is not a limit"),
+        ([*EVAL, "--fail-under", "mrr@5=nan"], "is not a limit"),
+        ([*EVAL, "--fail-under", "mrr@5=1.1"], "is not a limit"),
+        ([*EVAL, "--fail-under", "map@5=1"], "unknown metric"),
+        ([*EVAL, "--out", ""], "the folder's name is empty"),
+        (["bench", "--reranker", "mini,nope"], 'unknown reranker "nope"; choose one of mini'),
+        (["serve", "--port", "65536"], "'65536' is not a port; expected a whole number from 1 to 65535"),
+        (["serve", "--port", "web"], "'web' is not a port"),
+        (["corpora", "nope"], "invalid choice: 'nope' (choose from 'lint')"),
+        (["models", "--two\nlines"], "unrecognized arguments: --two lines"),
+        (["--print-completion", "tcsh"], "invalid choice: 'tcsh'"),
     ],
 )
-def test_a_wrong_usage_is_exit_2(home, capsys, arguments):
+def test_a_wrong_usage_is_one_line_and_exit_2(home, capsys, arguments, said):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     out, err = capsys.readouterr()
-    assert caught.value.code == 2 and out == "" and "usage:" in err
+    assert caught.value.code == 2 and out == "" and said in err
+    assert err.startswith("rag-inspect") and err.count("\n") == 1 and err.endswith(" --help\n")
 
 
 def test_an_interruption_is_exit_130(home, capsys, monkeypatch):
@@ -255,7 +286,26 @@ def test_an_interruption_is_exit_130(home, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(workbench.Workbench, "search", interrupted)
-    assert run(capsys, "search", "x", "--corpus", "tiny") == (130, "", "")
+    assert run(capsys, "search", "x", "--corpus", "tiny") == (130, "", "rag-inspect: stopped\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process there")
+def test_ctrl_c_ends_a_running_command_with_one_line(home):
+    """Stopped while it waits its turn: models load only after that."""
+    turn = Turn(home, "something long")
+    assert turn.take()
+    try:
+        running = subprocess.Popen(
+            command("eval", "--corpus", "tiny", "--reranker", "mini"),
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        first = running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate()
+    finally:
+        turn.free()
+    assert "queued" in first and (running.returncode, out) == (130, "")
+    assert err == "rag-inspect: stopped; scores so far are kept; run the same command to continue\n"
 
 
 # As a process
@@ -270,24 +320,13 @@ def test_a_whole_search_with_the_real_models_prints_json_alone(home):
         command("search", "passage number 3", "--corpus", "tiny", "--reranker", "mini", "--json"),
         cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
-    assert (done.returncode, done.stderr.decode()) == (0, "")
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 0 and all(line.startswith("rag-inspect: ") for line in lines), lines
     found = json.loads(done.stdout)
-    assert (
-        found["reranker"]["key"] == "mini" and len(found["reranked"]) == 20 and "load" in found["timings_ms"]
-    )
-
-
-def test_a_pipe_that_breaks_while_rich_writes_is_no_error_either(home, monkeypatch):
-    """Which of the writers meets the broken pipe is a matter of luck; rich alone would exit with 1."""
-    from rag_inspect import terminal
-
-    def broken(*_):
-        raise BrokenPipeError
-
-    console = terminal._open_console()
-    monkeypatch.setattr(type(console), "_write_buffer", broken, raising=False)
-    with pytest.raises(BrokenPipeError):
-        console.print("x")
+    times = found["timings_ms"]
+    assert found["reranker"]["key"] == "mini" and len(found["reranked"]) == 20
+    assert list(times) == ["load", "embed", "retrieve", "rerank", "total"]
+    assert times["total"] == pytest.approx(sum(times.values()) - times["total"], abs=0.01)
 
 
 @pytest.mark.parametrize("arguments", [["corpora"], ["corpora", "--json"]])
@@ -317,3 +356,41 @@ def test_an_output_without_unicode_still_gets_everything(home, settings, corpus_
     assert (as_json.returncode, table.returncode) == (0, 0), table.stderr.decode()
     assert json.loads(as_json.stdout)[0]["description"] == "日本 → 😀"
     assert b"tiny" in table.stdout
+
+
+# What is plain
+
+
+def stream(terminal, encoding="utf-8"):
+    """A text stream that says it is a terminal, or not."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    out.isatty = lambda: terminal
+    return out
+
+
+def test_a_terminal_in_utf_8_gets_boxes_and_everything_else_plain_text(monkeypatch):
+    monkeypatch.setattr(locale, "getencoding", lambda: "UTF-8")
+    assert not is_plain(stream(True))
+    assert is_plain(stream(False)) and is_plain(stream(True, "latin-1"))
+    monkeypatch.setattr(locale, "getencoding", lambda: "ANSI_X3.4-1968")  # as LC_ALL=C has it
+    assert is_plain(stream(True)) or os.name == "nt"
+
+
+def test_plain_text_is_a_line_per_row_with_our_own_words_in_ascii(capsys):
+    rows = [
+        {"number": 1000, "text": "long " * 40, "last": "日本 →"},
+        {"number": 7, "text": "a\nb", "last": ""},
+    ]
+    print_table("first → second", ["number", "text", "last"], rows)
+    print_lines("Δ MRR@5 …")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "first -> second" and lines[4] == "+/- MRR@5 ..."
+    assert lines[2].startswith(" 1,000  long long") and lines[2].endswith("日本 →")
+    assert lines[3] == "     7  a b"
+
+
+@pytest.mark.parametrize("arguments", [["corpora"], ["models"], ["corpora", "lint"], SEARCH])
+def test_every_command_is_plain_in_a_pipe(home, doubles, corpus_folder, capsys, arguments):
+    corpus_folder("tiny", {"a": "one", "b": "two"}, {"q": "one"}, {"test": {"q": {"b": 1}}})
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0 and out.isascii() and "\x1b" not in out

@@ -95,6 +95,16 @@ def test_a_folder_is_set_aside_once_however_many_noticed(engine, settings):
     assert len(list(settings.home.glob("chroma.damaged-*"))) == len(engine.notes) == 1
 
 
+def test_the_engine_is_closed_after_its_last_index(engine, settings):
+    index = engine.open_index(CORPUS, FixedEmbedder(dimensions=32))
+    engine.close()
+    assert len(index.search([Query("", "amber fjord")], 5)[0]) == 5
+    index.close()
+    index.close()
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - whatever Chroma raises once it is closed
+        index.search([Query("", "amber fjord")], 5)
+
+
 READ_ONLY = """
 import sys
 from pathlib import Path

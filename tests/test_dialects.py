@@ -239,6 +239,12 @@ def test_a_file_that_is_seen_and_not_read_is_named(kettle, settings, name, why):
     assert note in [finding.message for finding in lint_named("kettle", CorpusLibrary(settings))]
 
 
+def test_many_long_names_make_one_note_that_a_replay_can_hold(kettle):
+    corpus = kettle({f"{'long' * 50}-{n}.csv": b"" for n in range(9)})
+    [note] = note_evaluation(corpus, "test")
+    assert len(note) == 900 and note.endswith("…") and "and 4 more." in corpus.notes[0]
+
+
 def test_what_may_lie_in_a_corpus_folder_is_not_named(kettle):
     others = (
         "README.md",

@@ -3,6 +3,7 @@
 import argparse
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,22 @@ def test_the_commands_of_the_readme_run(line, capsys, tmp_path_factory, monkeypa
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(shlex.split(line)) == 0
     assert capsys.readouterr().out.strip()
+
+
+def test_a_corpus_of_your_own_takes_a_minute_to_make_search_and_evaluate(tmp_path, monkeypatch, capsys):
+    section = README.split("## Your own data in sixty seconds")[1].split("\n## ")[0]
+    script = re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1]
+    commands_of_it = re.findall(r"^rag-inspect (.*)$", script, re.MULTILINE)
+    files = "\n".join(line for line in script.splitlines() if not line.startswith("rag-inspect "))
+    subprocess.run(["sh", "-e", "-c", files], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAG_INSPECT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    search, evaluate, serve = commands_of_it
+    assert main(shlex.split(search)) == 0 and "gold passage" in capsys.readouterr().out
+    assert main(shlex.split(evaluate)) == 0 and "2 queries" in capsys.readouterr().out
+    assert {"report.html", "replay.json"} <= {path.name for path in (tmp_path / "results").iterdir()}
+    assert serve == "serve --corpus ./my-corpus"
 
 
 def examples() -> list[str]:

@@ -194,9 +194,9 @@ def test_a_name_of_full_length_can_be_written(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_checking_a_folder_makes_it_and_leaves_it_empty(tmp_path):
+def test_checking_a_folder_leaves_nothing_behind(tmp_path):
     check_folder(tmp_path / "new" / "folder")
-    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(RagInspectError, match="choose another folder"):
         check_folder(tmp_path / "file")

@@ -11,7 +11,7 @@ from rag_inspect.evaluation.turn import Turn
 from rag_inspect.settings import Settings
 from rag_inspect.ui.guard import Listeners
 from rag_inspect.workbench import Workbench
-from tests.browsing import write_corpus
+from tests.browsing import wait_until, write_corpus
 
 ASKED = "where do apples keep"
 FRUIT = [
@@ -63,13 +63,6 @@ def listen(http, name, event_id):
 
 def call(http, name, **named):
     return listen(http, name, start(http, name, **named))
-
-
-def wait_until(happened, seconds=30):
-    until = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 @pytest.fixture

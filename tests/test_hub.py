@@ -157,6 +157,25 @@ def test_a_hub_that_never_answers_is_known_within_three_seconds(settings: Settin
         assert time.monotonic() - start < 3
 
 
+def test_a_command_ends_soon_after_a_hub_that_never_answers(tmp_path: Path, cache: Path) -> None:
+    import socket
+
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "corpus.jsonl").write_text('{"_id": "p", "text": "a passage"}\n')
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "rag_inspect", "search", "words", "--corpus", str(tmp_path / "tiny")]
+        process = subprocess.run(
+            [*command, "--embedder", "nomic"],
+            env={**os.environ, "HF_ENDPOINT": endpoint, "RAG_INSPECT_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert process.returncode == 1
+    assert f"the hub {endpoint} did not answer within 2.5 seconds" in process.stderr.splitlines()[-1]
+
+
 # -- a download ----------------------------------------------------------------------------------------------
 
 

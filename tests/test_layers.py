@@ -27,8 +27,8 @@ FLOORS = (
     ("recorded", "evaluation"),
     ("exports", "training"),
     ("workbench",),
-    ("views", "terminal"),
-    ("ui", "cli_examples", "cli_eval", "completion", "recording"),
+    ("views", "terminal", "usage"),
+    ("ui", "cli_examples", "cli_eval", "cli_corpora", "completion", "recording"),
     ("__main__",),
 )
 FLOOR = {f"rag_inspect.{room}".rstrip("."): floor for floor, rooms in enumerate(FLOORS) for room in rooms}

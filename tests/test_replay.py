@@ -98,9 +98,14 @@ def test_the_first_stage_is_asked_for_by_none_and_not_by_its_key():
     [
         (
             {"version": 3},
-            r'is not a version 2 replay; expected "kind": "rag-inspect replay", "version": 2',
+            'has "version": 3; expected a whole number from 1 to 2: update rag-inspect, or write the replay again',
         ),
-        ({"version": True}, "is not a version 2 replay"),
+        ({"version": True}, 'has "version": True; expected a whole number from 1 to 2'),
+        (
+            {"version": 1.0},
+            r'has "version": 1\.0; expected a whole number from 1 to 2: write the replay again',
+        ),
+        ({"kind": "else"}, r'is not a replay; expected "kind": "rag-inspect replay"'),
         ({"split": 5}, "split is a int; expected a string"),
         ({"created": "today"}, "created is 'today'; expected a time as"),
         ({"notes": [""] * 101}, "notes has 101 entries; expected at most 100"),

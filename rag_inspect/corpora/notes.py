@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from rag_inspect.types import Corpus
 from rag_inspect.words import format_count
 
+MAX_CHARACTERS = 900  # of one note; a replay takes 1,000
+
 
 def note_search(corpus: Corpus) -> tuple[str, ...]:
     """What a search goes without: rows and files that are not read, and splits that cannot be."""
@@ -14,12 +16,12 @@ def note_search(corpus: Corpus) -> tuple[str, ...]:
         f"The split {split} cannot be read, and its judgements are missing here: {fault}."
         for split, fault in corpus.broken_splits.items()
     )
-    return (*corpus.notes, *broken)
+    return _shorten((*corpus.notes, *broken))
 
 
 def note_evaluation(corpus: Corpus, split: str) -> tuple[str, ...]:
     """What an evaluation of this split goes without. Raises CorpusError if the split cannot be read."""
-    return (*corpus.notes, *describe_strays(corpus, split))
+    return _shorten((*corpus.notes, *describe_strays(corpus, split)))
 
 
 def describe_strays(corpus: Corpus, split: str) -> Iterator[str]:
@@ -37,6 +39,10 @@ def describe_strays(corpus: Corpus, split: str) -> Iterator[str]:
         if strays:
             counted = format_count(len(strays), *words)
             yield f'The split {split} judges {counted} that the corpus does not have; the first is "{strays[0][:80]}".'
+
+
+def _shorten(notes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(note if len(note) <= MAX_CHARACTERS else f"{note[: MAX_CHARACTERS - 1]}…" for note in notes)
 
 
 def _find_strays(ids: Iterable[str], known: Iterable[str]) -> list[str]:

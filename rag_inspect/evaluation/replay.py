@@ -22,6 +22,7 @@ from rag_inspect.evaluation.outcome import (
 from rag_inspect.evaluation.replay_errors import refuse
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.types import Query
+from rag_inspect.words import describe_value
 
 if TYPE_CHECKING:  # load pydantic only when a replay is read
     from rag_inspect.evaluation.replay_models import LatencyPart, Replay1, Replay2
@@ -166,9 +167,15 @@ def _read_version(document: Any, name: str) -> Replay1 | Replay2:
         if key not in document:
             refuse(name, (), f'has no "{key}"', "a replay as eval --out writes it")
     version = document["version"]
-    if document["kind"] != KIND or type(version) is not int or version not in MODELS:
+    if document["kind"] != KIND:
         raise InputError(
-            f'{name} is not a version {VERSION} replay; expected "kind": "{KIND}", "version": {VERSION} or less'
+            f'{name} is not a replay; expected "kind": "{KIND}", as eval --out writes it in replay.json'
+        )
+    if type(version) is not int or version not in MODELS:
+        newer = "update rag-inspect, or " if type(version) is int and version > VERSION else ""
+        raise InputError(
+            f'{name} has "version": {describe_value(version)}; expected a whole number from 1 to {VERSION}: '
+            f"{newer}write the replay again with eval --out"
         )
     return read_part(MODELS[version], document, name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from hashlib import sha256
@@ -65,6 +65,7 @@ class DenseRetriever:
         self._collection = self._open(client)
         self._vectors: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
+        self.on_close: Callable[[], None] | None = None  # called once
 
     @explain_failures
     def _open(self, client: ClientAPI) -> Any:
@@ -159,6 +160,9 @@ class DenseRetriever:
         """Free the vectors in memory; the index on disk stays."""
         with self._lock:
             self._vectors.clear()
+        release, self.on_close = self.on_close, None
+        if release:
+            release()
 
     def _rank(self, keys: Sequence[str], distances: Sequence[float]) -> list[tuple[int, float]]:
         """Return (place in the corpus, cosine), best first, of every passage of each text found."""

@@ -36,12 +36,24 @@ class Engine:
         self.generation = 0  # how often the folder was set aside
         self._settings, self._lock = settings, threading.RLock()
         self._client: ClientAPI | None = None
+        self._users, self._closing = 0, False  # indexes being opened, or open and not closed
         self._copy: tempfile.TemporaryDirectory[str] | None = None
 
     def open_index(
         self, corpus: Corpus, embedder: Embedder, report: Progress | None = None
     ) -> DenseRetriever:
         """Return the whole index of this corpus. A damaged one is set aside and built again. Raises RetrievalError."""
+        with self._lock:
+            self._users += 1
+        try:
+            index = self._open(corpus, embedder, report)
+        except BaseException:
+            self._release()
+            raise
+        index.on_close = self._release
+        return index
+
+    def _open(self, corpus: Corpus, embedder: Embedder, report: Progress | None) -> DenseRetriever:
         before = self.generation
         try:
             return _open_index(self._connect(), corpus, embedder, report)
@@ -69,14 +81,23 @@ class Engine:
             forget_open_systems()
 
     def close(self) -> None:
-        """Close the client, and delete the copy of a read-only folder."""
+        """Close the client and delete the copy of a read-only folder, now or when the last index is closed."""
         with self._lock:
+            self._closing = True
+            if self._users:
+                return
             client, self._client = self._client, None
             if client is not None:
-                with suppress(Exception):  # the process ends, or nobody uses it any more
+                with suppress(Exception):  # nobody uses it any more
                     client.close()  # type: ignore[attr-defined]
             if self._copy:
                 self._copy.cleanup()
+
+    def _release(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._closing:
+                self.close()
 
     @property
     def _home(self) -> Path:

@@ -78,7 +78,7 @@ class Reranking:
 
     `ranking` has the passages scored so far, best first. `readings` is empty if the reranker does not tell what it
     read. `verdict` (None without gold) and `summary` are set once it is complete. `timings_ms` has the steps of both
-    stages; `total`, once it is complete; and `load`, if models were loaded or passages indexed first.
+    stages; `load`, if models were loaded or passages indexed first; and their `total`, once it is complete.
     """
 
     candidates: Candidates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -87,8 +88,17 @@ def serve(
     if not quiet:
         print(f"rag-inspect is at {app.local_url} (Ctrl+C stops it)", flush=True)
     if block:
-        app.block_thread()
+        _wait(app)
     return app
+
+
+def _wait(app: gr.Blocks) -> None:
+    """Wait until the server ends. Raises KeyboardInterrupt on Ctrl+C, which gradio's own `block_thread` swallows."""
+    try:
+        while app.is_running:
+            time.sleep(0.2)
+    finally:
+        app.close(verbose=False)
 
 
 def _make_rules(settings: Settings, hosts: frozenset[str], uploads: Path) -> Rules:

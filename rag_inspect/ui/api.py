@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_function_description
 
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.options import CUTOFFS, EMBEDDER, SPLIT, TOP_K, EvalOptions, SearchOptions, split_names
@@ -39,7 +40,15 @@ def _build_search(bench: Workbench) -> None:
     ) -> dict[str, Any]:
         """Run one query through both stages: candidates, reranked order with moves, gold, verdict and timings.
 
-        `query_id` names a query of the corpus; `query` may then be "".
+        Parameters:
+            query: The text to search for; it may be empty if query_id is given.
+            corpus: The name of a listed corpus or, on the user's own machine, the path of a folder in BEIR's layout.
+            embedder: The model of the first stage, such as minilm.
+            reranker: The reranker, such as mini or base; none means base if it is on disk, else mini.
+            top_k: How many candidates the first stage finds and the reranker scores, from 1 to 200.
+            top_n: How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.
+            keep_identical_ids: True to keep a candidate that has the id of its judged query, which is the query itself.
+            query_id: The id of one of the corpus's queries; tells queries of one text apart.
         """
         options = SearchOptions(
             query=query,
@@ -55,7 +64,7 @@ def _build_search(bench: Workbench) -> None:
         *_, end = (moment for moment in moments if isinstance(moment, Reranking))
         return write_search([end])
 
-    gr.api(show_errors(search, encode=str), api_name="search", **SEARCHES)
+    _offer(search, "search", **SEARCHES)
 
 
 def _build_eval(bench: Workbench, listeners: Listeners) -> None:
@@ -70,9 +79,19 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
         keep_identical_ids: bool = False,
         request: gr.Request | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Run a corpus's eval set through both stages. `reranker` takes one name or several, comma-separated.
+        """Run a corpus's eval set through both stages: metrics with intervals, verdicts, latency and advice.
 
         The last value is the result; earlier values report progress. If the client disconnects, the evaluation stops.
+
+        Parameters:
+            corpus: The name of a listed corpus with qrels or, on the user's own machine, the path of such a BEIR folder.
+            reranker: One reranker, or several separated by commas; none means base if it is on disk, else mini.
+            embedder: The model of the first stage, such as minilm.
+            top_k: How many candidates the first stage finds for each query and each reranker scores, from 1 to 200.
+            cutoffs: The k of recall@k, MRR@k and the other metrics, separated by commas.
+            split: Which judgements to evaluate against; test means the file qrels/test.tsv of the corpus.
+            top_n: How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.
+            keep_identical_ids: True to keep candidates that have the id of their query, as ArguAna's and Quora's do.
         """
         options = EvalOptions(
             corpus=corpus, rerankers=split_names(reranker), embedder=embedder, top_k=top_k, top_n=top_n,
@@ -86,7 +105,19 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
                 reported = time.monotonic()
                 yield {"progress": str(moment)}
 
-    gr.api(show_errors(evaluate, encode=str), api_name="eval", concurrency_limit=None)
+    _offer(evaluate, "eval", concurrency_limit=None)
+
+
+def _offer(operation: Callable[..., Any], name: str, **limits: Any) -> None:
+    """Add an operation to the API, each parameter with its name and description from the docstring."""
+    dependency = gr.api(show_errors(operation, encode=str), api_name=name, **limits)
+    _, descriptions, _ = get_function_description(operation)
+    app = gr.context.get_blocks_context()
+    assert app is not None
+    for component_id, parameter in zip(dependency["inputs"], descriptions, strict=False):  # the last: request
+        component: Any = app.blocks[component_id]
+        component.label = parameter
+        component._api_info = component._api_info | {"additional_description": descriptions[parameter]}
 
 
 def _name_caller(request: gr.Request | None) -> str:

@@ -62,6 +62,7 @@ def watch_choice(dropdown: gr.Dropdown) -> gr.State:
         dropdown,
         chosen_at,
         js=_COMPARE % (dropdown_id, dropdown_id),
+        concurrency_limit=1,  # of two at the same time, both would report the state as changed
         **quiet,
     )
     return chosen_at
