@@ -57,7 +57,8 @@ def _note_eval_set(outcome: Outcome) -> Iterator[str]:
 def _note_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
     reached = outcome.places.shape[1]
     deeper = [name for name in numbers.first_stage.metrics if parse(name).cutoff > reached]
-    if deeper and reached < numbers.passages:
+    itself = outcome.counts.get("left_out") == numbers.queries  # then each query has one passage fewer
+    if deeper and reached + itself < numbers.passages:
         yield (
             f"Only {reached} candidates were retrieved: {', '.join(parse(name).label for name in deeper)} "
             f"cover{'s' if len(deeper) == 1 else ''} only these."
