@@ -1,11 +1,12 @@
 # make run    set up and open the app          make test   set up and pass every test
 # make lint   ruff and mypy                    make bench  the benchmarks against their peers
 # make record the first screens, anew          make clean  forget the environment
+# make pictures  the README's pictures, anew
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint bench record clean chromium
+.PHONY: run test lint bench record pictures clean chromium
 
 run: .venv/run.stamp
 	$(BIN)/python -m rag_inspect serve
@@ -23,6 +24,9 @@ bench: .venv/run.stamp
 
 record: .venv/run.stamp
 	$(BIN)/python -m rag_inspect.recording
+
+pictures: .venv/dev.stamp chromium
+	$(BIN)/python -m docs.take_pictures
 
 .venv/run.stamp: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
