@@ -219,7 +219,7 @@ def test_gold_that_the_corpus_lacks_counts_as_not_found_and_is_noted(kettle, set
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("qrels/dev.parquet", "qrels/dev.parquet (Parquet; pandas.read_parquet"),
+        ("qrels/dev.arrow", "qrels/dev.arrow (Arrow)"),
         ("qrels/test.jsonl", "qrels/test.jsonl (qrels/test.tsv is read instead)"),
         ("qrels.tsv", "qrels.tsv (qrels/test.tsv is read instead)"),
         ("qrels/test.json", "qrels/test.json (one JSON document; only JSON Lines are read)"),
@@ -259,25 +259,14 @@ def test_what_may_lie_in_a_corpus_folder_is_not_named(kettle):
 
 
 def test_where_qrels_or_queries_are_missing_what_may_hold_them_is_named(kettle):
-    corpus = kettle({"qrels/test.parquet": b"PAR1", **GONE})
-    with pytest.raises(CorpusError, match=r"kettle has no qrels.*not read: qrels/test.parquet \(Parquet"):
+    corpus = kettle({"qrels/test.arrow": b"ARROW1", **GONE})
+    with pytest.raises(CorpusError, match=r"kettle has no qrels.*not read: qrels/test.arrow \(Arrow"):
         select_eval_set(corpus)
     corpus = kettle({"queries.jsonl": None, "queries.dev.tsv": b"q1\tone\n"})
     with pytest.raises(
         CorpusError, match=r"no queries.*queries.dev.tsv \(rename it to queries.tsv to have it read"
     ):
         select_eval_set(corpus)
-
-
-def test_a_folder_of_parquet_alone_says_what_it_has(corpus_folder, settings):
-    folder = corpus_folder("hub", {"a": "one"})
-    (folder / "corpus.jsonl").unlink()
-    (folder / "corpus").mkdir()
-    (folder / "corpus" / "test-00000-of-00001.parquet").write_bytes(b"PAR1\0\0PAR1")
-    with pytest.raises(
-        CorpusError, match=r"needs a corpus.jsonl.*corpus/test-00000-of-00001.parquet \(Parquet"
-    ):
-        CorpusLibrary(settings).open(str(folder))
 
 
 # Ids leave as they came

@@ -42,6 +42,7 @@ ONLY_IN = {  # library -> the only rooms that may import it, for types too
     "transformers": ("rerankers", "embedders", "transformer", "training"),
     "sentence_transformers": ("rerankers", "embedders"),
     "huggingface_hub": ("hub", "download"),
+    "pyarrow": ("corpora",),
     "rich": ("terminal",),
     "shtab": ("completion",),
 }
@@ -143,6 +144,11 @@ def test_importing_loads_nothing_heavy(statement):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not loaded & {"torch", "chromadb", "transformers", "sentence_transformers", "plotly"}
+
+
+def test_the_readers_load_pyarrow_only_to_read():
+    code = "import sys, rag_inspect.corpora.lint; sys.exit('pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_the_command_line_and_its_help_load_no_page():

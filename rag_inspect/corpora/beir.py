@@ -62,7 +62,7 @@ def read_beir(folder: Path, report: Report = raise_fault) -> Corpus:
     files = find_files(folder)
     if files.passages is None:
         raise CorpusError(
-            f"{folder} has no corpus.jsonl (nor corpus.jsonl.gz, .tsv, .csv); a corpus folder needs one"
+            f"{folder} has no corpus.jsonl (nor corpus.jsonl.gz, .tsv, .csv, .parquet); a corpus folder needs one"
         )
     faults, blank = Faults(), list[str]()
     report_passage = _report_both(report, faults)

@@ -58,6 +58,20 @@ class Columns:
                 found[field] = (own or known)[0]
         return found
 
+    def find_keys(self, place: str, keys: Iterable[str]) -> dict[str, str]:
+        """Return the key of each field that is there. Raises CorpusError if two could be meant or one is missing."""
+        given = list(keys)
+        try:
+            found = self.find(given)
+        except CorpusError as fault:
+            raise CorpusError(f"{place} {fault}") from fault
+        missing = self.find_missing(found)
+        if missing:
+            listed = ", ".join(key[:40] for key in given[:6]) or "nothing"
+            needs = " and ".join(self.names[field][0] for field in self.required)
+            raise CorpusError(f'{place} has no "{missing}" (found {listed}); BEIR rows need {needs}')
+        return found
+
     def find_missing(self, found: Mapping[str, str]) -> str | None:
         """Return BEIR's name of the first required field that is not among those found."""
         return next((self.names[field][0] for field in self.required if field not in found), None)

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from io import BufferedIOBase
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 
 from rag_inspect.corpora.faults import Report
@@ -36,10 +36,19 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class CorpusFile:
-    """A file of the corpus in `folder`, plain or gzipped. Every method raises CorpusError."""
+    """A file of the corpus in `folder`, plain or gzipped; `rest` has the shards that follow it in the same table.
+
+    Every method raises CorpusError.
+    """
 
     folder: Path
     path: Path
+    rest: tuple[CorpusFile, ...] = ()
+
+    @property
+    def shards(self) -> tuple[CorpusFile, ...]:
+        """The files of the table, in order."""
+        return self, *self.rest
 
     @property
     def name(self) -> str:
@@ -49,13 +58,19 @@ class CorpusFile:
     @contextmanager
     def open(self) -> Iterator[BufferedIOBase]:
         """Open the file and unpack it if its content is gzipped, whatever its name says."""
+        with self.open_packed() as raw:
+            packed = raw.peek(2)[:2] == GZIP
+            if self.path.suffix == ".gz" and not packed:
+                raise CorpusError(f"{self.path} cannot be read: it is named .gz and is not a gzip file")
+            with gzip.GzipFile(fileobj=raw) if packed else nullcontext(raw) as file:
+                yield file
+
+    @contextmanager
+    def open_packed(self) -> Iterator[BufferedReader]:
+        """Open the file as it is, gzipped or not."""
         try:
             with os.fdopen(self._open_regular(), "rb") as raw:
-                packed = raw.peek(2)[:2] == GZIP
-                if self.path.suffix == ".gz" and not packed:
-                    raise CorpusError(f"{self.path} cannot be read: it is named .gz and is not a gzip file")
-                with gzip.GzipFile(fileobj=raw) if packed else nullcontext(raw) as file:
-                    yield file
+                yield raw
         except (OSError, EOFError, zlib.error) as error:
             raise CorpusError(f"{self.path} cannot be read: {error}") from error
 

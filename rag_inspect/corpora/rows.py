@@ -1,4 +1,4 @@
-"""Read the rows of a file, whatever its kind: JSON Lines, or a table separated by tabs, commas, semicolons or spaces."""
+"""Read the rows of a file, whatever its kind: JSON Lines, Parquet, or a table separated by tabs, commas, semicolons or spaces."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rag_inspect.corpora import opener
 from rag_inspect.corpora.columns import Columns
 from rag_inspect.corpora.faults import Faults, Report
 from rag_inspect.corpora.opener import CorpusFile
+from rag_inspect.corpora.parquet import read_parquet
 from rag_inspect.errors import CorpusError
 
 Row = Mapping[str, Any]
@@ -37,7 +38,7 @@ class Separator:
 
 
 def read_rows(file: CorpusFile, columns: Columns, report: Report) -> Iterator[tuple[str, Row]]:
-    """Yield (`file:line`, row) of every row of a file; a broken one is reported.
+    """Yield (`file:line`, row) of every row of a file, (`file row N`, row) of Parquet; a broken one is reported.
 
     Raises CorpusError where the file cannot be read any further.
     """
@@ -58,7 +59,7 @@ def _read_json_lines(file: CorpusFile, columns: Columns, report: Report) -> Iter
         try:
             row = _parse_object(place, line, columns)
             if known != tuple(row):  # nearly always the keys are those of the row before
-                keys, known = _find_keys(place, row, columns), tuple(row)
+                keys, known = columns.find_keys(place, row), tuple(row)
         except CorpusError as fault:
             report(fault)
         else:
@@ -74,19 +75,6 @@ def _parse_object(place: str, line: str, columns: Columns) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise CorpusError(f"{place} is a JSON {type(row).__name__}; expected an object with {needs}")
     return row
-
-
-def _find_keys(place: str, row: Mapping[str, Any], columns: Columns) -> dict[str, str]:
-    try:
-        found = columns.find(row)
-    except CorpusError as fault:
-        raise CorpusError(f"{place} {fault}") from fault
-    missing = columns.find_missing(found)
-    if missing:
-        keys = ", ".join(key[:40] for key in list(row)[:6]) or "nothing"
-        needs = " and ".join(columns.names[field][0] for field in columns.required)
-        raise CorpusError(f'{place} has no "{missing}" (found {keys}); BEIR rows need {needs}')
-    return found
 
 
 def _read_table(
@@ -220,5 +208,6 @@ KINDS = {
     ".txt": Kind(name="a table", read=_read_table),
     ".qrels": Kind(name="a table", read=_read_table),
     ".trec": Kind(name="a table", read=_read_table),
+    ".parquet": Kind(name="Parquet", read=read_parquet),
 }
 """The kinds that are read; where a folder has the same rows in several, the first of them is."""
