@@ -124,15 +124,43 @@ def test_hostile_passages_are_text_and_nothing_runs(visit):
     assert heights == [58]
 
 
-def test_a_blank_query_says_so_and_changes_nothing(visit):
+def test_results_say_what_they_are_of_and_turn_grey_when_the_controls_move_on(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    caption = page.locator(".ri-caption")
+    assert "“where do apples keep” · fruit · minilm → mini" in caption.inner_text()
+    assert "judged to answer this query" in caption.inner_text()
+    grey = page.locator("body.ri-outdated-explore")
+    assert grey.count() == 0 and not page.get_by_text("not the settings above").is_visible()
+    page.locator("#query textarea").fill("where do apples")
+    grey.wait_for()
+    assert page.get_by_text("not the settings above").is_visible()
+    page.locator("#query textarea").fill(" where do  apples keep ")
+    grey.wait_for(state="detached")
+    ask(page, "a fruit nobody judged")
+    assert "Nobody judged this query" in caption.inner_text() and grey.count() == 0
+
+
+def test_a_blank_query_says_so_and_leaves_no_headline(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
     wait_for_ranking(page)
     box = page.locator("#query textarea")
     box.fill("   ")
     box.press("Enter")
     wait_for_words(page, "blank")
+    assert page.locator("#sentence").inner_text().strip() == ""
     assert page.locator(".ri-rankings").get_attribute("data-query") == "where do apples keep"
+    page.locator("body.ri-outdated-explore").wait_for()
     assert box.input_value() == "   "
+
+
+def test_stop_with_nothing_running_says_so_and_leaves_the_headline(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    headline = page.locator("#sentence").inner_text()
+    page.locator("#ask").get_by_role("button", name="Stop").click()
+    page.get_by_text("No search is running.").first.wait_for()
+    assert headline and page.locator("#sentence").inner_text() == headline
 
 
 def test_top_n_above_top_k_is_a_clear_word(visit):

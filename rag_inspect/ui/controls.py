@@ -28,6 +28,8 @@ WRITE_LINK = """(query, corpus, embedder, reranker, k, n) => {
   if (String(link).length < 8000) history.replaceState(null, '', link);
 }"""
 
+TELL_CONTROLS = "(...values) => window.riControls('%s', ...values)"
+"""Tell page.js what the controls of a tab say, so that results of other settings are greyed."""
 
 COPY_LINK = """async () => {
   const button = document.querySelector('#copy-link');

@@ -32,8 +32,9 @@ def css() -> str:
 
 
 def head() -> str:
-    """Return the CSS that gradio's `css` parameter cannot apply: rules for the frame around the page."""
-    return f"<style>{(STATIC / 'frame.css').read_text(encoding='utf-8')}</style>"
+    """Return the page's script, and the CSS that gradio's `css` parameter cannot apply: rules for the frame around it."""
+    frame = (STATIC / "frame.css").read_text(encoding="utf-8")
+    return f"<style>{frame}</style><script>{read_script('page.js')}</script>"
 
 
 def read_script(name: str) -> str:
