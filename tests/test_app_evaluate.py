@@ -133,7 +133,42 @@ def test_the_cutoff_moves_by_keyboard(visit):
 
 def test_a_corpus_without_an_eval_set_says_so(visit):
     page = open_evaluate(visit, "unjudged")
-    toast(page, "there is nothing to evaluate")
+    page.locator("#eval-progress").get_by_text("there is nothing to evaluate").wait_for()
+    assert page.locator("#eval-table table").count() == 0
+
+
+def test_the_recorded_evaluation_is_shown_first_and_marked_and_greyed_when_the_form_moves_on(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    page.get_by_role("tab", name="Evaluate").click()
+    page.locator("#eval-progress").get_by_text("Recorded on 20").wait_for()
+    said = page.locator("#eval-progress").inner_text()
+    assert "nothing has run here" in said and "2,000 pairs of 100 queries" in said
+    assert "Results for resources (test) · minilm → mini" in page.locator("#eval-advice").inner_text()
+    grey = page.locator("body.ri-outdated-evaluate")
+    assert page.locator(".ri-queue li").count() == 100 and grey.count() == 0
+    page.get_by_label("Cutoffs").fill("1, 3")
+    grey.wait_for()
+    page.get_by_label("Cutoffs").fill("1, 5,10")
+    grey.wait_for(state="detached")
+    choose(page, "Corpus", "fruit")
+    page.locator("#eval-progress").get_by_text("Not run yet. fruit has 2 queries with gold").wait_for()
+    assert page.locator("#eval-table table").count() == 0 and grey.count() == 0
+
+
+def test_a_stopped_run_does_not_overwrite_the_next_one(visit):
+    page = open_evaluate(visit, "resources")
+    evaluate(page)
+    page.locator("#eval-progress").get_by_text("resources: ").wait_for()
+    page.get_by_role("button", name="Stop").last.click()
+    page.locator("#eval-progress").get_by_text("topp").wait_for()
+    choose(page, "Corpus", "fruit")
+    evaluate(page)
+    finished(page)
+    assert page.locator("#eval-progress").inner_text().startswith("fruit: done")
+    page.wait_for_timeout(1500)  # a late word about the stopped run would come now
+    assert page.locator("#eval-progress").inner_text().startswith("fruit: done")
+    assert "fruit, split test" in page.locator("#eval-table").inner_text()
 
 
 def test_a_replay_opens_without_a_model_and_a_hostile_one_is_refused(visit, tmp_path):

@@ -118,9 +118,12 @@ def _lay_out_results() -> dict[str, Any]:
         system = gr.Dropdown([], label="Show results of", visible=False)
     queue = _html(elem_id="eval-queue")
     with gr.Row():
-        flow = gr.Plot(label="Where the gold went", visible=False, min_width=320)
+        flow = gr.Plot(label="Where the gold went", visible=False, min_width=320, elem_id="eval-flow")
         histogram = gr.Plot(
-            label="Threshold lab: scores of gold and other candidates", visible=False, min_width=320
+            label="Threshold lab: scores of gold and other candidates",
+            visible=False,
+            min_width=320,
+            elem_id="eval-histogram",
         )
     cutoff = gr.Slider(
         0, 40, value=0, step=1, visible=False, elem_id="eval-cutoff",

@@ -79,7 +79,7 @@ class _Page:
         return [*self.results, self.reranker]
 
 
-def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
+def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     """Lay out the tab and connect its events; none of its components must exist while another tab is open."""
     page = _lay_out(bench)
     searches = _wire(page, bench, app)

@@ -139,7 +139,9 @@ def _describe_loading(stage: str, recorded: Reranking | None) -> str:
     return f"Recorded with {model}; live results follow. {stage[:1].upper()}{stage[1:]}"
 
 
-def _fall_back_on_mini(bench: Workbench, choice: SearchOptions, who: str, notes: tuple[str, ...]) -> Iterator[Outputs]:
+def _fall_back_on_mini(
+    bench: Workbench, choice: SearchOptions, who: str, notes: tuple[str, ...]
+) -> Iterator[Outputs]:
     """Search; if the reranker is not available, search with mini instead, say so, and choose mini in the list."""
     try:
         yield from _stream_outputs(bench, choice, who, notes)
@@ -152,7 +154,9 @@ def _fall_back_on_mini(bench: Workbench, choice: SearchOptions, who: str, notes:
             yield [*outputs[:-1], "mini"]
 
 
-def _stream_outputs(bench: Workbench, choice: SearchOptions, who: str, notes: tuple[str, ...]) -> Iterator[Outputs]:
+def _stream_outputs(
+    bench: Workbench, choice: SearchOptions, who: str, notes: tuple[str, ...]
+) -> Iterator[Outputs]:
     """Search; while something loads, show the recorded search with these settings, if there is one."""
     loading, recorded = False, None
     for moment in bench.search(choice, who):
