@@ -36,9 +36,8 @@ def evaluate(
 ) -> Iterator[EvalProgress | Outcome]:
     """Yield progress after every batch of scores, then the Outcome; once `stopped` returns True, no Outcome.
 
-    After scoring, each system is timed on a few queries; if not `timed`, only the first stage is. Stopped there, the
-    Outcome comes at once, and says which latencies are unknown. Memory grows by a
-    few hundred bytes per query, plus the query vectors that the embedder keeps. Raises CorpusError, InputError,
+    Then each system is timed (if not `timed`, only the first stage); stopped there, the Outcome comes at once. Memory
+    grows by a few hundred bytes per query, plus the embedder's query vectors. Raises CorpusError, InputError,
     RetrievalError or RerankError; the cache keeps the scores computed so far.
     """
     check_depths(top_k, top_n)

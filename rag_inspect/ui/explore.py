@@ -83,6 +83,8 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     """Lay out the tab and connect its events; none of its components must exist while another tab is open."""
     page = _lay_out(bench)
     searches = _wire(page, bench, app)
+    page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
+    page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
     told = TELL_CONTROLS % "explore"
     gr.on([part.change for part in page.choice], None, page.choice, None, js=told, **_QUIET)
     drawers.build_figures(page.search, searches)
@@ -195,8 +197,6 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     run.then(None, page.choice, None, js=WRITE_LINK, **_QUIET)
     run.then(show_errors(partial(_show_picked, bench)), [page.corpus, page.query], page.picker, **_QUIET)
     page.stop.click(running.stop, None, None, **_QUIET)
-    page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
-    page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
     return [arrival, run]
 
 
