@@ -82,6 +82,42 @@ def test_the_keyboard_alone_moves_jumps_to_the_twin_and_pins(visit):
     page.locator(f".ri-passage[data-passage='{focused}']").wait_for()
 
 
+def test_a_column_is_one_tab_stop_and_escape_returns_to_the_row_it_left(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    focused = "[document.activeElement.closest('.ri-column')?.className, document.activeElement.dataset.passage]"
+    page.locator("#copy-link").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    column, passage = page.evaluate(focused)
+    assert column == "ri-column ri-before" and passage == "2"
+    page.keyboard.press("Enter")
+    page.locator(".ri-passage").wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".ri-passage").wait_for(state="detached")
+    assert page.evaluate(focused) == [column, passage]
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused)[0] == "ri-column ri-after", "the next stops: the model card, the other column"
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate(focused) == [column, passage], "back on the row, not on the first"
+
+
+def test_tab_through_the_lists_leaves_none_open(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    page.locator("#query textarea").focus()
+    lists = 0
+    for _ in range(16):
+        page.keyboard.press("Tab")
+        on_list = page.evaluate("document.activeElement.getAttribute('role') === 'combobox'")
+        lists += on_list
+        opened = "open => document.querySelectorAll('[role=listbox]').length === Number(open)"
+        page.wait_for_function(opened, arg=on_list, timeout=5_000)  # a list that closes fades out
+    assert lists == 4 and page.evaluate("document.activeElement.closest('.ri-before') !== null")
+
+
 def test_a_permalink_reopens_exactly_this_view(visit):
     page = visit("?corpus=fruit&q=do bananas like the cold&k=9&n=2")
     wait_for_ranking(page)

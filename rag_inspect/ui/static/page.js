@@ -15,3 +15,11 @@
   window.riControls = (tab, ...values) => { controls[tab] = write(values); compare(); };
   new MutationObserver(compare).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ['data-of'] });
 })();
+
+// Tab leaves no list open: gradio opens one when it gets the focus, and does not close it when Tab leaves it.
+document.addEventListener('keydown', (event) => {
+  const list = event.target.closest?.('input[role="combobox"]');
+  if (event.key !== 'Tab' || !list) return;
+  event.stopPropagation();  // gradio opens the list at any key it does not know; the focus moves on all the same
+  list.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', code: 'Escape', bubbles: true }));
+}, true);
