@@ -85,7 +85,9 @@ def test_the_keyboard_alone_moves_jumps_to_the_twin_and_pins(visit):
 def test_a_column_is_one_tab_stop_and_escape_returns_to_the_row_it_left(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
     wait_for_ranking(page)
-    focused = "[document.activeElement.closest('.ri-column')?.className, document.activeElement.dataset.passage]"
+    focused = (
+        "[document.activeElement.closest('.ri-column')?.className, document.activeElement.dataset.passage]"
+    )
     page.locator("#copy-link").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
@@ -98,7 +100,9 @@ def test_a_column_is_one_tab_stop_and_escape_returns_to_the_row_it_left(visit):
     assert page.evaluate(focused) == [column, passage]
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
-    assert page.evaluate(focused)[0] == "ri-column ri-after", "the next stops: the model card, the other column"
+    assert page.evaluate(focused)[0] == "ri-column ri-after", (
+        "the next stops: the model card, the other column"
+    )
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     assert page.evaluate(focused) == [column, passage], "back on the row, not on the first"
