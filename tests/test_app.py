@@ -290,6 +290,20 @@ def test_the_figures_and_the_code_come_on_demand(visit):
     page.wait_for_function("document.body.innerText.includes('2cfc18c9415c912f9d8155881c133215df768a70')")
 
 
+def test_a_phone_has_the_settings_folded_under_a_line_that_says_them(visit):
+    page = visit("?corpus=fruit&q=where do apples keep&k=9&n=2", width=390)
+    wait_for_ranking(page)
+    fold = page.locator(".ri-fold").locator("visible=true")
+    assert "fruit · minilm → mini · top_k 9, top_n 2" in fold.inner_text()
+    assert not page.locator("#settings").is_visible() and not page.locator("#picker").is_visible()
+    fold.click()
+    assert page.locator("#settings").is_visible() and fold.get_attribute("aria-expanded") == "true"
+    assert page.locator(".ri-title").first.evaluate("title => title.scrollWidth <= title.clientWidth")
+    wide = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(wide)
+    assert wide.locator("#settings").is_visible() and not wide.locator(".ri-fold").first.is_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_sees_everything_stacked(visit, scheme):
     page = visit("?__theme=" + scheme, width=390, color_scheme=scheme)

@@ -31,6 +31,12 @@ WRITE_LINK = """(query, corpus, embedder, reranker, k, n) => {
 TELL_CONTROLS = "(...values) => window.riControls('%s', ...values)"
 """Tell page.js what the controls of a tab say, so that results of other settings are greyed."""
 
+
+def fold_html(tab: str) -> str:
+    """Render the button that shows the controls of a tab on a phone; page.js writes what they say into it."""
+    return f'<button type="button" class="ri-fold" data-tab="{tab}" aria-expanded="false">Settings <span></span></button>'
+
+
 COPY_LINK = """async () => {
   const button = document.querySelector('#copy-link');
   try {

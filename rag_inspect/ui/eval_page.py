@@ -12,7 +12,7 @@ import gradio as gr
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.options import CUTOFFS, EMBEDDER, SPLIT
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.ui.controls import depth_sliders, model_choices
+from rag_inspect.ui.controls import depth_sliders, fold_html, model_choices
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
@@ -81,6 +81,7 @@ class Page:
 
 def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
     """Lay out the inputs of an evaluation; returns them by their names in `Page`."""
+    _html(fold_html("evaluate"))
     with gr.Row(elem_id="eval-settings"):
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
         embedder = gr.Dropdown(

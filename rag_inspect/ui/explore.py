@@ -24,6 +24,7 @@ from rag_inspect.ui.controls import (
     depth_sliders,
     find_picked,
     first_example,
+    fold_html,
     model_choices,
     picker_choices,
     picker_update,
@@ -108,6 +109,7 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
         )
         go = gr.Button("Search", variant="primary", size="sm", scale=0, min_width=100)
         stop = gr.Button("Stop", size="sm", scale=0, min_width=70)
+    _html(fold_html("explore"))
     with gr.Row(elem_id="settings"):
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
         embedder = gr.Dropdown(
