@@ -287,7 +287,12 @@ def test_the_figures_and_the_code_come_on_demand(visit):
         page.get_by_role("button", name="Save both as SVG").click()
     assert download.value.suggested_filename.endswith(".svg")
     page.get_by_text("Use in your code").click()
-    page.wait_for_function("document.body.innerText.includes('2cfc18c9415c912f9d8155881c133215df768a70')")
+    code = page.locator(".cm-content")
+    code.get_by_text("load_reranker('mini'").wait_for()
+    page.get_by_label("Library").click()
+    page.get_by_role("option", name="sentence-transformers", exact=True).click()
+    code.get_by_text("2cfc18c9415c912f9d8155881c133215df768a70").wait_for()
+    page.get_by_text("base instead of mini, which sentence-transformers cannot load").wait_for()
 
 
 def test_a_phone_has_the_settings_folded_under_a_line_that_says_them(visit):

@@ -47,7 +47,7 @@ def caption_html(document: EvaluationDocument, of: Sequence[object] | None = Non
 
 def describe_record(document: EvaluationDocument) -> str:
     """When and with what it was recorded, and what a run of the same would be."""
-    systems = " and ".join(f"{system.key} {system.system.revision[:8]}" for system in document.systems)
+    systems = ", ".join(f"{system.key} {system.system.revision[:8]}" for system in document.systems)
     pairs = document.queries * document.top_k * len(document.rerankers)
     times = [system.latency.p50 for system in document.rerankers]
     took = sum(time or 0 for time in times) * document.queries / 1000
