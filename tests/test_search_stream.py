@@ -36,7 +36,7 @@ class Script:
     def find_recorded(self, corpus: object, query: object) -> Reranking | None:
         return self.recorded
 
-    def search(self, options: object):
+    def search(self, options: object, who: str):
         for moment in self.moments:
             if isinstance(moment, Exception):
                 raise moment
