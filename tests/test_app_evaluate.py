@@ -186,7 +186,7 @@ def test_a_replay_opens_without_a_model_and_a_hostile_one_is_refused(visit, tmp_
     other.get_by_role("tab", name="Evaluate").click()
     other.get_by_text("Past runs and replays").click()
     other.locator("input[type=file]").last.set_input_files(replay)
-    other.locator("#eval-table table").first.wait_for()
+    other.locator("#eval-progress").get_by_text("Opened fruit").wait_for()
     assert "onerror" in other.locator(".ri-queue").inner_text() and other.evaluate(
         "window.hacked === undefined"
     )
