@@ -71,6 +71,11 @@ class Page:
         ]  # fmt: skip
 
     @property
+    def unchanged(self) -> dict[Any, Any]:
+        """What a function with `progress` among its outputs returns if it has none: gradio takes no empty dict."""
+        return {self.progress: gr.skip()}
+
+    @property
     def results(self) -> list[Any]:
         """The outputs that `eval_results.draw_results` fills."""
         return [

@@ -125,7 +125,7 @@ def wire(page: Page) -> None:
 
     def move_cutoff(evaluation: Evaluation | None, key: str, at: int) -> dict[Any, Any]:
         if evaluation is None:
-            return {}
+            return {page.threshold: gr.skip()}
         document = evaluation.document
         cutoff, called = document.thresholds[key].steps[int(at)].cutoff, name_scores(document)[key]
         return {
@@ -134,7 +134,7 @@ def wire(page: Page) -> None:
         }
 
     def change_reranker(evaluation: Evaluation | None, key: str) -> dict[Any, Any]:
-        return _draw_system(page, evaluation, key) if evaluation else {}
+        return _draw_system(page, evaluation, key) if evaluation else {page.queue: gr.skip()}
 
     page.verdict.input(
         partial(_draw_queue, page), [page.evaluation, page.system, page.verdict], page.queue, **QUIET

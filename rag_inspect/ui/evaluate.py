@@ -77,9 +77,9 @@ def _wire_job(page: Page, bench: Workbench, newest: Newest) -> None:
         request: gr.Request, job_id: str, rows_seen: int, visitor: object, shown_now: Any
     ) -> dict[Any, Any]:
         if newest.is_superseded(request, job_id):
-            return {}
+            return page.unchanged
         outputs = _poll(page, bench, job_id, rows_seen, visitor, shown_now)
-        return {} if newest.is_superseded(request, job_id) else outputs
+        return page.unchanged if newest.is_superseded(request, job_id) else outputs
 
     settings = [page.job_id, page.visitor, *page.settings]
     started = [page.job_id, page.rows_seen, page.timer, page.progress, *page.results]
@@ -100,7 +100,8 @@ def _wire_form(page: Page, bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> Non
         job_id: str, visitor: object, corpus: str, evaluation: Evaluation | None
     ) -> dict[Any, Any]:
         running = bench.job(job_id or "", Visitor.from_browser(visitor))
-        return {} if running or evaluation or bench.replay else show_recorded(page, bench, corpus)
+        known = running or evaluation or bench.replay
+        return page.unchanged if known else show_recorded(page, bench, corpus)
 
     def choose_corpus(job_id: str, visitor: object, corpus: str) -> dict[Any, Any]:
         split = {page.split: split_update(bench, corpus, SPLIT)}

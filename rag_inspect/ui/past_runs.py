@@ -71,7 +71,7 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         return "".join(comparison_html(runs.compare_runs(before, after, key, key)) for key in shared)
 
     def replay(path: str | None) -> dict[Any, Any]:
-        return assess_replay(read_replay(Path(path))) if path else {}
+        return assess_replay(read_replay(Path(path))) if path else page.unchanged
 
     def assess_replay(outcome: Outcome) -> dict[Any, Any]:
         return show_run(Evaluation(outcome, assess(outcome)))
