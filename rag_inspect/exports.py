@@ -141,22 +141,31 @@ def name_scores(document: EvaluationDocument) -> dict[str, str]:
     return names
 
 
+FILES: Mapping[str, Callable[[Evaluation, Report], str]] = {
+    "qrels.trec": lambda evaluation, report: "".join(trec_qrels(evaluation.outcome)),
+    "per_query.csv": lambda evaluation, report: per_query_csv(evaluation.document),
+    "metrics.json": lambda evaluation, report: metrics_json(evaluation),
+    "report.html": lambda evaluation, report: report(evaluation.document, name_scores(evaluation.document)),
+    "replay.json": lambda evaluation, report: format_json(to_replay(evaluation.outcome)),
+}
+"""What is written besides the runs, by the name of the file."""
+
+
 def export_files(evaluation: Evaluation, report: Report) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of every file; `report` renders the HTML (views.report.report_html)."""
-    outcome, document = evaluation.outcome, evaluation.document
-    for system in outcome.systems:
-        yield f"run.{system.key}.trec", "".join(trec_run(outcome, system.key))
-    yield "qrels.trec", "".join(trec_qrels(outcome))
-    yield "per_query.csv", per_query_csv(document)
-    yield "metrics.json", metrics_json(evaluation)
-    yield "report.html", report(document, name_scores(document))
-    yield "replay.json", format_json(to_replay(outcome))
+    for system in evaluation.outcome.systems:
+        yield _name_run(system.key), "".join(trec_run(evaluation.outcome, system.key))
+    for name, write in FILES.items():
+        yield name, write(evaluation, report)
 
 
 def name_files(systems: Iterable[str]) -> list[str]:
     """Return the names of the files that `export_files` yields for these systems."""
-    runs = [f"run.{key}.trec" for key in systems]
-    return [*runs, "qrels.trec", "per_query.csv", "metrics.json", "report.html", "replay.json"]
+    return [*map(_name_run, systems), *FILES]
+
+
+def _name_run(system: str) -> str:
+    return f"run.{system}.trec"
 
 
 def check_out(folder: Path, systems: Iterable[str], force: bool = False) -> None:

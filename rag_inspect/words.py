@@ -21,3 +21,10 @@ def describe_value(value: object, most: int = 60) -> str:
         return repr(value)[:most]
     except (RecursionError, ValueError):
         return f"something too large to show ({type(value).__name__})"
+
+
+def format_duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `1.7 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from rag_inspect.admission import Admission
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.corpora.notes import note_evaluation, note_search
 from rag_inspect.embedders import load_embedder
-from rag_inspect.errors import InputError, RetrievalError
+from rag_inspect.errors import InputError, ModelError, RetrievalError
 from rag_inspect.evaluation import EvalProgress, add_provenance, evaluate
 from rag_inspect.evaluation.archive import Archive
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.eval_set import select_eval_set
 from rag_inspect.evaluation.jobs import Job, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.recorded import RecordedEvaluations
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.files import sweep_drafts
 from rag_inspect.hub import HubProbe
@@ -50,6 +52,7 @@ class Workbench:
         self._models = Store(settings.model_memory_mb * 1_000_000, _memory, dependents=self._indexes)
         self._warm_up: Task[None] | None = None
         self.jobs = Jobs()
+        self.recorded_evaluations = RecordedEvaluations(FIRST_STAGES, RERANKERS)
         self.replay: Outcome | None = None  # what `serve --replay` shows; needs no model
 
     @property
@@ -94,9 +97,13 @@ class Workbench:
     def corpus(self, name: str, visitor: Visitor = LOCAL) -> Corpus:
         return self.library.open(name, visitor)
 
-    def recorded(self, corpus: Corpus, query_id: str | None) -> Reranking | None:
-        """The search of this query that was recorded with the models as they are now, if there is one."""
+    def find_recorded(self, corpus: Corpus, query_id: str | None) -> Reranking | None:
+        """Return the recorded search for this query, or None if there is none at the models' current revisions."""
         return read_record(corpus, query_id, FIRST_STAGES, RERANKERS)
+
+    def find_recorded_evaluation(self, corpus: Corpus) -> Evaluation | None:
+        """Return the evaluation recorded beside the corpus, or None if there is none at the models' current revisions."""
+        return self.recorded_evaluations.find(corpus)
 
     # Models and indexes: each is loaded once, in its own thread, and stays open while somebody holds a lease on it
 
@@ -251,28 +258,43 @@ class Workbench:
                 return
             with ExitStack() as held, self._reopen_after_failure(chosen, embedder):
                 index = held.enter_context(self.retriever(chosen, embedder))
-                models = [held.enter_context(self.reranker(key)) for key in keys]
-                for stage in _prepare(index, *models, *map(self._warm, keys)):
+                models: list[Reranker] = []
+                absent: list[str] = []
+                for stage in chain(_prepare(index), self._load_rerankers(keys, held, models, absent)):
                     yield stage
                     if stopped():
                         return
                 for moment in evaluate(
-                    chosen, index.value(), [model.value() for model in models], self.score_cache,
+                    chosen, index.value(), models, self.score_cache,
                     split=options.split, top_k=options.top_k, top_n=options.kept, cutoffs=options.depths,
                     keep_identical_ids=options.keep_identical_ids, stopped=stopped,
                 ):  # fmt: skip
                     if isinstance(moment, EvalProgress):
                         yield moment
                     else:
-                        notes = (
-                            note_evaluation(chosen, options.split)
-                            + self._engine.notes
-                            + self.score_cache.notes
-                        )
+                        known = note_evaluation(chosen, options.split)
+                        notes = (*absent, *known, *self._engine.notes, *self.score_cache.notes)
                         stamp = add_provenance(moment, chosen, notes)
                         yield self.archive.save(stamp, options.metrics, visitor)
         finally:
             turn.free()
+
+    def _load_rerankers(
+        self, keys: Sequence[str], held: ExitStack, models: list[Reranker], absent: list[str]
+    ) -> Iterator[Stage]:
+        """Load these rerankers into `models`; `absent` gets a note on each that is not available.
+
+        Raises ModelError if none is.
+        """
+        for key in keys:
+            try:
+                model = held.enter_context(self.reranker(key))
+                yield from _prepare(model, self._warm(key))
+                models.append(model.value())
+            except ModelError as error:
+                absent.append(f"{key} was left out: {error}.")
+                if not models and key == keys[-1]:
+                    raise
 
     def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL) -> Job:
         """Run `evaluate` as a job in its own thread; its visitor finds it again with `job`, by its id.

@@ -23,6 +23,12 @@ HOSTILE = [
     "plain passage about hostile text and how pages show it",
 ]
 
+FRUIT = [
+    "Apples keep best in a cold cellar.",
+    "Bananas turn brown in the fridge.",
+    "Pears ripen off the tree.",
+]
+
 
 def write_corpus(folder: Path, texts: list[str], queries: dict[str, str] | None = None) -> None:
     """Write a BEIR folder with passages p0, p1, …; `queries`: query text -> id of its gold passage."""
@@ -55,17 +61,12 @@ def address(app_root):
         HOSTILE,
         {"<script>window.hacked = 1</script> ${window.hacked = 1}": "p0"},
     )
-    fruit = [
-        "Apples keep best in a cold cellar.",
-        "Bananas turn brown in the fridge.",
-        "Pears ripen off the tree.",
-    ]
     write_corpus(
-        root / "corpora" / "fruit", fruit, {"where do apples keep": "p0", "do bananas like the cold": "p1"}
+        root / "corpora" / "fruit", FRUIT, {"where do apples keep": "p0", "do bananas like the cold": "p1"}
     )
     judged = root / "corpora" / "fruit" / "qrels"
     shutil.copy(judged / "test.tsv", judged / "dev.tsv")
-    write_corpus(root / "corpora" / "unjudged", fruit)
+    write_corpus(root / "corpora" / "unjudged", FRUIT)
     shutil.rmtree(root / "corpora" / "unjudged" / "qrels")
     settings = Settings(
         root / "home", corpora_dir=root / "corpora", hub_endpoint="http://127.0.0.1:9", hub_offline=True

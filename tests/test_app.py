@@ -82,6 +82,46 @@ def test_the_keyboard_alone_moves_jumps_to_the_twin_and_pins(visit):
     page.locator(f".ri-passage[data-passage='{focused}']").wait_for()
 
 
+def test_a_column_is_one_tab_stop_and_escape_returns_to_the_row_it_left(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    focused = (
+        "[document.activeElement.closest('.ri-column')?.className, document.activeElement.dataset.passage]"
+    )
+    page.locator("#copy-link").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    column, passage = page.evaluate(focused)
+    assert column == "ri-column ri-before" and passage == "2"
+    page.keyboard.press("Enter")
+    page.locator(".ri-passage").wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".ri-passage").wait_for(state="detached")
+    assert page.evaluate(focused) == [column, passage]
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused)[0] == "ri-column ri-after", (
+        "the next stops: the model card, the other column"
+    )
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate(focused) == [column, passage], "back on the row, not on the first"
+
+
+def test_tab_through_the_lists_leaves_none_open(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    page.locator("#query textarea").focus()
+    lists = 0
+    for _ in range(16):
+        page.keyboard.press("Tab")
+        on_list = page.evaluate("document.activeElement.getAttribute('role') === 'combobox'")
+        lists += on_list
+        opened = "open => document.querySelectorAll('[role=listbox]').length === Number(open)"
+        page.wait_for_function(opened, arg=on_list, timeout=5_000)  # a list that closes fades out
+    assert lists == 4 and page.evaluate("document.activeElement.closest('.ri-before') !== null")
+
+
 def test_a_permalink_reopens_exactly_this_view(visit):
     page = visit("?corpus=fruit&q=do bananas like the cold&k=9&n=2")
     wait_for_ranking(page)
@@ -124,15 +164,43 @@ def test_hostile_passages_are_text_and_nothing_runs(visit):
     assert heights == [58]
 
 
-def test_a_blank_query_says_so_and_changes_nothing(visit):
+def test_results_say_what_they_are_of_and_turn_grey_when_the_controls_move_on(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    caption = page.locator(".ri-caption")
+    assert "“where do apples keep” · fruit · minilm → mini" in caption.inner_text()
+    assert "judged to answer this query" in caption.inner_text()
+    grey = page.locator("body.ri-outdated-explore")
+    assert grey.count() == 0 and not page.get_by_text("not the settings above").is_visible()
+    page.locator("#query textarea").fill("where do apples")
+    grey.wait_for()
+    assert page.get_by_text("not the settings above").is_visible()
+    page.locator("#query textarea").fill(" where do  apples keep ")
+    grey.wait_for(state="detached")
+    ask(page, "a fruit nobody judged")
+    assert "Nobody judged this query" in caption.inner_text() and grey.count() == 0
+
+
+def test_a_blank_query_says_so_and_leaves_no_headline(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
     wait_for_ranking(page)
     box = page.locator("#query textarea")
     box.fill("   ")
     box.press("Enter")
     wait_for_words(page, "blank")
+    assert page.locator("#sentence").inner_text().strip() == ""
     assert page.locator(".ri-rankings").get_attribute("data-query") == "where do apples keep"
+    page.locator("body.ri-outdated-explore").wait_for()
     assert box.input_value() == "   "
+
+
+def test_stop_with_nothing_running_says_so_and_leaves_the_headline(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    headline = page.locator("#sentence").inner_text()
+    page.locator("#ask").get_by_role("button", name="Stop").click()
+    page.get_by_text("No search is running.").first.wait_for()
+    assert headline and page.locator("#sentence").inner_text() == headline
 
 
 def test_top_n_above_top_k_is_a_clear_word(visit):
@@ -219,7 +287,26 @@ def test_the_figures_and_the_code_come_on_demand(visit):
         page.get_by_role("button", name="Save both as SVG").click()
     assert download.value.suggested_filename.endswith(".svg")
     page.get_by_text("Use in your code").click()
-    page.wait_for_function("document.body.innerText.includes('2cfc18c9415c912f9d8155881c133215df768a70')")
+    code = page.locator(".cm-content")
+    code.get_by_text("load_reranker('mini'").wait_for()
+    page.get_by_label("Library").click()
+    page.get_by_role("option", name="sentence-transformers", exact=True).click()
+    code.get_by_text("2cfc18c9415c912f9d8155881c133215df768a70").wait_for()
+    page.get_by_text("base instead of mini, which sentence-transformers cannot load").wait_for()
+
+
+def test_a_phone_has_the_settings_folded_under_a_line_that_says_them(visit):
+    page = visit("?corpus=fruit&q=where do apples keep&k=9&n=2", width=390)
+    wait_for_ranking(page)
+    fold = page.locator(".ri-fold").locator("visible=true")
+    assert "fruit · minilm → mini · top_k 9, top_n 2" in fold.inner_text()
+    assert not page.locator("#settings").is_visible() and not page.locator("#picker").is_visible()
+    fold.click()
+    assert page.locator("#settings").is_visible() and fold.get_attribute("aria-expanded") == "true"
+    assert page.locator(".ri-title").first.evaluate("title => title.scrollWidth <= title.clientWidth")
+    wide = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(wide)
+    assert wide.locator("#settings").is_visible() and not wide.locator(".ri-fold").first.is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,9 +1,14 @@
 """The Evaluate page in headless Chromium: run, stop, reload, past runs, replays of friends and foes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from rag_inspect.exports import read_replay
+from rag_inspect.settings import BUILT_IN_CORPORA, Settings
+from rag_inspect.ui import serve
+from rag_inspect.workbench import Workbench
 from tests.browsing import open_past_run, wait_for_ranking
 
 pytestmark = pytest.mark.browser
@@ -133,7 +138,47 @@ def test_the_cutoff_moves_by_keyboard(visit):
 
 def test_a_corpus_without_an_eval_set_says_so(visit):
     page = open_evaluate(visit, "unjudged")
-    toast(page, "there is nothing to evaluate")
+    page.locator("#eval-progress").get_by_text("there is nothing to evaluate").wait_for()
+    assert page.locator("#eval-table table").count() == 0
+
+
+def test_the_recorded_evaluation_is_shown_first_and_marked_and_greyed_when_the_form_moves_on(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    page.get_by_role("tab", name="Evaluate").click()
+    page.locator("#eval-progress").get_by_text("Recorded on 20").wait_for()
+    said = page.locator("#eval-progress").inner_text()
+    assert "nothing has run here" in said and "2,000 pairs of 100 queries" in said
+    assert "Results for resources (test) · minilm → mini" in page.locator("#eval-advice").inner_text()
+    grey = page.locator("body.ri-outdated-evaluate")
+    assert page.locator(".ri-queue li").count() == 100 and grey.count() == 0
+    page.get_by_label("Cutoffs").fill("1, 3")
+    grey.wait_for()
+    page.get_by_label("Cutoffs").fill("1, 5,10")
+    grey.wait_for(state="detached")
+    page.get_by_role("tab", name="Explore").click()
+    page.get_by_role("tab", name="Evaluate").click()
+    page.wait_for_timeout(800)
+    assert page.locator(".ri-queue li").count() == 100 and page.locator(".toast-body").count() == 0
+    choose(page, "Corpus", "fruit")
+    page.locator("#eval-progress").get_by_text("Not run yet. fruit has 2 queries with gold").wait_for()
+    assert page.locator("#eval-table table").count() == 0 and grey.count() == 0
+
+
+def test_a_stopped_run_does_not_overwrite_the_next_one(visit):
+    page = open_evaluate(visit, "resources")
+    evaluate(page)
+    page.locator("#eval-progress").get_by_text("resources: ").wait_for()
+    page.get_by_role("button", name="Stop").last.click()
+    page.locator("#eval-progress").get_by_text("topp").wait_for()
+    choose(page, "Corpus", "fruit")
+    evaluate(page)
+    finished(page)
+    assert page.locator("#eval-progress").inner_text().startswith("fruit: done")
+    page.wait_for_timeout(1500)  # a late word about the stopped run would come now
+    assert page.locator(".toast-body.error").count() == 0
+    assert page.locator("#eval-progress").inner_text().startswith("fruit: done")
+    assert "fruit, split test" in page.locator("#eval-table").inner_text()
 
 
 def test_a_replay_opens_without_a_model_and_a_hostile_one_is_refused(visit, tmp_path):
@@ -151,7 +196,7 @@ def test_a_replay_opens_without_a_model_and_a_hostile_one_is_refused(visit, tmp_
     other.get_by_role("tab", name="Evaluate").click()
     other.get_by_text("Past runs and replays").click()
     other.locator("input[type=file]").last.set_input_files(replay)
-    other.locator("#eval-table table").first.wait_for()
+    other.locator("#eval-progress").get_by_text("Opened fruit").wait_for()
     assert "onerror" in other.locator(".ri-queue").inner_text() and other.evaluate(
         "window.hacked === undefined"
     )
@@ -187,3 +232,26 @@ def test_two_past_runs_are_compared(visit):
     page.locator("#eval-comparison table").wait_for()
     words = page.locator("#eval-comparison").inner_text()
     assert "changed verdict" in words and words.count("mini on fruit (test, top 20, 5 kept), 20") == 2
+
+
+def test_serve_replay_opens_on_the_replay_with_its_settings_in_the_form(tmp_path, chromium):
+    """It needs no model: here none is ever loaded."""
+
+    class NeverWarm(Workbench):
+        def warm_up(self) -> None: ...
+
+    bench = NeverWarm(Settings(tmp_path, hub_endpoint="http://127.0.0.1:9", hub_offline=True))
+    bench.replay = replace(read_replay(BUILT_IN_CORPORA / "catalysts" / "evaluation.json"), top_n=3)
+    app = serve(bench, host="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    page = chromium.new_page()
+    try:
+        page.goto(app.local_url)
+        page.locator("#eval-progress").get_by_text("Opened catalysts").wait_for(timeout=60_000)
+        page.wait_for_function(
+            "document.querySelector('#eval-settings input[aria-label=Corpus]').value === 'catalysts'"
+        )
+        assert page.locator("#eval-depths input[type=number]").nth(1).input_value() == "3"
+        assert page.locator("body.ri-outdated-evaluate, .toast-body").count() == 0
+    finally:
+        page.close()
+        app.close()

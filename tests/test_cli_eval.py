@@ -209,7 +209,7 @@ def test_the_same_evaluation_again_reads_nothing_gives_the_same_numbers_and_tell
     assert first["systems"][1]["metrics"] == again["systems"][1]["metrics"]
     assert first["per_query"] == again["per_query"]
     assert "rag-inspect: 0 / 6 queries, " in err
-    assert "rag-inspect: 6 queries, 36 pairs; measuring latency" in err
+    assert "rag-inspect: 6 queries, 36 pairs scored; timing mini" in err
 
 
 def test_a_second_evaluation_waits_its_turn(folder, home):

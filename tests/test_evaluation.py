@@ -74,8 +74,9 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
         query.query_id for query in corpus.queries
     ]
     assert steps[-1].pairs_per_second > 0 and steps[-1].seconds_left == 0
-    assert str(steps[-1]) == "70 queries, 1,400 pairs; measuring latency"
-    assert str(steps[-2]).startswith(f"{steps[-2].queries_done} / 70 queries, ")
+    assert str(steps[-1]) == "70 queries, 1,400 pairs scored; timing fixed, query 12 of 12"
+    before = next(step for step in steps if step.queries_done)
+    assert str(before).startswith(f"{before.queries_done} / 70 queries, ")
     document = assess(seen[-1])
     means = steps[-1].means["fixed"]
     assert means == pytest.approx({name: document.systems[1].metrics[name].value for name in means})
@@ -169,6 +170,26 @@ def test_a_stop_comes_within_a_batch_and_the_next_run_goes_on(cache):
     assert first.read <= 96
     run_evaluation(corpus, second, cache=cache, top_k=10)
     assert second.read <= 400 - 80 + SAMPLE
+
+
+def test_a_stop_while_timing_ends_at_once_and_keeps_the_result(cache):
+    corpus, model, other = make_corpus(40), ScriptedReranker(), ScriptedReranker(key="other")
+    seen = []
+
+    def stopped():
+        return bool(seen) and "fixed, query 2" in getattr(seen[-1], "timing", "")
+
+    for moment in evaluate(corpus, ExactRetriever(corpus), [model, other], cache, top_k=10, stopped=stopped):
+        seen.append(moment)
+    outcome = seen[-1]
+    assert [moment.timing for moment in seen if getattr(moment, "timing", "")] == [
+        "bag", "fixed, warming up", "fixed, query 1 of 12", "fixed, query 2 of 12",
+    ]  # fmt: skip
+    assert "timing fixed, query 2 of 12" in str(seen[-2]) and "400 pairs" not in str(seen[0])
+    assert isinstance(outcome, Outcome) and not np.isnan(outcome.logits["other"]).any()
+    assert outcome.latency["bag"].source == "sample"
+    assert outcome.latency["fixed"].source == outcome.latency["other"].source == "unknown"
+    assert "Stopped while timing: the latency of fixed, other is unknown." in outcome.notes
 
 
 @pytest.mark.parametrize(

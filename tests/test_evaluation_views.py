@@ -133,6 +133,18 @@ def test_the_ranks_of_a_query():
     assert formats.format_ranks(None, None) == "not among the candidates"
 
 
+def test_where_every_candidate_is_kept_the_ceiling_says_that_recall_cannot_change(document):
+    words = "all 15 candidates are kept, so reranking changes their order and not recall@"
+    assert words not in evaluation.ceiling_html(document)
+    assert words in evaluation.ceiling_html(dataclasses.replace(document, top_n=15))
+
+
+def test_a_record_says_so_and_what_a_run_would_be(document):
+    words = evaluation.describe_record(document)
+    assert words.startswith("Recorded on 2026-01-01 with bag r1, fixed r1, flat r1; nothing has run here.")
+    assert "up to 900 pairs of 30 queries." in words, "flat was not timed, so no time is promised"
+
+
 def test_the_table_says_its_p_values_and_latencies(document):
     words = Page(evaluation.table_html(document)).words
     assert "1,240 / 2,050" in words and "not measured" in words and "baseline" in words

@@ -11,14 +11,9 @@ from rag_inspect.evaluation.turn import Turn
 from rag_inspect.settings import Settings
 from rag_inspect.ui.guard import Listeners
 from rag_inspect.workbench import Workbench
-from tests.browsing import wait_until, write_corpus
+from tests.browsing import FRUIT, wait_until, write_corpus
 
 ASKED = "where do apples keep"
-FRUIT = [
-    "Apples keep best in a cold cellar.",
-    "Bananas turn brown in the fridge.",
-    "Pears ripen off the tree.",
-]
 
 
 @pytest.fixture(scope="module")

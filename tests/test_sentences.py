@@ -31,6 +31,13 @@ def test_the_timings_name_the_steps_there_were():
     assert "embed" not in words and "rerank" not in words and "first use" not in words
 
 
+def test_scores_from_the_cache_have_no_time():
+    search = replace(make_reranking(), scored_pairs=0, cached_pairs=6)
+    words = Page(timings_html(search)).words
+    assert "rerank: 6 scores from the score cache, so not timed" in words
+    assert "30 ms" not in words and "pairs scored" not in words
+
+
 @pytest.mark.parametrize(
     ("cuts", "words"),
     [

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from rag_inspect.views.snippets import LIBRARIES, write_snippet
+from rag_inspect.views.snippets import LIBRARIES, choose_library, describe_snippet, write_snippet
 from tests.searches import HOSTILE, HUB, MINI, make_reranking
 
 OTHER = replace(HUB, key="other", model="tests/other", revision="2" * 40)
@@ -57,3 +57,12 @@ def test_the_snippet_of_this_package_runs(models, capsys):
     exec(compile(code, "snippet", "exec"), {})
     printed = capsys.readouterr().out.split()
     assert printed[0] == "0" and len(printed) == 2 * search.top_n
+
+
+def test_the_first_library_shown_can_load_the_reranker_and_another_says_what_it_uses_instead():
+    mini, hub = make_reranking(reranker=MINI), make_reranking(reranker=HUB)
+    assert choose_library(mini) == "rag-inspect" and choose_library(hub) == "sentence-transformers"
+    assert describe_snippet(mini, "rag-inspect", OTHER).startswith("mini, revision ")
+    words = describe_snippet(mini, "LlamaIndex", OTHER)
+    assert words == "other instead of mini, which LlamaIndex cannot load: expect another order"
+    assert describe_snippet(hub, "LlamaIndex", OTHER).startswith(HUB.key)

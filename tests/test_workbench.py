@@ -253,6 +253,19 @@ def test_a_load_that_failed_is_tried_again(bench, doubles, place):
     assert ask(bench).complete
 
 
+def test_a_reranker_that_cannot_be_loaded_is_left_out_of_an_evaluation_of_others(bench, doubles):
+    end(
+        bench.search(SearchOptions(query="which number", corpus="tiny", reranker="mini"))
+    )  # loads both models
+    doubles.failures = [ModelError("base is not here")]
+    *_, found = bench.evaluate(EvalOptions(corpus="tiny", rerankers=["base", "mini"]))
+    assert [system.key for system in found.outcome.rerankers] == [doubles.reranker.spec.key]
+    assert "base was left out: base is not here." in found.document.notes
+    doubles.failures = [ModelError("base is not here"), ModelError("large is not here")]
+    with pytest.raises(ModelError, match="large is not here"):
+        list(bench.evaluate(EvalOptions(corpus="tiny", rerankers=["base", "large"])))
+
+
 def test_an_index_that_failed_is_opened_again(bench, settings):
     settings.home.mkdir()
     (settings.home / "chroma").write_text("in the way")

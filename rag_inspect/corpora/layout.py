@@ -21,7 +21,7 @@ from rag_inspect.errors import CorpusError
 STEMS = {"passages": ("corpus", "collection"), "queries": ("queries",)}
 QRELS_KIND = ".tsv"  # BEIR's: read first where a split is there in several kinds
 FOLDERS = ("corpus", "queries", "qrels", "data")  # looked into for files that somebody may expect to be read
-OWN = frozenset({"recorded.json", "spans.jsonl", "judgements.jsonl"})
+OWN = frozenset({"recorded.json", "evaluation.json", "spans.jsonl", "judgements.jsonl"})
 PARQUET = ".parquet"
 UNREAD = {".arrow": "Arrow", ".json": "one JSON document; only JSON Lines are read"}
 MOST_FILES = 100_000  # looked at in one folder

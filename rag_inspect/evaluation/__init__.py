@@ -36,10 +36,10 @@ def evaluate(
     stopped: Callable[[], bool] = lambda: False,
     timed: bool = True,
 ) -> Iterator[EvalProgress | Outcome]:
-    """Yield progress after every batch of scores, then the Outcome; if `stopped` returns True, there is no Outcome.
+    """Yield progress after every batch of scores, then the Outcome; once `stopped` returns True, no Outcome.
 
-    After scoring, each system is timed on a few queries; if not `timed`, only the first stage is. Memory grows by a
-    few hundred bytes per query, plus the query vectors that the embedder keeps. Raises CorpusError, InputError,
+    Then each system is timed (if not `timed`, only the first stage); stopped there, the Outcome comes at once. Memory
+    grows by a few hundred bytes per query, plus the embedder's query vectors. Raises CorpusError, InputError,
     RetrievalError or RerankError; the cache keeps the scores computed so far.
     """
     check_depths(top_k, top_n)
@@ -53,7 +53,7 @@ def evaluate(
         if stopped():
             yield work.progress(stopped=True)
             return
-    latency = work.measure_latencies(stopped, timed)
+    latency = yield from work.measure_latencies(stopped, timed)
     spoken, source = find_languages(corpus)
     yield Outcome(
         corpus=corpus.name,

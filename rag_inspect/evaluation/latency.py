@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
@@ -54,14 +54,15 @@ def measure_live(
     depth: int,
     first_stage_ms: float,
     stopped: Callable[[], bool] = lambda: False,
-) -> Latency:
+) -> Generator[str, None, Latency]:
     """Time a reranker on up to SAMPLE_QUERIES of the texts; if stopped, the latency is unknown.
 
-    Each query runs at every depth of `list_timed_depths`; between these, the mean is interpolated.
+    Yields which query is next, in words. Each query runs at every depth of `list_timed_depths`; between these, the mean is interpolated.
     """
     chosen, depths = sample_evenly(texts, SAMPLE_QUERIES), list_timed_depths(depth)
     began, measured = time.perf_counter(), []  # one row per query: ms at each depth
     for number, text in enumerate([chosen[0], *chosen]):
+        yield f"query {number} of {len(chosen)}" if number else "warming up"
         passages = retriever.search([Query("", text)], depth)[0].in_order
         row = []
         for some in depths if number else depths[:2]:  # the first query warms up

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from rag_inspect.pipeline import clean_query, name_verdict, retrieve
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import order_columns, score_pairs
 from rag_inspect.types import Corpus, Passage, Reranker, Retriever
-from rag_inspect.words import format_count
+from rag_inspect.words import format_count, format_duration
 
 PAIRS_AT_ONCE = 512  # in one chunk, which may have many queries: sorted by length and scored together
 PAIRS_AT_FIRST = 128  # until the pace of the models is known
@@ -44,12 +43,14 @@ class EvalProgress:
     means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # system -> metric -> mean so far
     finished: tuple[Mapping[str, Any], ...] = ()  # {query_id, query, rank_before, ranks, verdicts}
     stopped: bool = False
+    timing: str = ""  # the system whose latency is being measured, and how far that is; "" while scoring
 
     def __str__(self) -> str:
-        if self.queries_done == self.queries and not self.stopped:
-            return f"{format_count(self.queries)}, {format_count(self.pairs_done, 'pair', 'pairs')}; measuring latency"
+        if self.timing:
+            scored = format_count(self.pairs_done, "pair", "pairs")
+            return f"{format_count(self.queries)}, {scored} scored; timing {self.timing}"
         pace = f", {self.pairs_per_second:,.0f} a second" if self.pairs_per_second else ""
-        left = f", {_format_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+        left = f", {format_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
         done = f"{self.queries_done:,} / {self.queries:,} queries, {self.pairs_done:,} / {self.pairs:,} pairs"
         return f"{done}{pace}{left} ({self.reranker})"
 
@@ -172,7 +173,9 @@ class Pass:
             kept = trouble or "they are in the score cache, and the next run continues from there"
             raise kind(f"{cause}; {place}; {kept}") from error
 
-    def progress(self, finished: tuple[Mapping[str, Any], ...] = (), stopped: bool = False) -> EvalProgress:
+    def progress(
+        self, finished: tuple[Mapping[str, Any], ...] = (), stopped: bool = False, timing: str = ""
+    ) -> EvalProgress:
         total = self.places.size * len(self.rerankers)
         pace = self._pace
         overall = self.pairs_done / max(time.perf_counter() - self.began, 1e-6)
@@ -191,6 +194,7 @@ class Pass:
             means,
             finished,
             stopped,
+            timing,
         )
 
     def _row(self, row: int) -> dict[str, Any]:
@@ -222,45 +226,55 @@ class Pass:
             for name in HEADLINE:
                 sums[name] += float(parse(name).values(judged).sum())
 
-    def measure_latencies(self, stopped: Callable[[], bool], timed: bool) -> dict[str, Latency]:
+    def measure_latencies(
+        self, stopped: Callable[[], bool], timed: bool
+    ) -> Generator[EvalProgress, None, dict[str, Latency]]:
         """Time every system on a few queries, one at a time; if not `timed`, only the first stage.
 
-        If a model fails here, its latency is unknown and `notes` says why; the evaluation goes on.
+        If a model fails here, or once `stopped`, a latency is unknown and `notes` says why; the evaluation goes on.
         """
         depth, first = self.places.shape[1], self.retriever.first_stage.key
-        known = {
-            first: self._try_measure(first, lambda: sample_first_stage(self.retriever, self.texts, depth))
-        }
-        mean = known[first].depth_ms[0] if known[first].depth_ms else 0.0
-        for reranker in self.rerankers if timed and known[first].depth_ms else ():
-            measure = partial(measure_live, self.retriever, reranker, self.texts, depth, mean, stopped)
-            known[reranker.spec.key] = self._try_measure(reranker.spec.key, measure)
+        yield self.progress(timing=first)
+        try:
+            known = {first: sample_first_stage(self.retriever, self.texts, depth)}
+        except Exception as error:
+            self._note_untimed(first, error)
+            return {first: Latency()}
+        for reranker in self.rerankers if timed else ():
+            known[reranker.spec.key] = yield from self._time(reranker, known[first].depth_ms[0], stopped)
+        untimed = [key for key, latency in known.items() if latency.p50 is None]
+        if stopped() and untimed:
+            self.notes.append(f"Stopped while timing: the latency of {', '.join(untimed)} is unknown.")
         *shallow, deepest = map(str, list_timed_depths(depth))
-        if len(known) > 1 and len(shallow) + 1 < depth:
+        if len(known) > 1 + len(untimed) and len(shallow) + 1 < depth:
             self.notes.append(
                 f"Rerankers were timed at depths {', '.join(shallow)} and {deepest}; between these, latency is interpolated."
             )
         return known
 
-    def _try_measure(self, key: str, measure: Callable[[], Latency]) -> Latency:
-        try:
-            return measure()
-        except Exception as error:
-            self.notes.append(f"{key} could not be timed ({type(error).__name__}: {error})."[:MAX_NOTE])
+    def _time(
+        self, reranker: Reranker, first_stage_ms: float, stopped: Callable[[], bool]
+    ) -> Generator[EvalProgress, None, Latency]:
+        key, depth = reranker.spec.key, self.places.shape[1]
+        if stopped():
             return Latency()
+        steps = measure_live(self.retriever, reranker, self.texts, depth, first_stage_ms, stopped)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                measured: Latency = end.value
+                return measured
+            except Exception as error:
+                self._note_untimed(key, error)
+                return Latency()
+            yield self.progress(timing=f"{key}, {step}")
+
+    def _note_untimed(self, key: str, error: Exception) -> None:
+        self.notes.append(f"{key} could not be timed ({type(error).__name__}: {error})."[:MAX_NOTE])
 
 
 def _find_first_gold(grades: np.ndarray) -> int | None:
     """Return the rank of the first gold passage, or None."""
     found = np.flatnonzero(grades > 0)
     return int(found[0]) + 1 if found.size else None
-
-
-def _format_duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )

@@ -40,9 +40,8 @@ class Turn:
         if self._private:
             return True
         words = json.dumps({"what": self.what, "process": os.getpid(), "since": time.strftime("%H:%M")})
-        with suppress(
-            OSError
-        ):  # a full disk must not stop an evaluation; others just do not see who holds the lock
+        # A full disk must not stop an evaluation; the others only do not see who holds the lock.
+        with suppress(OSError):
             self._words.unlink(missing_ok=True)  # a process that died may have left it
             self._words.write_text(words, encoding="utf-8")
         return True

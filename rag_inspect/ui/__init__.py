@@ -41,8 +41,8 @@ def build_app(bench: Workbench, listeners: Listeners | None = None) -> gr.Blocks
         alive = []
         with gr.Tabs(selected=(evaluate if bench.replay else explore).LABEL.lower()):
             for tab in TABS:
-                with gr.Tab(tab.LABEL, id=tab.LABEL.lower()):
-                    alive += tab.build(bench, app)
+                with gr.Tab(tab.LABEL, id=tab.LABEL.lower()) as place:
+                    alive += tab.build(bench, app, place)
         for component in alive:  # gradio takes a hidden tab out of the page; these must stay in it
             component.render()
         api.build(bench, listeners or Listeners())

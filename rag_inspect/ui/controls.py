@@ -29,6 +29,14 @@ WRITE_LINK = """(query, corpus, embedder, reranker, k, n, id) => {
   if (String(link).length < 8000) history.replaceState(null, '', link);
 }"""
 
+TELL_CONTROLS = "(...values) => window.riControls('%s', ...values)"
+"""Tell page.js what the controls of a tab say, so that results of other settings are greyed."""
+
+
+def fold_html(tab: str) -> str:
+    """Render the button that shows the controls of a tab on a phone; page.js writes what they say into it."""
+    return f'<button type="button" class="ri-fold" data-tab="{tab}" aria-expanded="false">Settings <span></span></button>'
+
 
 COPY_LINK = """async () => {
   const button = document.querySelector('#copy-link');

@@ -11,7 +11,7 @@ from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Reranking
 from rag_inspect.ui.theme import read_script
 from rag_inspect.views.figures import scatter, slopegraph
-from rag_inspect.views.snippets import LIBRARIES, write_snippet
+from rag_inspect.views.snippets import LIBRARIES, choose_library, describe_snippet, write_snippet
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _HUB_MODEL = RERANKERS["base"]
@@ -45,15 +45,21 @@ def build_figures(state: gr.State, searches: Sequence[Any]) -> None:
 
 
 def build_code(state: gr.State, searches: Sequence[Any]) -> None:
-    """Add the search as Python code to copy, for a choice of libraries."""
+    """Add the search as Python code to copy, for a library that can load the reranker, or the one that was chosen."""
     with gr.Accordion("Use in your code", open=False) as drawer:
         library = gr.Dropdown(list(LIBRARIES), label="Library", value=next(iter(LIBRARIES)))
-        text = gr.Code(language="python", label="With the pinned revision and these settings")
+        text = gr.Code(language="python", label="Run a search first")
+    chosen = gr.State(False)
 
-    def write(reranking: Reranking | None, chosen: str) -> str:
-        return write_snippet(reranking, chosen, _HUB_MODEL) if reranking else "# run a search first"
+    def write(reranking: Reranking | None, name: str, by_user: bool) -> list[Any]:
+        if reranking is None:
+            return [name, "# run a search first"]
+        name = name if by_user else choose_library(reranking)
+        label = describe_snippet(reranking, name, _HUB_MODEL)
+        return [name, gr.update(value=write_snippet(reranking, name, _HUB_MODEL), label=label)]
 
-    drawer.expand(write, [state, library], text, **_QUIET)
-    library.input(write, [state, library], text, **_QUIET)
+    shown: dict[str, Any] = {"inputs": [state, library, chosen], "outputs": [library, text], **_QUIET}
+    drawer.expand(write, **shown)
+    library.input(lambda: True, None, chosen, **_QUIET).then(write, **shown)
     for event in searches:
-        event.then(write, [state, library], text, **_QUIET)
+        event.then(write, **shown)

@@ -12,7 +12,7 @@ import gradio as gr
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.options import CUTOFFS, EMBEDDER, SPLIT
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.ui.controls import depth_sliders, model_choices
+from rag_inspect.ui.controls import depth_sliders, fold_html, model_choices
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
@@ -71,6 +71,11 @@ class Page:
         ]  # fmt: skip
 
     @property
+    def unchanged(self) -> dict[Any, Any]:
+        """What a function with `progress` among its outputs returns if it has none: gradio takes no empty dict."""
+        return {self.progress: gr.skip()}
+
+    @property
     def results(self) -> list[Any]:
         """The outputs that `eval_results.draw_results` fills."""
         return [
@@ -81,6 +86,7 @@ class Page:
 
 def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
     """Lay out the inputs of an evaluation; returns them by their names in `Page`."""
+    _html(fold_html("evaluate"))
     with gr.Row(elem_id="eval-settings"):
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
         embedder = gr.Dropdown(
@@ -118,9 +124,12 @@ def _lay_out_results() -> dict[str, Any]:
         system = gr.Dropdown([], label="Show results of", visible=False)
     queue = _html(elem_id="eval-queue")
     with gr.Row():
-        flow = gr.Plot(label="Where the gold went", visible=False, min_width=320)
+        flow = gr.Plot(label="Where the gold went", visible=False, min_width=320, elem_id="eval-flow")
         histogram = gr.Plot(
-            label="Threshold lab: scores of gold and other candidates", visible=False, min_width=320
+            label="Threshold lab: scores of gold and other candidates",
+            visible=False,
+            min_width=320,
+            elem_id="eval-histogram",
         )
     cutoff = gr.Slider(
         0, 40, value=0, step=1, visible=False, elem_id="eval-cutoff",

@@ -23,6 +23,7 @@ from rag_inspect.ui.eval_page import ALL, QUIET, Page
 from rag_inspect.views import eval_figures as figures
 from rag_inspect.views.evaluation import (
     advice_html,
+    caption_html,
     ceiling_html,
     notes_html,
     queue_html,
@@ -33,12 +34,15 @@ from rag_inspect.views.report import report_html
 from rag_inspect.views.sentences import aside_html
 
 
-def draw_results(page: Page, evaluation: Evaluation) -> dict[Any, Any]:
-    """Draw a finished evaluation into `page.results`."""
+def draw_results(page: Page, evaluation: Evaluation, of: list[Any] | None = None) -> dict[Any, Any]:
+    """Draw a finished evaluation into `page.results`.
+
+    While the form says something else than `of` (default: than when they came), they are greyed.
+    """
     document = evaluation.document
     keys = [system.key for system in document.rerankers]
     return {
-        page.advice: advice_html(document),
+        page.advice: caption_html(document, of) + advice_html(document),
         page.ceiling: ceiling_html(document),
         page.table: table_html(document),
         page.frontier: gr.update(value=figures.frontier(document), visible=True),
@@ -121,7 +125,7 @@ def wire(page: Page) -> None:
 
     def move_cutoff(evaluation: Evaluation | None, key: str, at: int) -> dict[Any, Any]:
         if evaluation is None:
-            return {}
+            return {page.threshold: gr.skip()}
         document = evaluation.document
         cutoff, called = document.thresholds[key].steps[int(at)].cutoff, name_scores(document)[key]
         return {
@@ -130,7 +134,7 @@ def wire(page: Page) -> None:
         }
 
     def change_reranker(evaluation: Evaluation | None, key: str) -> dict[Any, Any]:
-        return _draw_system(page, evaluation, key) if evaluation else {}
+        return _draw_system(page, evaluation, key) if evaluation else {page.queue: gr.skip()}
 
     page.verdict.input(
         partial(_draw_queue, page), [page.evaluation, page.system, page.verdict], page.queue, **QUIET

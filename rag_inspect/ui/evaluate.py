@@ -9,99 +9,170 @@ from typing import Any
 import gradio as gr
 
 from rag_inspect.embedders import EMBEDDERS
-from rag_inspect.errors import CorpusError, InputError, RagInspectError
+from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.evaluation import EvalProgress
+from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.jobs import Job
-from rag_inspect.options import SPLIT, EvalOptions
+from rag_inspect.options import SPLIT
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results, past_runs
 from rag_inspect.ui.controls import corpora_update, update_model_labels, watch_choice
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.eval_page import QUIET, Page, lay_out
-from rag_inspect.views.evaluation import progress_html
+from rag_inspect.ui.eval_settings import (
+    TELL_SETTINGS,
+    form_values,
+    read_settings,
+    settings_of,
+    split_update,
+    write_settings,
+)
+from rag_inspect.views.evaluation import describe_record, progress_html
 from rag_inspect.views.sentences import aside_html
+from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
 LABEL = "Evaluate"
+MOST_TABS = 1_000  # whose last job is remembered; the oldest are forgotten
 
 
-def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
+class Newest:
+    """The job that each browser tab started last: what is still on its way about an earlier one is not shown."""
+
+    def __init__(self) -> None:
+        self._started: dict[str | None, str] = {}
+
+    def begin(self, request: gr.Request, job_id: str) -> None:
+        """Note that this tab started the job."""
+        while len(self._started) >= MOST_TABS:
+            del self._started[next(iter(self._started))]
+        self._started[request.session_hash] = job_id
+
+    def is_superseded(self, request: gr.Request, job_id: str) -> bool:
+        """Return True if this tab has started another job since."""
+        return self._started.get(request.session_hash, job_id) != job_id
+
+
+def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     """Lay out the tab and connect its events; returns the components that must exist while another tab is open."""
     page = lay_out(bench)
-    _wire_job(page, bench, app)
+    newest = Newest()
+    _wire_job(page, bench, newest)
+    _wire_form(page, bench, app, tab)
     eval_results.wire(page)
     past_runs.wire(page, bench, app)
     return [page.job_id, page.visitor, page.timer]
 
 
-def _wire_job(page: Page, bench: Workbench, app: gr.Blocks) -> None:
-    """Connect the events that start, poll and stop a job, and find it again after a reload."""
+def _wire_job(page: Page, bench: Workbench, newest: Newest) -> None:
+    """Connect the events that start, poll and stop a job."""
 
-    def poll(job_id: str, rows_seen: int, visitor: object, shown_now: Any) -> dict[Any, Any]:
-        job = bench.job(job_id or "", Visitor.from_browser(visitor))
-        if job is None:
-            return _forget_job(page, job_id)
-        if not job.over:
-            # If the user opened a past run meanwhile, leave it alone: the page must not mix two evaluations.
-            return _show_progress(page, job, rows_seen if shown_now is None else len(job.rows))
-        ended = {
-            page.progress: aside_html(_describe_end(job, bench.score_cache.trouble)),
-            page.timer: gr.Timer(active=False),
-        }
-        if job.result is None:
-            return ended
-        listed = {page.past: past_runs.update_choices(bench, visitor)}
-        return ended | listed | eval_results.draw_results(page, job.result)
+    def start(request: gr.Request, job_id: str, name: object, *settings: Any) -> dict[Any, Any]:
+        begun = _start(page, bench, job_id, name, *settings)
+        newest.begin(request, begun[page.job_id])
+        return begun
+
+    def poll(
+        request: gr.Request, job_id: str, rows_seen: int, visitor: object, shown_now: Any
+    ) -> dict[Any, Any]:
+        if newest.is_superseded(request, job_id):
+            return page.unchanged
+        outputs = _poll(page, bench, job_id, rows_seen, visitor, shown_now)
+        return page.unchanged if newest.is_superseded(request, job_id) else outputs
 
     settings = [page.job_id, page.visitor, *page.settings]
     started = [page.job_id, page.rows_seen, page.timer, page.progress, *page.results]
     polled = [page.job_id, page.progress, page.timer, page.rows_seen, page.past, *page.results]
-    page.run.click(show_errors(partial(_start, page, bench)), settings, started, **QUIET)
+    begun = page.run.click(show_errors(start), settings, started, **QUIET)
+    # The last word about the job before may have come just now, and have ended the polling.
+    begun.success(lambda: gr.Timer(active=True), None, page.timer, **QUIET)
     page.timer.tick(
         show_errors(poll), [page.job_id, page.rows_seen, page.visitor, page.evaluation], polled, **QUIET
     )
     page.stop.click(partial(_stop, bench), [page.job_id, page.visitor], page.progress, **QUIET)
-    watch_choice(page.corpus).change(
-        show_errors(partial(_list_splits, bench)), page.corpus, page.split, **QUIET
-    )
+
+
+def _wire_form(page: Page, bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> None:
+    """Connect what fills the form, and what shows the recorded evaluation of the chosen corpus."""
+
+    def show_first(
+        job_id: str, visitor: object, corpus: str, evaluation: Evaluation | None
+    ) -> dict[Any, Any]:
+        running = bench.job(job_id or "", Visitor.from_browser(visitor))
+        known = running or evaluation or bench.replay
+        return page.unchanged if known else show_recorded(page, bench, corpus)
+
+    def choose_corpus(job_id: str, visitor: object, corpus: str) -> dict[Any, Any]:
+        split = {page.split: split_update(bench, corpus, SPLIT)}
+        job = bench.job(job_id or "", Visitor.from_browser(visitor))
+        return split if job and not job.over else split | show_recorded(page, bench, corpus)
+
+    told = {"fn": None, "inputs": page.settings, "js": TELL_SETTINGS, **QUIET}
+    shown, whose = [page.progress, *page.results], [page.job_id, page.visitor, page.corpus]
+    gr.on([part.change for part in page.settings], **told)
+    tab.select(**told)
+    tab.select(show_errors(show_first), [*whose, page.evaluation], shown, **QUIET)
+    watch_choice(page.corpus).change(show_errors(choose_corpus), whose, [page.split, *shown], **QUIET)
     returned = [page.job_id, page.progress, page.timer, *page.settings]
     app.load(show_errors(partial(_restore_job, page, bench)), [page.job_id, page.visitor], returned, **QUIET)
     labels = partial(update_model_labels, bench, EMBEDDERS, RERANKERS)
     app.load(labels, None, [page.embedder, page.rerankers], **QUIET)
 
 
+def show_recorded(page: Page, bench: Workbench, name: str) -> dict[Any, Any]:
+    """Draw the evaluation recorded beside the corpus, marked as that; without one, say what a run would be."""
+    corpus = bench.corpus(name)
+    evaluation = bench.find_recorded_evaluation(corpus)
+    if evaluation is not None:
+        words = describe_record(evaluation.document)
+        return eval_results.draw_results(page, evaluation) | {page.progress: aside_html(words)}
+    if not corpus.splits:
+        words = f"{name} has no qrels, so there is nothing to evaluate; add qrels/test.tsv"
+    else:
+        judged = format_count(sum(bool(corpus.gold(query.query_id)) for query in corpus.queries))
+        words = f"Not run yet. {name} has {judged} with gold; Evaluate runs those of the split through both stages."
+    return eval_results.clear_results(page) | {page.progress: aside_html(words)}
+
+
 def _start(page: Page, bench: Workbench, job_id: str, name: object, *settings: Any) -> dict[Any, Any]:
     """Start an evaluation. Raises InputError if this visitor's last one is still running or too many are waiting."""
-    options, visitor = _read_settings(*settings), Visitor.from_browser(name)
+    options, visitor = read_settings(*settings), Visitor.from_browser(name)
     before = bench.job(job_id or "", visitor)
-    if before and not before.over:  # a new job would replace its id, and nobody could stop it
+    if before and not (
+        before.over or before.stopping
+    ):  # a new job would replace its id, and nobody could stop it
         raise InputError("your last evaluation is still running; wait for it or stop it")
     job = bench.start_evaluation(options, visitor)
     begun = {page.job_id: job.job_id, page.rows_seen: 0, page.timer: gr.Timer(active=True)}
     return begun | {page.progress: aside_html("starting …")} | eval_results.clear_results(page)
 
 
-def _read_settings(
-    corpus: str, embedder: str, keys: list[str], top_k: int, top_n: int, cutoffs: str, split: str
-) -> EvalOptions:
-    if not keys:
-        raise InputError("no reranker is chosen; choose one or more to compare with the first stage")
-    return EvalOptions(
-        corpus=corpus,
-        embedder=embedder,
-        rerankers=keys,
-        top_k=top_k,
-        top_n=top_n,
-        cutoffs=cutoffs,
-        split=split,
-    )
+def _poll(
+    page: Page, bench: Workbench, job_id: str, rows_seen: int, visitor: object, shown_now: Any
+) -> dict[Any, Any]:
+    """Show how far the job is, or its end."""
+    job = bench.job(job_id or "", Visitor.from_browser(visitor))
+    if job is None:
+        return _forget_job(page, job_id)
+    if not job.over:
+        # If the user opened a past run meanwhile, leave it alone: the page must not mix two evaluations.
+        return _show_progress(page, job, rows_seen if shown_now is None else len(job.rows))
+    ended = {
+        page.progress: aside_html(_describe_end(job, bench.score_cache.trouble)),
+        page.timer: gr.Timer(active=False),
+    }
+    if job.result is None:
+        return ended
+    listed = {page.past: past_runs.update_choices(bench, visitor)}
+    of = form_values(bench, job.settings)
+    return ended | listed | eval_results.draw_results(page, job.result, of)
 
 
 def _show_progress(page: Page, job: Job, rows_seen: int) -> dict[Any, Any]:
     """Show the progress; if more queries are done than `rows_seen`, also the table and the queue so far."""
     moment = job.moment
-    words = f"{job.what}: {moment}"
+    words = f"{job.what}: {'stopping; ' if job.stopping else ''}{moment}"
     if not isinstance(moment, EvalProgress):
         return {page.progress: progress_html(words)}
     now = {page.progress: progress_html(words, moment.pairs_done / max(1, moment.pairs))}
@@ -123,6 +194,8 @@ def _describe_end(job: Job, trouble: str | None) -> str:
     if job.result is None:
         return f"{job.what}: stopped. {kept}"
     found = job.result.document
+    if job.stopping:
+        return f"{job.what}: stopped. Every score was in, so here is the result; the notes say what was not timed."
     return (
         f"{job.what}: done, {found.scored_pairs:,} pairs scored, {found.cached_pairs:,} from the score cache."
     )
@@ -138,25 +211,21 @@ def _forget_job(page: Page, job_id: str) -> dict[Any, Any]:
 
 
 def _restore_job(page: Page, bench: Workbench, job_id: str, visitor: object) -> dict[Any, Any]:
-    """Fill the lists; if this browser's job is still known, restore its settings and poll it again."""
+    """Fill the lists; if this browser's job is still known, restore its settings and poll it again.
+
+    With `serve --replay` the form says what the replay says.
+    """
     job = bench.job(job_id or "", Visitor.from_browser(visitor))
     corpus = job.what if job else bench.default_corpus
-    try:
-        names = list(bench.corpus(corpus).splits)
-    except CorpusError:  # Evaluate reports it; the lists are needed to choose another corpus
-        names = []
-    split = _update_splits(names, job.settings.split if job else SPLIT)
-    lists = {page.corpus: corpora_update(bench, corpus), page.split: split}
-    if job is None:
-        return lists | _forget_job(page, job_id)
-    chosen = {
-        page.embedder: job.settings.embedder,
-        page.rerankers: list(job.settings.rerankers),
-        page.top_k: job.settings.top_k,
-        page.top_n: job.settings.top_n,
-        page.cutoffs: ",".join(map(str, job.settings.cutoffs)),
-    }
-    return lists | chosen | {page.timer: gr.Timer(active=True)}
+    lists = {page.corpus: corpora_update(bench, corpus), page.split: split_update(bench, corpus, SPLIT)}
+    if job is not None:
+        filled = write_settings(page, bench, job.settings) | {page.corpus: lists[page.corpus]}
+        return lists | filled | {page.timer: gr.Timer(active=True)}
+    if bench.replay is not None:
+        settings = settings_of(assess(bench.replay))
+        if filled := write_settings(page, bench, settings):
+            lists = lists | filled | {page.corpus: corpora_update(bench, settings.corpus)}
+    return lists | _forget_job(page, job_id)
 
 
 def _stop(bench: Workbench, job_id: str, visitor: object) -> str:
@@ -165,15 +234,3 @@ def _stop(bench: Workbench, job_id: str, visitor: object) -> str:
         return aside_html("Nothing is running.")
     job.stop()
     return aside_html("Stopping …")
-
-
-def _list_splits(bench: Workbench, name: str) -> Any:
-    names = list(bench.corpus(name).splits)
-    if not names:
-        raise CorpusError(f"{name} has no qrels, so there is nothing to evaluate; add qrels/test.tsv")
-    return _update_splits(names, SPLIT)
-
-
-def _update_splits(names: list[str], split: str) -> Any:
-    """Update the list of splits and show this one, or the first if there is none with that name."""
-    return gr.update(choices=names or [split], value=split if split in names or not names else names[0])

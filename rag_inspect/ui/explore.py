@@ -19,10 +19,12 @@ from rag_inspect.ui import drawers, search_stream
 from rag_inspect.ui.controls import (
     COPY_LINK,
     SEARCHES,
+    TELL_CONTROLS,
     WRITE_LINK,
     depth_sliders,
     find_picked,
     first_example,
+    fold_html,
     model_choices,
     picker_choices,
     picker_update,
@@ -72,11 +74,20 @@ class _Page:
     def results(self) -> list[Any]:
         return [self.sentence, self.aside, self.rankings, self.passage, self.search]
 
+    @property
+    def found(self) -> list[Any]:
+        """The outputs of a search: a reranker that is not here is replaced in the list, too."""
+        return [*self.results, self.reranker]
 
-def build(bench: Workbench, app: gr.Blocks) -> list[Any]:
+
+def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     """Lay out the tab and connect its events; none of its components must exist while another tab is open."""
     page = _lay_out(bench)
     searches = _wire(page, bench, app)
+    page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
+    page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
+    told = TELL_CONTROLS % "explore"
+    gr.on([part.change for part in page.choice], None, page.choice, None, js=told, **_QUIET)
     drawers.build_figures(page.search, searches)
     drawers.build_code(page.search, searches)
     return []
@@ -98,6 +109,7 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
         )
         go = gr.Button("Search", variant="primary", size="sm", scale=0, min_width=100)
         stop = gr.Button("Stop", size="sm", scale=0, min_width=70)
+    _html(fold_html("explore"))
     with gr.Row(elem_id="settings"):
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
         embedder = gr.Dropdown(
@@ -144,9 +156,12 @@ def _lay_out(bench: Workbench) -> _Page:
 def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     """Connect all events; returns those that end in a search."""
 
+    running = search_stream.Running()
+
     @show_errors
     def arrive(request: gr.Request) -> Iterator[Any]:
-        yield from search_stream.arrive(bench, dict(request.query_params), request.session_hash)
+        with running.search(request) as run:
+            yield from search_stream.arrive(bench, dict(request.query_params), run)
 
     arrival = app.load(
         arrive, None, [*page.choice, page.picker, page.story, *page.results], concurrency_limit=None, **_QUIET
@@ -162,12 +177,11 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
         page.top_n.release,
         _wire_query_choice(page, bench).change,
     ]
-    running = search_stream.Running()
 
     @show_errors  # not named "search": gradio names the endpoint after the function, and /search belongs to the API
     def answer(request: gr.Request, *values: Any) -> Iterator[Any]:
-        with running.search(request) as ended:
-            yield from search_stream.stream_search(bench, *values, who=request.session_hash, ended=ended)
+        with running.search(request) as run:
+            yield from search_stream.stream_search(bench, *values, run=run)
 
     ended = gr.on(
         searching, running.end, None, None, cancels=[arrival], trigger_mode="multiple", queue=False, **_QUIET
@@ -177,17 +191,14 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     run = ended.then(
         answer,
         [*page.choice, page.picker],
-        page.results,
+        page.found,
         trigger_mode="always_last",
         **SEARCHES,
         **_QUIET,
     )
     shown = show_errors(partial(_show_picked, bench)), [page.corpus, page.query, page.picker], page.picker
     run.then(*shown, **_QUIET).then(None, [*page.choice, page.picker], None, js=WRITE_LINK, **_QUIET)
-    gr.on([page.stop.click], None, None, cancels=[arrival, run], **_QUIET)
-    page.stop.click(search_stream.write_stopped, None, page.aside, **_QUIET)
-    page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
-    page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
+    page.stop.click(running.stop, None, None, **_QUIET)
     return [arrival, run]
 
 

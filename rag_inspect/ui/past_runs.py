@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from rag_inspect.evaluation import runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.exports import read_replay
+from rag_inspect.options import SPLIT
 from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.eval_page import QUIET, Page
+from rag_inspect.ui.eval_settings import form_values, settings_of, write_settings
 from rag_inspect.views.evaluation import comparison_html
 from rag_inspect.views.formats import format_date
 from rag_inspect.views.sentences import aside_html
@@ -26,12 +30,27 @@ from rag_inspect.workbench import Workbench
 
 def update_choices(bench: Workbench, visitor: object) -> Any:
     """Update the list of past runs that this browser may see."""
-    found = []
-    for run in bench.past_runs(Visitor.from_browser(visitor)):
-        keys = ", ".join(system["key"] for system in run["systems"][1:])
-        label = f"{format_date(run['created'])} · {run['corpus']} · {keys} · k {run['top_k']} · {format_count(run['queries'])}"
-        found.append((label, run["run_id"]))
-    return gr.update(choices=found)
+    seen = bench.past_runs(Visitor.from_browser(visitor))
+    return gr.update(choices=list(zip(label_runs(seen), (run["run_id"] for run in seen), strict=True)))
+
+
+def label_runs(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Label each run; those that would read the same also say the second, then the end of their ids."""
+    labels = [_label_run(run, run["created"][:16]) for run in summaries]
+    for finer in (lambda run: run["created"][:19], lambda run: f"{run['created'][:19]} {run['run_id'][-4:]}"):
+        counts = Counter(labels)
+        labels = [
+            label if counts[label] == 1 else _label_run(run, finer(run))
+            for run, label in zip(summaries, labels, strict=True)
+        ]
+    return labels
+
+
+def _label_run(run: Mapping[str, Any], when: str) -> str:
+    stages = " → ".join((run["systems"][0]["key"], ", ".join(system["key"] for system in run["systems"][1:])))
+    depths = f"top_k {run['top_k']}, top_n {run['top_n']}"
+    split = "" if run["split"] == SPLIT else f" ({run['split']})"
+    return f"{when.replace('T', ' ')} · {run['corpus']}{split} · {stages} · {depths} · {format_count(run['queries'])}"
 
 
 def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
@@ -52,22 +71,22 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         return "".join(comparison_html(runs.compare_runs(before, after, key, key)) for key in shared)
 
     def replay(path: str | None) -> dict[Any, Any]:
-        return assess_replay(read_replay(Path(path))) if path else {}
+        return assess_replay(read_replay(Path(path))) if path else page.unchanged
 
     def assess_replay(outcome: Outcome) -> dict[Any, Any]:
         return show_run(Evaluation(outcome, assess(outcome)))
 
     def show_run(evaluation: Evaluation) -> dict[Any, Any]:
-        document = evaluation.document
+        document, settings = evaluation.document, settings_of(evaluation.document)
         words = f"Opened {document.corpus}, evaluated {format_date(document.created)} (no model needed)."
-        return eval_results.draw_results(page, evaluation) | {page.progress: aside_html(words)}
+        drawn = eval_results.draw_results(page, evaluation, form_values(bench, settings))
+        return drawn | write_settings(page, bench, settings) | {page.progress: aside_html(words)}
 
     named = app.load(lambda name: name or Visitor.new().visitor_id, page.visitor, page.visitor, **QUIET)
     named.then(lambda name: update_choices(bench, name), page.visitor, page.past, **QUIET)
-    page.open_past.click(
-        show_errors(reopen), [page.past, page.visitor], [page.progress, *page.results], **QUIET
-    )
+    shown = [page.progress, *page.settings, *page.results]
+    page.open_past.click(show_errors(reopen), [page.past, page.visitor], shown, **QUIET)
     page.compare.click(show_errors(compare), [page.past, page.visitor], page.comparison, **QUIET)
-    page.replay.upload(show_errors(replay), page.replay, [page.progress, *page.results], **QUIET)
+    page.replay.upload(show_errors(replay), page.replay, shown, **QUIET)
     if bench.replay is not None:
-        app.load(partial(assess_replay, bench.replay), None, [page.progress, *page.results], **QUIET)
+        app.load(partial(assess_replay, bench.replay), None, shown, **QUIET)

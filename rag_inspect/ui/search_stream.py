@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -28,42 +28,60 @@ from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
 from rag_inspect.workbench import Workbench
 
 Outputs = list[Any]
-"""[sentence, timings, rankings, passage panel, the Reranking itself]: the order of Explore's results."""
+"""[sentence, timings, rankings, passage panel, the Reranking itself, the reranker's list]: what a search fills."""
 
 HINT = "Click a passage, or press Enter on it, to read all of it."
+_RERANKER = 3  # its place among the six controls
+
+
+@dataclass
+class Run:
+    """One search of the browser tab `who`: whether another one has taken its place, or the user stopped it."""
+
+    who: str = ""
+    superseded: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
 
 
 class Running:
-    """The running search of each browser tab, so that the next search there can end it.
+    """The running search of each browser tab, so that the next search there can end it, and Stop can stop it.
 
     The page sends no second search before the first has ended: without this, the last of several choices would wait
     until every corpus chosen before it is indexed.
     """
 
     def __init__(self) -> None:
-        self._ends: dict[str | None, threading.Event] = {}
+        self._runs: dict[str | None, Run] = {}
 
     def end(self, request: gr.Request) -> None:
         """Tell this tab's search to end; it does before its next output."""
-        if found := self._ends.get(request.session_hash):
-            found.set()
+        if found := self._runs.get(request.session_hash):
+            found.superseded.set()
+
+    def stop(self, request: gr.Request) -> None:
+        """Tell this tab's search to stop; it says so itself, after its next output. With none running, say that."""
+        if found := self._runs.get(request.session_hash):
+            found.stopped.set()
+        else:
+            gr.Info("No search is running.")
 
     @contextmanager
-    def search(self, request: gr.Request) -> Iterator[Callable[[], bool]]:
-        """Register a search of this tab; yields a function that says whether the search has to end."""
-        end = self._ends[request.session_hash] = threading.Event()
+    def search(self, request: gr.Request) -> Iterator[Run]:
+        """Register a search of this tab."""
+        run = self._runs[request.session_hash] = Run(request.session_hash or "")
         try:
-            yield end.is_set
+            yield run
         finally:
-            if self._ends.get(request.session_hash) is end:
-                del self._ends[request.session_hash]
+            if self._runs.get(request.session_hash) is run:
+                del self._runs[request.session_hash]
 
 
-def arrive(bench: Workbench, params: Mapping[str, str], who: str | None = None) -> Iterator[Outputs]:
+def arrive(bench: Workbench, params: Mapping[str, str], run: Run) -> Iterator[Outputs]:
     """Stream the first screen: the view a link names, or the default example, recorded until the models are warm.
 
-    Yields the six controls, the query picker and the story, then the results. The controls come first, so that the
-    user can choose another corpus if this one cannot be read.
+    Yields the six controls, the query picker and the story, then the results without the reranker's list, which is
+    one of the controls. The controls come first, so that the user can choose another corpus if this one cannot be
+    read.
     """
     choice, trouble = from_link(params, bench)
     query, _, *rest = control_values(choice)
@@ -71,51 +89,43 @@ def arrive(bench: Workbench, params: Mapping[str, str], who: str | None = None) 
     corpus = bench.corpus(choice.corpus)
     picker = picker_update(corpus, choice.query, choice.query_id)
     controls = [*[gr.skip()] * 6, picker, story_html(corpus)]
-    recorded = bench.recorded(corpus, choice.query_id) if bench.warming else None
-    if recorded and _read_settings(recorded) != control_values(choice)[2:]:
-        recorded = None
+    recorded = _find_example(bench, choice) if bench.warming else None
     yield controls + (
-        _draw_outputs(recorded)
+        _draw_outputs(recorded)[:-1]
         if recorded
         else ["", aside_html(trouble or "starting …"), "", aside_html(HINT), None]
     )
     keep = [gr.skip()] * len(controls)
-    while stage := bench.warming:
-        yield keep + _write_aside(_describe_warming(f"{stage} …", recorded))
+    while (stage := bench.warming) and not (run.superseded.is_set() or run.stopped.is_set()):
+        yield keep + _write_aside(_describe_loading(f"{stage} …", recorded))[:-1]
         time.sleep(0.3)
     if choice.query:
-        for outputs in stream_search(bench, *control_values(choice), choice.query_id, who=who, note=trouble):
-            found = outputs[-1]
-            # The record is better than half a ranking.
-            if not (recorded and isinstance(found, Reranking) and not found.complete):
-                yield keep + outputs
-
-
-def _describe_warming(stage: str, recorded: Reranking | None) -> str:
-    if recorded is None:
-        return stage
-    model = f"{recorded.reranker.key} {recorded.reranker.revision[:8]}"
-    return f"Recorded with {model}; live results follow. {stage[:1].upper()}{stage[1:]}"
-
-
-def stream_search(
-    bench: Workbench,
-    *values: Any,
-    who: str | None = None,
-    note: str = "",
-    ended: Callable[[], bool] = lambda: False,
-) -> Iterator[Outputs]:
-    """Stream one search of the browser tab `who` until `ended`. An error is reported beside the query box; the page keeps its results."""
-    try:
-        for outputs in _fall_back_on_mini(
-            bench, _read_controls(bench, *values), who, (note,) if note else ()
+        for *results, reranker in stream_search(
+            bench, *control_values(choice), choice.query_id, note=trouble, run=run
         ):
-            if ended():
+            yield [*keep[:_RERANKER], reranker, *keep[_RERANKER + 1 :], *results]
+
+
+def stream_search(bench: Workbench, *values: Any, note: str = "", run: Run) -> Iterator[Outputs]:
+    """Stream one search until it is over, stopped, or superseded by another one.
+
+    However it ends, the sentence above the columns is this search's. The columns of an earlier one stay, greyed.
+    """
+    last: Outputs | None = None
+    try:
+        options = _read_controls(bench, *values)
+        for outputs in _fall_back_on_mini(bench, options, run.who, (note,) if note else ()):
+            if run.superseded.is_set():
                 return
-            yield outputs
+            yield (last := outputs)
+            if run.stopped.is_set():
+                break
     except RagInspectError as error:
         gr.Warning(escape(str(error)))
-        yield _write_aside(f"{'Not run' if isinstance(error, InputError) else 'Failed'}: {error}")
+        yield _write_aside(f"{'Not run' if isinstance(error, InputError) else 'Failed'}: {error}", "")
+        return
+    if run.stopped.is_set() and not _is_over(last):
+        yield _write_stopped(last)
 
 
 def _read_controls(
@@ -135,44 +145,75 @@ def _read_controls(
     return replace(options, query_id=find_picked(bench.corpus(corpus), query, picked))
 
 
-def write_stopped() -> str:
-    """Render the message about a search that was stopped."""
-    return aside_html("Stopped. Scores so far are kept; press Search to continue.")
+def _find_example(bench: Workbench, choice: SearchOptions) -> Reranking | None:
+    """Return the recorded search with exactly these settings; None if there is none."""
+    found = bench.find_recorded(bench.corpus(choice.corpus), choice.query_id)
+    return found if found and _read_settings(found) == control_values(choice)[2:] else None
+
+
+def _describe_loading(stage: str, recorded: Reranking | None) -> str:
+    if recorded is None:
+        return stage
+    model = f"{recorded.reranker.key} {recorded.reranker.revision[:8]}"
+    return f"Recorded with {model}; live results follow. {stage[:1].upper()}{stage[1:]}"
 
 
 def _fall_back_on_mini(
-    bench: Workbench, choice: SearchOptions, who: str | None, notes: tuple[str, ...]
+    bench: Workbench, choice: SearchOptions, who: str, notes: tuple[str, ...]
 ) -> Iterator[Outputs]:
-    """Search; if the reranker is not available, search with mini instead and say so."""
+    """Search; if the reranker is not available, search with mini instead, say so, and choose mini in the list."""
     try:
         yield from _stream_outputs(bench, choice, who, notes)
     except ModelError as error:
         if choice.reranker == "mini" or choice.embedder != EMBEDDER:
             raise
         gr.Warning(escape(f"{error}. Showing mini instead."))
-        yield from _stream_outputs(
-            bench, replace(choice, reranker="mini"), who, (*notes, f"Showing mini instead: {error}")
-        )
+        told = (*notes, f"Showing mini instead: {error}")
+        for outputs in _stream_outputs(bench, replace(choice, reranker="mini"), who, told):
+            yield [*outputs[:-1], "mini"]
 
 
 def _stream_outputs(
-    bench: Workbench, choice: SearchOptions, who: str | None, notes: tuple[str, ...]
+    bench: Workbench, choice: SearchOptions, who: str, notes: tuple[str, ...]
 ) -> Iterator[Outputs]:
-    for moment in bench.search(choice, who or ""):
+    """Search; while something loads, show the recorded search with these settings, if there is one."""
+    loading, recorded = False, None
+    for moment in bench.search(choice, who):
         if isinstance(moment, Reranking):
-            yield _draw_outputs(replace(moment, notes=moment.notes + notes))
-        else:
-            yield _write_aside(f"{moment} …")
+            if moment.complete or not recorded:  # the record is better than half a ranking
+                yield _draw_outputs(replace(moment, notes=moment.notes + notes))
+            continue
+        if not loading:
+            loading, recorded = True, _find_example(bench, choice)
+            if recorded:
+                yield _draw_outputs(recorded)
+        yield _write_aside(_describe_loading(f"{moment} …", recorded), gr.skip() if recorded else "")
 
 
 def _draw_outputs(search: Reranking) -> Outputs:
     # A new search closes the panel; its end leaves the panel as it is.
     panel = gr.skip() if len(search.ranking) else aside_html(HINT)
-    return [sentence_html(search), timings_html(search), rankings_html(search), panel, search]
+    return [sentence_html(search), timings_html(search), rankings_html(search), panel, search, gr.skip()]
 
 
-def _write_aside(words: str) -> Outputs:
-    return [gr.skip(), aside_html(words), gr.skip(), gr.skip(), gr.skip()]
+def _write_aside(words: str, sentence: Any = None) -> Outputs:
+    """Only the quiet line, and the sentence above it if one is given."""
+    above = gr.skip() if sentence is None else sentence
+    return [above, aside_html(words), *[gr.skip()] * 4]
+
+
+def _write_stopped(last: Outputs | None) -> Outputs:
+    """Say that the search was stopped, and how far it came."""
+    found = last[4] if last else None
+    if not isinstance(found, Reranking) or not len(found.ranking):
+        return _write_aside("Stopped before anything was scored. Press Search to run it again.", "")
+    done = f"{len(found.ranking)} of {len(found.candidates)} passages scored"
+    return _write_aside(f"Stopped: {done}. These scores are kept; press Search to continue.", "")
+
+
+def _is_over(outputs: Outputs | None) -> bool:
+    found = outputs[4] if outputs else None
+    return isinstance(found, Reranking) and found.complete
 
 
 def _read_settings(search: Reranking) -> tuple[Any, ...]:

@@ -12,8 +12,8 @@ _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
 def theme() -> gr.themes.Base:
-    """Return a dense theme that fetches no font."""
-    return gr.themes.Base(
+    """Return a dense theme that fetches no font, in colours of which axe finds the contrast high enough."""
+    base = gr.themes.Base(
         primary_hue=gr.themes.colors.blue,
         neutral_hue=gr.themes.colors.slate,
         spacing_size=gr.themes.sizes.spacing_sm,
@@ -21,6 +21,14 @@ def theme() -> gr.themes.Base:
         text_size=gr.themes.sizes.text_sm,
         font=_FONT,
         font_mono=_MONO,
+    )
+    return base.set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
     )
 
 
@@ -32,8 +40,9 @@ def css() -> str:
 
 
 def head() -> str:
-    """Return the CSS that gradio's `css` parameter cannot apply: rules for the frame around the page."""
-    return f"<style>{(STATIC / 'frame.css').read_text(encoding='utf-8')}</style>"
+    """Return the page's script, and the CSS that gradio's `css` parameter cannot apply: rules for the frame around it."""
+    frame = (STATIC / "frame.css").read_text(encoding="utf-8")
+    return f"<style>{frame}</style><script>{read_script('page.js')}</script>"
 
 
 def read_script(name: str) -> str:

@@ -51,6 +51,8 @@ def describe_parts(document: EvaluationDocument) -> str:
         f"{format_metric(first.metric)}: achieved, recoverable by a perfect reranker, "
         "unreachable (not among the candidates)"
     )
+    if document.top_k <= document.top_n:
+        words += f"; all {document.top_k} candidates are kept, so reranking changes their order and not {format_metric(first.metric)}"
     if first.does_not_fit > 0:
         words += f"; does not fit: more gold than {document.top_n} passages can hold"
     return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from rag_inspect.views.ceiling import describe_parts, lay_out_bars
 from rag_inspect.views.formats import format_ranks
 from rag_inspect.views.systems import describe_comparison, describe_systems
 from rag_inspect.views.templates import render
-from rag_inspect.words import format_count
+from rag_inspect.words import format_count, format_duration
 
 QUEUE_ROWS = 300
 MAX_LINK = 8_000  # characters; browsers and servers refuse much longer ones
@@ -35,6 +36,27 @@ class _QueueRow:
     query: str
     ranks: str
     link: str
+
+
+def caption_html(document: EvaluationDocument, of: Sequence[object] | None = None) -> str:
+    """What these are the results of; `of` is what the form said (see static/page.js), None if it cannot say it."""
+    models = ", ".join(system.key for system in document.rerankers)
+    depths = f"top_k {document.top_k}, top_n {document.top_n}"
+    words = f"{document.corpus} ({document.split}) · {document.first_stage.key} → {models} · {depths}"
+    return render("eval_caption.html", words=words, of=json.dumps(of) if of is not None else "")
+
+
+def describe_record(document: EvaluationDocument) -> str:
+    """When and with what it was recorded, and what a run of the same would be."""
+    systems = ", ".join(f"{system.key} {system.system.revision[:8]}" for system in document.systems)
+    pairs = document.queries * document.top_k * len(document.rerankers)
+    times = [system.latency.p50 for system in document.rerankers]
+    took = sum(time or 0 for time in times) * document.queries / 1000
+    about = f", about {format_duration(took)} at the recorded pace" if all(times) else ""
+    return (
+        f"Recorded on {document.created[:10]} with {systems}; nothing has run here. Evaluate would score up to "
+        f"{format_count(pairs, 'pair', 'pairs')} of {format_count(document.queries)}{about}."
+    )
 
 
 def advice_html(document: EvaluationDocument) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from rag_inspect.views.templates import render
 from rag_inspect.words import format_count
 
 ROW_HEIGHT = 58  # px, as in static/rankings.css
+_CAPTION = 90  # characters of the query above the columns, and of each name
+_COMPARED = 200  # characters; static/page.js has the same
 _SNIPPET = 220  # characters; CSS cuts the rest to the height of the row
 
 
@@ -26,7 +29,11 @@ def rankings_html(reranking: Reranking) -> str:
 
     return render(
         "rankings.html",
-        query=candidates.query.text[:200],
+        query=candidates.query.text[:_COMPARED],
+        of=json.dumps(_settings(reranking)),
+        caption=_describe(reranking),
+        gold=bool(gold),
+        gold_words=_describe_gold(candidates),
         height=ROW_HEIGHT * len(candidates),
         before_head=_Head(
             f"{format_count(len(candidates), 'passage', 'passages')} · {before.name} · {candidates.first_stage.key}"
@@ -38,6 +45,29 @@ def rankings_html(reranking: Reranking) -> str:
         partial=[] if reranking.complete else [_partial_row(candidates, hit) for hit in scored],
         waiting=len(candidates) - len(scored),
     )
+
+
+def _settings(reranking: Reranking) -> list[object]:
+    """What the controls said, in their order; static/page.js compares it with what they say now."""
+    first = reranking.candidates
+    names = first.query.text, first.corpus, first.first_stage.key, reranking.reranker.key
+    return [*(name[:_COMPARED] for name in names), first.top_k, reranking.top_n]
+
+
+def _describe(reranking: Reranking) -> str:
+    """What these are the results of: `“which store …” · resources · minilm → mini`."""
+    first = reranking.candidates
+    text = " ".join(first.query.text.split())
+    short = text if len(text) <= _CAPTION else f"{text[: _CAPTION - 1].rstrip()}…"
+    models = f"{first.first_stage.key[:_CAPTION]} → {reranking.reranker.key[:_CAPTION]}"
+    return f"“{short}” · {first.corpus[:_CAPTION]} · {models}"
+
+
+def _describe_gold(candidates: Candidates) -> str:
+    """What "gold" means here, or that nobody judged this query."""
+    if candidates.gold:
+        return "judged to answer this query, in the corpus's eval set (qrels)"
+    return "" if candidates.grades else "Nobody judged this query, so no passage is marked as gold."
 
 
 def format_move(move: RankMove) -> str:

@@ -32,14 +32,18 @@ def sentence_html(reranking: Reranking) -> str:
 
 def timings_html(reranking: Reranking) -> str:
     """Render the time of each step, cached pairs and notes; the loading of a first use is listed separately."""
-    timings = reranking.timings_ms
+    timings, scored, cached = reranking.timings_ms, reranking.scored_pairs, reranking.cached_pairs
+    untimed = {*_NO_STEPS, "rerank"} if cached and not scored else _NO_STEPS
     steps = [
         _Step(_STEP_WORDS.get(name, name), f"{format_ms(ms)} ms")
         for name, ms in timings.items()
-        if name not in _NO_STEPS
+        if name not in untimed
     ]
-    scored, cached = reranking.scored_pairs, reranking.cached_pairs
-    if scored or cached:
+    if cached and not scored:  # reading the cache is not what reranking takes
+        steps.append(
+            _Step(f"rerank: {format_count(cached, 'score', 'scores')} from the score cache, so not timed")
+        )
+    elif scored:
         steps.append(
             _Step(f"{format_count(scored, 'pair', 'pairs')} scored, {cached:,} from the score cache")
         )

@@ -21,11 +21,28 @@ def write_snippet(reranking: Reranking, library: str, hub_model: ModelSpec) -> s
     KeyError if the library is not in LIBRARIES.
     """
     write = LIBRARIES[library]
-    if reranking.reranker.source == "hub" or write is _rag_inspect:
+    if _can_load(library, reranking.reranker):
         return write(reranking)
     where = _ELSEWHERE[reranking.reranker.source]
     remark = f"# {reranking.reranker.key} {where}; this code uses {hub_model.key}, which is on the hub.\n"
     return remark + write(replace(reranking, reranker=hub_model))
+
+
+def choose_library(reranking: Reranking) -> str:
+    """Return the first library that can load this search's reranker."""
+    return next(name for name in LIBRARIES if _can_load(name, reranking.reranker))
+
+
+def describe_snippet(reranking: Reranking, library: str, hub_model: ModelSpec) -> str:
+    """Say which model the snippet reranks with, and whether it is the one of the search."""
+    spec = reranking.reranker
+    if _can_load(library, spec):
+        return f"{spec.key}, revision {spec.revision[:8]}, with these settings"
+    return f"{hub_model.key} instead of {spec.key}, which {library} cannot load: expect another order"
+
+
+def _can_load(library: str, spec: ModelSpec) -> bool:
+    return spec.source == "hub" or LIBRARIES[library] is _rag_inspect
 
 
 def _literals(reranking: Reranking) -> str:

@@ -23,15 +23,13 @@ def name_system(document: EvaluationDocument, key: str) -> str:
 
 
 def describe_columns(document: EvaluationDocument) -> list[Column]:
-    """Return every column except the first, from left to right."""
-    return [
-        *(Column(parse(name).label, parse(name).tooltip) for name in HEADLINE),
-        *describe_comparison(document),
-    ]
+    """Return all columns but the first, from left to right: the change first, since a phone shows only the first ones."""
+    *change, latency = describe_comparison(document)
+    return [*change, *(Column(parse(name).label, parse(name).tooltip) for name in HEADLINE), latency]
 
 
 def describe_comparison(document: EvaluationDocument) -> list[Column]:
-    """Return the columns after the metrics: change, p, wins / ties / losses, latency."""
+    """Return the columns that hold no metric's mean: change, p, wins / ties / losses, latency."""
     primary = format_metric(document.primary)
     several = ", Holm-corrected over the rerankers" if len(document.rerankers) > 1 else ""
     return [

@@ -1,0 +1,38 @@
+// Results and the controls above them. Results say what they are results of (data-of); while the controls say
+// something else, the body has the class ri-outdated-TAB. Results without data-of count from when they came.
+// On a phone the controls are folded under a button that says what they say.
+(() => {
+  const controls = {};
+  const sum = {
+    explore: (query, corpus, embedder, reranker, k, n) => `${corpus} · ${embedder} → ${reranker} · top_k ${k}, top_n ${n}`,
+    evaluate: (corpus, embedder, rerankers, k, n) => `${corpus} · ${embedder} → ${rerankers.join(', ')} · top_k ${k}, top_n ${n}`,
+  };
+  const invisible = /[\u00ad\u200b-\u200f\u2060\ufeff]/g;
+  const fold = (value) => typeof value === 'string' ? value.replace(invisible, '').replace(/\s+/g, ' ').trim().slice(0, 200) : value;
+  const write = (values) => JSON.stringify(values.map(fold));
+  function compare() {
+    Object.entries(controls).forEach(([tab, now]) => {
+      const results = document.querySelector(`[data-results="${tab}"]`);
+      const of = results && (results.dataset.of ? write(JSON.parse(results.dataset.of)) : results.riCame ??= now);
+      document.body.classList.toggle(`ri-outdated-${tab}`, Boolean(results) && of !== now);
+      const words = document.querySelector(`.ri-fold[data-tab="${tab}"] span`), said = sum[tab](...JSON.parse(now));
+      if (words && words.textContent !== said) words.textContent = said;
+    });
+  }
+  window.riControls = (tab, ...values) => { controls[tab] = write(values); compare(); };
+  document.addEventListener('click', (event) => {
+    const button = event.target.closest?.('.ri-fold');
+    if (!button) return;
+    const open = document.body.classList.toggle(`ri-unfolded-${button.dataset.tab}`);
+    button.setAttribute('aria-expanded', String(open));
+  });
+  new MutationObserver(compare).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ['data-of'] });
+})();
+
+// Tab leaves no list open: gradio opens one when it gets the focus, and does not close it when Tab leaves it.
+document.addEventListener('keydown', (event) => {
+  const list = event.target.closest?.('input[role="combobox"]');
+  if (event.key !== 'Tab' || !list) return;
+  event.stopPropagation();  // gradio opens the list at any key it does not know; the focus moves on all the same
+  list.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', code: 'Escape', bubbles: true }));
+}, true);
