@@ -6,13 +6,13 @@ import pytest
 
 from rag_inspect.errors import RetrievalError
 from rag_inspect.tasks import Stage
-from rag_inspect.types import Reranking
+from rag_inspect.types import Corpus, CorpusCard, Reranking
 from rag_inspect.ui.search_stream import Run, stream_search
 from tests.parsing import Page
 from tests.searches import MINI, make_reranking
 
 LOADING = Stage(0, 0, "indexing plain")
-ASKED = ("which one", "plain", "minilm", "mini", 6, 2)
+ASKED = ("which one", "plain", "minilm", "mini", 6, 2, None)
 SENTENCE, ASIDE, RANKINGS, FOUND = 0, 1, 2, 4
 
 
@@ -30,8 +30,8 @@ class Script:
     moments: tuple[object, ...]
     recorded: Reranking | None = None
 
-    def corpus(self, name: str) -> object:
-        return name
+    def corpus(self, name: str) -> Corpus:
+        return Corpus(CorpusCard(name=name), None, (), (), {})
 
     def find_recorded(self, corpus: object, query: object) -> Reranking | None:
         return self.recorded
