@@ -20,6 +20,7 @@ os.environ |= {
     "RAG_INSPECT_HOME": f"{_HOME}/rag-inspect",
     "HF_HOME": f"{_HOME}/huggingface",
     "HF_ENDPOINT": "http://127.0.0.1:9",
+    "GRADIO_SERVER_PORT": str(7900 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])),
 }
 
 from rag_inspect.embedders import load_embedder  # noqa: E402

@@ -68,5 +68,5 @@ def test_a_failed_download_is_said_and_mini_takes_its_place(page, hub, failure, 
     assert words in page.locator("#aside").inner_text()
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('mini score · mini')")
     hub.failure = None
-    page.get_by_role("button", name="Search").click()
+    choose_base(page)  # the list shows mini now
     page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · base')")

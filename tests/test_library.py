@@ -156,7 +156,7 @@ def test_where_the_first_corpus_cannot_be_read_the_page_still_lists_the_others(c
     (broken / "corpus.jsonl").write_text("{\n")
     corpus_folder("whole", TEXTS)
     bench = Workbench(settings)
-    arriving = search_stream.arrive(bench, {})
+    arriving = search_stream.arrive(bench, {}, search_stream.Run())
     assert next(arriving)[1]["choices"] == ["aaa", "whole"]
     with pytest.raises(CorpusError, match=r"corpus.jsonl:1 is not JSON"):
         next(arriving)

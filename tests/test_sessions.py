@@ -1,6 +1,7 @@
 """Visitors: in public mode everyone sees and stops their own runs and jobs, and nobody else's."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,12 +80,14 @@ def test_the_page_stops_and_polls_for_nobody_but_the_visitor(public, queued):
     from rag_inspect.ui import build_app
 
     bench = Workbench(public)
-    job = queued(bench, ANN)
+    job, request = queued(bench, ANN), SimpleNamespace(session_hash="a tab")
     functions = [made.fn for made in build_app(bench).fns.values()]
     handlers = {getattr(getattr(fn, "func", fn), "__name__", ""): fn for fn in functions}
-    words = [str(value) for value in handlers["poll"](job.job_id, 0, "eve", None).values()]
+    words = [str(value) for value in handlers["poll"](request, job.job_id, 0, "eve", None).values()]
     assert any("was lost" in word for word in words) and not any("tiny" in word for word in words)
-    assert any("queued" in str(value) for value in handlers["poll"](job.job_id, 0, "ann", None).values())
+    assert any(
+        "queued" in str(value) for value in handlers["poll"](request, job.job_id, 0, "ann", None).values()
+    )
     for sent in ("eve", "", None, ["ann"]):
         assert "Nothing is running" in handlers["_stop"](job.job_id, sent) and not job.over
     assert "Stopping" in handlers["_stop"](job.job_id, "ann")
