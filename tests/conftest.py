@@ -14,7 +14,8 @@ import pytest
 _HOME = tempfile.mkdtemp(prefix="rag-inspect-tests-")
 for _name in [name for name in os.environ if name.startswith(("RAG_INSPECT_", "HF_", "XDG_", "CHROMA_"))]:
     del os.environ[_name]
-# Set before anything imports huggingface_hub, which reads them once. Nothing listens on the port of the endpoint.
+# Set before anything imports huggingface_hub or gradio, which read them once. Nothing listens on the port of the endpoint.
+# Each process of the suite has ports of its own: gradio looks for a free one, and takes it only later.
 os.environ |= {
     "HOME": _HOME,
     "RAG_INSPECT_HOME": f"{_HOME}/rag-inspect",
