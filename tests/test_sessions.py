@@ -95,6 +95,20 @@ def test_the_page_stops_and_polls_for_nobody_but_the_visitor(public, queued):
     assert job.stopped
 
 
+def test_opening_the_tab_does_not_replace_the_word_about_a_lost_job(settings, corpus_folder):
+    from rag_inspect.ui import build_app
+
+    corpus_folder(passages={"p": "words"})
+    functions = [made.fn for made in build_app(Workbench(settings)).fns.values()]
+    handlers = {getattr(getattr(fn, "func", fn), "__name__", ""): fn for fn in functions}
+    for job_id, said in (("lost", "Not run yet."), ("", "Your last evaluation was lost")):
+        shown = {
+            part.elem_id: value
+            for part, value in handlers["show_first"](job_id, "", "tiny", None, said).items()
+        }
+        assert isinstance(shown["eval-progress"], dict), "gradio's word for: leave it"
+
+
 def test_on_a_laptop_any_job_is_yours(settings, queued):
     bench = Workbench(settings)
     job = queued(bench, LOCAL)

@@ -96,12 +96,17 @@ def _wire_job(page: Page, bench: Workbench, newest: Newest) -> None:
 def _wire_form(page: Page, bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> None:
     """Connect what fills the form, and what shows the recorded evaluation of the chosen corpus."""
 
+    nothing_said = page.progress.value
+
     def show_first(
-        job_id: str, visitor: object, corpus: str, evaluation: Evaluation | None
+        job_id: str, visitor: object, corpus: str, evaluation: Evaluation | None, said: str
     ) -> dict[Any, Any]:
         running = bench.job(job_id or "", Visitor.from_browser(visitor))
-        known = running or evaluation or bench.replay
-        return page.unchanged if known else show_recorded(page, bench, corpus)
+        if running or evaluation or bench.replay:
+            return page.unchanged
+        # What was said before the tab was opened stays, or is on its way: that this job, now unknown, is lost.
+        kept = page.unchanged if job_id or said != nothing_said else {}
+        return show_recorded(page, bench, corpus) | kept
 
     def choose_corpus(job_id: str, visitor: object, corpus: str) -> dict[Any, Any]:
         split = {page.split: split_update(bench, corpus, SPLIT)}
@@ -112,7 +117,7 @@ def _wire_form(page: Page, bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> Non
     shown, whose = [page.progress, *page.results], [page.job_id, page.visitor, page.corpus]
     gr.on([part.change for part in page.settings], **told)
     tab.select(**told)
-    tab.select(show_errors(show_first), [*whose, page.evaluation], shown, **QUIET)
+    tab.select(show_errors(show_first), [*whose, page.evaluation, page.progress], shown, **QUIET)
     watch_choice(page.corpus).change(show_errors(choose_corpus), whose, [page.split, *shown], **QUIET)
     returned = [page.job_id, page.progress, page.timer, *page.settings]
     app.load(show_errors(partial(_restore_job, page, bench)), [page.job_id, page.visitor], returned, **QUIET)
