@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rag_inspect.types import Reading
+from rag_inspect.views.formats import format_ms
 from rag_inspect.views.passage import passage_html
 from rag_inspect.views.rankings import sigmoid
 from rag_inspect.views.sentences import sentence_html, timings_html
@@ -87,3 +88,7 @@ def test_the_panel_says_both_ranks_and_what_was_read():
     unfinished = Page(passage_html(make_reranking("plain", "partial"), "plain1")).words
     assert "not yet known" in unfinished
     assert "not among the candidates" in passage_html(search, "<b>")
+
+
+def test_no_step_takes_0_ms():
+    assert [format_ms(value) for value in (0.2, 0.5001, 1234.4)] == ["under 1", "1", "1,234"]

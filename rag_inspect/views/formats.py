@@ -42,8 +42,8 @@ def format_number(value: int) -> str:
 
 
 def format_ms(value: float) -> str:
-    """Milliseconds: `1,234`."""
-    return f"{value:,.0f}"
+    """Milliseconds: `1,234`, and `under 1` rather than a 0 that nothing takes."""
+    return "under 1" if 0 < value < 0.5 else f"{value:,.0f}"
 
 
 def format_latency(latency: Latency) -> str:
