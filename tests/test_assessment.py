@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
+from rag_inspect.corpora.language import find_languages, guess_language
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.advice import RULES, is_significant
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.document import sort_worst_first
-from rag_inspect.evaluation.eval_set import find_languages, guess_language
 from rag_inspect.evaluation.outcome import FirstStageSystem, Latency, Outcome, System
 from rag_inspect.metrics import parse
 from rag_inspect.score_cache import ScoreCache

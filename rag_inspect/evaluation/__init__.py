@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from rag_inspect import __version__
-from rag_inspect.evaluation.eval_set import EvalSet, count_unread, find_languages, select_eval_set
+from rag_inspect.corpora.language import find_languages
+from rag_inspect.evaluation.eval_set import EvalSet, count_unread, select_eval_set
 from rag_inspect.evaluation.outcome import FirstStageSystem, Outcome, System
 from rag_inspect.evaluation.passes import EvalProgress, Pass
 from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rag_inspect.corpora.language import LANGUAGE_NAMES
 from rag_inspect.evaluation.document import Advice, Change, Numbers, SystemResult
-from rag_inspect.evaluation.eval_set import NAMES
 from rag_inspect.evaluation.outcome import Outcome, System
 from rag_inspect.metrics import parse
 from rag_inspect.words import format_count, format_p
@@ -152,7 +152,7 @@ def _corpus_is_in(outcome: Outcome) -> str:
 
 
 def _join_languages(languages: Sequence[str]) -> str:
-    *most, last = (NAMES.get(language, language) for language in languages)
+    *most, last = (LANGUAGE_NAMES.get(language, language) for language in languages)
     return f"{', '.join(most)} and {last}" if most else last
 
 
