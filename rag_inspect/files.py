@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -65,11 +66,29 @@ def write_whole(path: Path) -> Iterator[Path]:
             draft.chmod(permissions)
         draft.replace(path)
     except OSError as error:
-        remedy = REMEDIES.get(error.errno or 0, "free some space, or choose another folder")
-        raise RagInspectError(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
+        raise _explain(path, error) from error
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty draft folder beside `path` for the caller to fill; it becomes `path` when the block ends without an error.
+
+    If the folder exists by then, another process made it, and the draft is dropped. Raises RagInspectError as
+    `write_whole` does.
+    """
+    draft = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.new")
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        if not path.exists():
+            draft.rename(path)
+    except OSError as error:
+        raise _explain(path, error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def set_aside(path: Path, suffixes: Iterable[str] = ()) -> Path:
@@ -120,7 +139,15 @@ def sweep_drafts(folder: Path, older: float = DRAFT_SECONDS) -> None:
     with suppress(OSError):  # no such folder, or read only
         for path in folder.iterdir():
             if _DRAFT.fullmatch(path.name) and time.time() - path.lstat().st_mtime > older:
-                path.unlink(missing_ok=True)
+                if stat.S_ISDIR(path.lstat().st_mode):
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def _explain(path: Path, error: OSError) -> RagInspectError:
+    remedy = REMEDIES.get(error.errno or 0, "free some space, or choose another folder")
+    return RagInspectError(f"{path} cannot be written ({error.strerror or error}); {remedy}")
 
 
 def _create(draft: Path) -> int:

@@ -13,7 +13,7 @@ from rag_inspect.types import ModelSpec
 from rag_inspect.words import describe_value
 
 MAX_TOP_K = 200
-EMBEDDER = "minilm"
+EMBEDDER = FIRST_STAGE = "minilm"
 TOP_K = 20
 TOP_N = 5
 CUTOFFS = (1, 5, 10)

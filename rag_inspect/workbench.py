@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -15,8 +15,7 @@ from rag_inspect import pipeline
 from rag_inspect.admission import Admission
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.corpora.notes import note_evaluation, note_search
-from rag_inspect.embedders import load_embedder
-from rag_inspect.errors import InputError, ModelError, RetrievalError
+from rag_inspect.errors import InputError, ModelError
 from rag_inspect.evaluation import EvalProgress, add_provenance, evaluate
 from rag_inspect.evaluation.archive import Archive
 from rag_inspect.evaluation.assessment import Evaluation
@@ -27,18 +26,24 @@ from rag_inspect.evaluation.recorded import RecordedEvaluations
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.files import sweep_drafts
 from rag_inspect.hub import HubProbe
-from rag_inspect.options import EMBEDDER, EvalOptions, SearchOptions, check_length
+from rag_inspect.loading import Loader
+from rag_inspect.options import FIRST_STAGE, EvalOptions, SearchOptions, check_length
 from rag_inspect.recorded import read_record
-from rag_inspect.rerankers import RERANKERS, default_reranker, list_models, load_reranker
-from rag_inspect.retrieval import FIRST_STAGES, DamagedIndexError, Engine
+from rag_inspect.rerankers import RERANKERS, default_reranker, list_models
+from rag_inspect.retrieval import FIRST_STAGES
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import lacks_scores
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
-from rag_inspect.tasks import Lease, Stage, Store, Task
-from rag_inspect.types import Availability, Corpus, Embedder, ModelSpec, Reranker, Reranking, Retriever
-
-INDEXES_HELD = 16  # open at once; reopening one takes milliseconds
+from rag_inspect.tasks import Lease, Stage, Task
+from rag_inspect.types import (
+    Availability,
+    Corpus,
+    ModelSpec,
+    Reranker,
+    Reranking,
+    Retriever,
+)
 
 
 class Workbench:
@@ -47,9 +52,7 @@ class Workbench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._probe = HubProbe()
-        self._engine = Engine(lambda: self.settings)
-        self._indexes = Store(INDEXES_HELD, abandonable=True)
-        self._models = Store(settings.model_memory_mb * 1_000_000, _memory, dependents=self._indexes)
+        self.loader = Loader(lambda: self.settings)
         self._warm_up: Task[None] | None = None
         self.jobs = Jobs()
         self.recorded_evaluations = RecordedEvaluations(FIRST_STAGES, RERANKERS)
@@ -105,70 +108,29 @@ class Workbench:
         """Return the evaluation recorded beside the corpus, or None if there is none at the models' current revisions."""
         return self.recorded_evaluations.find(corpus)
 
-    # Models and indexes: each is loaded once, in its own thread, and stays open while somebody holds a lease on it
-
-    def embedder(self, key: str = EMBEDDER) -> Lease[Embedder]:
-        def make(task: Task[Embedder]) -> Embedder:
-            return load_embedder(key, self.settings, task.report)
-
-        return self._models.lease(("embedder", key), make, f"loading {key}")
+    # Models and first stages by name: see Loader
 
     def reranker(self, key: str) -> Lease[Reranker]:
-        def make(task: Task[Reranker]) -> Reranker:
-            prior = task.hold(self.embedder()).value(task.report) if key == "mini" else None
-            return load_reranker(key, self.settings, prior, task.report)
+        return self.loader.reranker(key)
 
-        return self._models.lease(("reranker", key), make, f"loading {key}")
-
-    def _warm(self, key: str) -> Task[None]:
-        """Return a task that loads a reranker's weights, once. After a failure, the next request reopens the reranker."""
-
-        def make(task: Task[None]) -> None:
-            with self.reranker(key) as model:
-                try:
-                    model.value(task.report).warm_up(task.report)
-                except Exception:
-                    self._models.forget(("reranker", key))
-                    raise
-
-        return Task(make, f"loading {key}")
-
-    def retriever(self, corpus: Corpus, embedder: str = EMBEDDER) -> Lease[Retriever]:
-        """Lease the index, which corpora with the same ids and texts share. Take qrels and metadata from your own corpus."""
-
-        def make(task: Task[Retriever]) -> Retriever:
-            model = task.hold(self.embedder(embedder)).value(task.report)
-            return self._engine.open_index(corpus, model, task.report)
-
-        if self._warm_up and (corpus.name, embedder) != (self.default_corpus, EMBEDDER):
+    def retriever(self, corpus: Corpus, first_stage: str = FIRST_STAGE) -> Lease[Retriever]:
+        """Lease a first stage over a corpus, as `Loader.retriever` does."""
+        if self._warm_up and (corpus.name, first_stage) != (self.default_corpus, FIRST_STAGE):
             self._warm_up.stop()  # somebody needs another index now; do not compete with it
-        return self._indexes.lease((corpus.fingerprint, embedder), make, f"indexing {corpus.name}")
-
-    @contextmanager
-    def _reopen_after_failure(self, corpus: Corpus, embedder: str) -> Iterator[None]:
-        """If retrieval fails, make the next request reopen index and engine: after a panic the engine is unusable."""
-        generation = self._engine.generation
-        try:
-            yield
-        except RetrievalError as error:
-            self._indexes.forget((corpus.fingerprint, embedder))
-            self._engine.forget()
-            if isinstance(error, DamagedIndexError):
-                self._engine.set_aside(error, generation)
-            raise
+        return self.loader.retriever(corpus, first_stage)
 
     def sweep(self) -> None:
         """Delete the drafts of files that processes left here when they were killed."""
-        for folder in (self.settings.home, self.archive.folder):
+        for folder in (self.settings.home, self.settings.home / "bm25", self.archive.folder):
             sweep_drafts(folder)
 
     def warm_up(self) -> None:
         """Load what the first screen needs, in the background."""
 
         def make(task: Task[None]) -> None:
-            with self.retriever(self.corpus(self.default_corpus)) as index:
+            with self.loader.retriever(self.corpus(self.default_corpus)) as index:
                 index.value(task.report)
-            self._warm(self.default_reranker).value(task.report)
+            self.loader.warm(self.default_reranker).value(task.report)
 
         self._warm_up = Task(make, "starting").start()
 
@@ -194,7 +156,7 @@ class Workbench:
 
     def _search(self, options: SearchOptions, chosen: Corpus, key: str) -> Iterator[Stage | Reranking]:
         with (
-            self._reopen_after_failure(chosen, options.embedder),
+            self.loader.reopen_after_failure(chosen, options.embedder),
             self.retriever(chosen, options.embedder) as index,
             self.reranker(key) as model,
         ):
@@ -209,10 +171,10 @@ class Workbench:
             )
             reranker, cache = model.value(), self.score_cache
             if lacks_scores(reranker, candidates.pairs, cache):
-                load_ms += yield from _prepare(self._warm(key))
+                load_ms += yield from _prepare(self.loader.warm(key))
             loaded, known = {"load": load_ms} if load_ms else {}, note_search(chosen)
             for moment in pipeline.rerank(candidates, reranker, cache, options.kept):
-                times, notes = {**loaded, **moment.timings_ms}, self._engine.notes + cache.notes + known
+                times, notes = {**loaded, **moment.timings_ms}, self.loader.notes + cache.notes + known
                 if "total" in times:
                     times["total"] += load_ms
                 yield replace(moment, timings_ms=times, notes=moment.notes + notes)
@@ -256,7 +218,7 @@ class Workbench:
             yield from turn.wait(stopped)
             if stopped():
                 return
-            with ExitStack() as held, self._reopen_after_failure(chosen, embedder):
+            with ExitStack() as held, self.loader.reopen_after_failure(chosen, embedder):
                 index = held.enter_context(self.retriever(chosen, embedder))
                 models: list[Reranker] = []
                 absent: list[str] = []
@@ -273,7 +235,7 @@ class Workbench:
                         yield moment
                     else:
                         known = note_evaluation(chosen, options.split)
-                        notes = (*absent, *known, *self._engine.notes, *self.score_cache.notes)
+                        notes = (*absent, *known, *self.loader.notes, *self.score_cache.notes)
                         stamp = add_provenance(moment, chosen, notes)
                         yield self.archive.save(stamp, options.metrics, visitor)
         finally:
@@ -289,7 +251,7 @@ class Workbench:
         for key in keys:
             try:
                 model = held.enter_context(self.reranker(key))
-                yield from _prepare(model, self._warm(key))
+                yield from _prepare(model, self.loader.warm(key))
                 models.append(model.value())
             except ModelError as error:
                 absent.append(f"{key} was left out: {error}.")
@@ -324,9 +286,7 @@ class Workbench:
         for task in (self._warm_up, *self.jobs.running):
             if task:
                 task.stop()
-        for store in (self._indexes, self._models):
-            store.close()
-        self._engine.close()
+        self.loader.close()
         if "score_cache" in self.__dict__:
             self.score_cache.close()
 
@@ -342,7 +302,3 @@ def _prepare(*things: Lease[Any] | Task[Any]) -> Generator[Stage, None, float]:
             yield stage
         thing.value()
     return (time.perf_counter() - began) * 1000 if stage else 0.0
-
-
-def _memory(model: Any) -> int:
-    return getattr(model, "memory_bytes", 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from rag_inspect import workbench
+from rag_inspect import loading
 from rag_inspect.errors import RetrievalError
 from rag_inspect.options import SearchOptions
 from rag_inspect.retrieval.chroma import explain_failures
@@ -96,8 +96,8 @@ def test_a_server_that_comes_back_empty_is_met_by_the_next_request(
 ):
     start, stop = server
     embedder = FixedEmbedder()
-    monkeypatch.setattr(workbench, "load_embedder", lambda key, *rest: embedder)
-    monkeypatch.setattr(workbench, "load_reranker", lambda key, *rest: FixedReranker())
+    monkeypatch.setattr(loading, "load_embedder", lambda key, *rest: embedder)
+    monkeypatch.setattr(loading, "load_reranker", lambda key, *rest: FixedReranker())
     corpus_folder("tiny", {f"p{n}": f"passage number {n}" for n in range(30)})
     bench = Workbench(replace(settings, chroma_url=start("first")))
 

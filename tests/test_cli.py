@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from rag_inspect import workbench
+from rag_inspect import loading
 from rag_inspect.__main__ import main
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.terminal import is_plain, print_lines, print_table
+from rag_inspect.workbench import Workbench
 from tests.fixed_embedder import FixedEmbedder
 from tests.fixed_reranker import FixedReranker
 
@@ -47,8 +48,8 @@ def doubles(monkeypatch):
     """The models, replaced; what is tested here is what is printed."""
     reranker = FixedReranker({f"p{n}": n / 10 for n in range(30)} | {"p3": 5.25})
     embedder = FixedEmbedder()
-    monkeypatch.setattr(workbench, "load_embedder", lambda *_: embedder)
-    monkeypatch.setattr(workbench, "load_reranker", lambda *_: reranker)
+    monkeypatch.setattr(loading, "load_embedder", lambda *_: embedder)
+    monkeypatch.setattr(loading, "load_reranker", lambda *_: reranker)
     return reranker
 
 
@@ -202,7 +203,7 @@ def test_what_others_wrote_is_no_markup_and_no_control_code(home, corpus_folder,
 )
 @pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["table", "json"])
 def test_an_error_is_one_line_on_stderr_and_exit_1(home, capsys, monkeypatch, arguments, said, as_json):
-    monkeypatch.setattr(workbench, "load_embedder", lambda *_: FixedEmbedder())
+    monkeypatch.setattr(loading, "load_embedder", lambda *_: FixedEmbedder())
     code, out, err = run(capsys, *arguments, *as_json)
     assert (code, out) == (1, "")
     assert err.startswith("rag-inspect: ") and err.count("\n") == 1 and said in err
@@ -285,7 +286,7 @@ def test_an_interruption_is_exit_130(home, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workbench.Workbench, "search", interrupted)
+    monkeypatch.setattr(Workbench, "search", interrupted)
     assert run(capsys, "search", "x", "--corpus", "tiny") == (130, "", "rag-inspect: stopped\n")
 
 

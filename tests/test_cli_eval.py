@@ -274,7 +274,7 @@ def test_what_is_wrong_is_known_before_a_model_is_loaded(folder):
         EvalOptions(corpus=str(folder), rerankers=["mini"], metrics=["map@5"])
     with pytest.raises(InputError, match="cutoffs"):
         EvalOptions(corpus=str(folder), rerankers=["mini"], cutoffs=[0])
-    assert not len(bench._models) and not len(bench._indexes)
+    assert not len(bench.loader._models) and not len(bench.loader._indexes)
 
 
 def test_serve_refuses_a_broken_replay_before_it_opens_anything(tmp_path, capsys):
@@ -311,6 +311,8 @@ def test_an_evaluation_that_is_stopped_while_it_waits_neither_loads_nor_runs(fol
         job.stop()
         for _ in job.watch(0.05):
             pass
-        assert job.stopped and not job.rows and not len(bench._models) and not len(bench._indexes)
+        assert (
+            job.stopped and not job.rows and not len(bench.loader._models) and not len(bench.loader._indexes)
+        )
     finally:
         turn.free()

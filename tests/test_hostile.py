@@ -115,7 +115,9 @@ def test_an_evaluation_of_nobody_is_not_saved(bench, http):
 
 def test_eight_stuck_searches_do_not_stop_a_ninth(bench, http):
     go_on = threading.Event()
-    with bench._models.lease(("reranker", "large"), lambda task: go_on.wait(60), "loading large") as stuck:
+    with bench.loader._models.lease(
+        ("reranker", "large"), lambda task: go_on.wait(60), "loading large"
+    ) as stuck:
         stuck.task.start()
         for _ in range(8):
             start(http, "search", query=ASKED, corpus="fruit", reranker="large")

@@ -24,7 +24,7 @@ FLOORS = (
     ("rerankers", "retrieval"),
     ("options",),
     ("pipeline",),
-    ("recorded", "evaluation"),
+    ("recorded", "evaluation", "loading"),
     ("exports", "training"),
     ("workbench",),
     ("views", "terminal", "usage"),
@@ -43,6 +43,8 @@ ONLY_IN = {  # library -> the only rooms that may import it, for types too
     "sentence_transformers": ("rerankers", "embedders"),
     "huggingface_hub": ("hub", "download"),
     "pyarrow": ("corpora",),
+    "bm25s": ("retrieval",),
+    "Stemmer": ("retrieval",),
     "rich": ("terminal",),
     "shtab": ("completion",),
 }

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from rag_inspect import workbench
+from rag_inspect import loading
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, InputError, ModelError, RagInspectError, RetrievalError
 from rag_inspect.options import EvalOptions, SearchOptions
@@ -42,8 +42,8 @@ class Doubles:
 @pytest.fixture
 def doubles(monkeypatch):
     made = Doubles()
-    monkeypatch.setattr(workbench, "load_embedder", lambda key, *rest: made.load(key, made.embedder))
-    monkeypatch.setattr(workbench, "load_reranker", lambda key, *rest: made.load(key, made.reranker))
+    monkeypatch.setattr(loading, "load_embedder", lambda key, *rest: made.load(key, made.embedder))
+    monkeypatch.setattr(loading, "load_reranker", lambda key, *rest: made.load(key, made.reranker))
     return made
 
 
@@ -245,7 +245,7 @@ def test_a_corpus_that_breaks_says_so_and_comes_back(bench, corpus_folder, setti
 @pytest.mark.parametrize("place", ["first stage", "reranker"])
 def test_a_load_that_failed_is_tried_again(bench, doubles, place):
     if place == "reranker":
-        with bench.embedder() as lease:
+        with bench.loader.embedder() as lease:
             lease.value()
     doubles.failures = [ModelError("the hub is away")]
     with pytest.raises(ModelError, match="the hub is away"):
@@ -319,8 +319,8 @@ def sized(monkeypatch, settings, corpus_folder):
     def embedder(key):
         return FixedEmbedder(fingerprint=f"tests/{key}")
 
-    monkeypatch.setattr(workbench, "load_embedder", load(embedder))
-    monkeypatch.setattr(workbench, "load_reranker", load(lambda key: FixedReranker(key=key)))
+    monkeypatch.setattr(loading, "load_embedder", load(embedder))
+    monkeypatch.setattr(loading, "load_reranker", load(lambda key: FixedReranker(key=key)))
     corpus_folder("tiny", TEXTS, QUERIES, QRELS)
     bench = Workbench(replace(settings, model_memory_mb=10))
     bench.loaded = loaded
@@ -375,14 +375,14 @@ def test_twenty_edits_of_the_judgements_leave_one_index(bench, corpus_folder, do
         later = time.time_ns() + (number + 1) * 10**9
         os.utime(folder / "qrels" / "test.tsv", ns=(later, later))
         assert ask(bench).candidates.gold == {f"p{number}"}
-    assert len(bench._indexes) == 1 and len(doubles.embedder.embedded) == len(TEXTS)
+    assert len(bench.loader._indexes) == 1 and len(doubles.embedder.embedded) == len(TEXTS)
 
 
 def test_only_so_many_indexes_are_open(bench, corpus_folder, monkeypatch):
-    for number in range(workbench.INDEXES_HELD + 3):
+    for number in range(loading.INDEXES_HELD + 3):
         corpus_folder(f"c{number}", {"a": f"text {number}"})
         assert ask(bench, corpus=f"c{number}").complete
-    assert len(bench._indexes) == workbench.INDEXES_HELD
+    assert len(bench.loader._indexes) == loading.INDEXES_HELD
 
 
 def test_closing_lets_go_of_everything_and_stops_what_is_at_work(sized, slow):
@@ -395,7 +395,7 @@ def test_closing_lets_go_of_everything_and_stops_what_is_at_work(sized, slow):
     with pytest.raises(RagInspectError, match="was stopped"):
         end(moments)
     wait_until(lambda: all(model.closed for models in sized.loaded.values() for model in models))
-    assert not len(sized._models) and not len(sized._indexes)
+    assert not len(sized.loader._models) and not len(sized.loader._indexes)
 
 
 # A newer request supersedes an older one
@@ -486,7 +486,7 @@ def test_a_download_is_not_thrown_away_when_its_index_is_not_wanted_any_more(ben
             told.append(1)
         return doubles.load(key, doubles.embedder)
 
-    monkeypatch.setattr(workbench, "load_embedder", download)
+    monkeypatch.setattr(loading, "load_embedder", download)
     moments = bench.search(SearchOptions(query="which number", corpus="tiny", reranker="mini"))
     next(moments)
     moments.close()
@@ -507,7 +507,7 @@ def test_an_evaluation_that_is_stopped_stops_its_indexing(bench, slow, corpus_fo
     for _ in job.watch(0.01):
         pass
     assert job.stopped
-    wait_until(lambda: len(bench._indexes) == 0)
+    wait_until(lambda: len(bench.loader._indexes) == 0)
     assert slow.begun.count("a") < 100
 
 

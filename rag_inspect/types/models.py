@@ -57,6 +57,7 @@ class ModelSpec:
 class FirstStage:
     """Describes what finds the candidates, and names its score.
 
+    `embedder` is what made its vectors, None if it uses none; `parts` are the first stages that a hybrid joins.
     `score_range` holds the ends of the scale that scores are plotted on (0 and 1 for a cosine); None if it has none.
     """
 
@@ -65,11 +66,12 @@ class FirstStage:
     score_name: str
     embedder: ModelSpec | None = None
     score_range: tuple[float, float] | None = None
+    parts: tuple[FirstStage, ...] = ()
 
     @property
     def languages(self) -> tuple[str, ...]:
         """The languages it reads; empty if it reads any."""
-        return self.embedder.languages if self.embedder else ()
+        return self.embedder.languages if self.embedder and self.kind == "dense" else ()
 
 
 @dataclass(frozen=True, slots=True)

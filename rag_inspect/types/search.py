@@ -17,7 +17,7 @@ class Candidates:
     """The first stage's ranking of one query, at most `top_k` deep, with its passages.
 
     A retriever knows neither the corpus's name nor its judgements. The pipeline adds `corpus`, `grades` (every
-    judgement of this query, by passage_id), `readings` (empty if the first stage does not tell), `left_out` and
+    judgement of this query, by passage_id), `readings` (empty if the first stage does not tell), `left_out` and more
     `notes`. `timings_ms` is empty if several queries were searched together.
     """
 
@@ -33,6 +33,9 @@ class Candidates:
     readings: Mapping[str, Reading] = field(default_factory=dict)
     left_out: str = ""  # the passage with the query's own id, where it was among the candidates
     notes: tuple[str, ...] = ()
+    parts: Mapping[str, Mapping[str, int]] = field(
+        default_factory=dict
+    )  # of a hybrid: key -> passage_id -> rank
 
     @property
     def gold(self) -> frozenset[str]:
@@ -63,7 +66,8 @@ class Retriever(Protocol):
     def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
         """Find the candidates of each query: at most `top_k`, best first, with their passages.
 
-        Equal scores keep the corpus's order. Raises RetrievalError.
+        There may be fewer, or none, with a note that says why. Equal scores keep the corpus's order. Raises
+        RetrievalError.
         """
         ...
 

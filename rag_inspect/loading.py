@@ -1,0 +1,125 @@
+"""Load models and open first stages: each once, in a thread of its own, and held open while somebody has a lease on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rag_inspect.embedders import load_embedder
+from rag_inspect.errors import RetrievalError
+from rag_inspect.options import EMBEDDER, FIRST_STAGE
+from rag_inspect.rerankers import load_reranker
+from rag_inspect.retrieval import (
+    DamagedIndexError,
+    Engine,
+    HybridRetriever,
+    RecordedRetriever,
+    find_first_stage,
+    open_bm25,
+)
+from rag_inspect.settings import Settings
+from rag_inspect.tasks import Lease, Store, Task
+from rag_inspect.types import Corpus, Embedder, FirstStage, Reranker, Retriever
+
+INDEXES_HELD = 16  # open at once; reopening one takes milliseconds
+
+
+class Loader:
+    """The models and first stages of one workbench. `settings` is asked each time, because they may change."""
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._engine = Engine(settings)
+        self._indexes = Store(INDEXES_HELD, abandonable=True)
+        self._models = Store(
+            settings().model_memory_mb * 1_000_000, _measure_memory, dependents=self._indexes
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What happened to the folder of the indexes, for whoever gets results."""
+        return self._engine.notes
+
+    def embedder(self, key: str = EMBEDDER) -> Lease[Embedder]:
+        """Lease an embedder."""
+
+        def make(task: Task[Embedder]) -> Embedder:
+            return load_embedder(key, self._settings(), task.report)
+
+        return self._models.lease(("embedder", key), make, f"loading {key}")
+
+    def reranker(self, key: str) -> Lease[Reranker]:
+        """Lease a reranker. It may hold its weights only after `warm`."""
+
+        def make(task: Task[Reranker]) -> Reranker:
+            prior = task.hold(self.embedder()).value(task.report) if key == "mini" else None
+            return load_reranker(key, self._settings(), prior, task.report)
+
+        return self._models.lease(("reranker", key), make, f"loading {key}")
+
+    def warm(self, key: str) -> Task[None]:
+        """Return a task that loads a reranker's weights, once. After a failure, the next request reopens the reranker."""
+
+        def make(task: Task[None]) -> None:
+            with self.reranker(key) as model:
+                try:
+                    model.value(task.report).warm_up(task.report)
+                except Exception:
+                    self._models.forget(("reranker", key))
+                    raise
+
+        return Task(make, f"loading {key}")
+
+    def retriever(self, corpus: Corpus, first_stage: str = FIRST_STAGE) -> Lease[Retriever]:
+        """Lease a first stage over a corpus. Corpora with the same ids and texts share one, unless it is recorded.
+
+        Take qrels and metadata from your own corpus. Raises ModelError if there is no first stage with this name.
+        """
+        return self._lease_stage(corpus, find_first_stage(first_stage))
+
+    def _lease_stage(self, corpus: Corpus, stage: FirstStage) -> Lease[Retriever]:
+        def make(task: Task[Retriever]) -> Retriever:
+            if stage.kind == "recorded":
+                return RecordedRetriever(corpus, stage)
+            if stage.kind == "bm25":
+                return open_bm25(corpus, self._settings().home, task.report)
+            if stage.kind == "hybrid":
+                leases = [task.hold(self._lease_stage(corpus, part)) for part in stage.parts]
+                return HybridRetriever(stage, corpus, [lease.value(task.report) for lease in leases])
+            model = task.hold(self.embedder(stage.key)).value(task.report)
+            return self._engine.open_index(corpus, model, task.report)
+
+        return self._indexes.lease(_name_index(corpus, stage), make, f"indexing {corpus.name}")
+
+    @contextmanager
+    def reopen_after_failure(self, corpus: Corpus, first_stage: str) -> Iterator[None]:
+        """If retrieval fails, make the next request reopen index and engine: after a panic the engine is unusable."""
+        generation = self._engine.generation
+        try:
+            yield
+        except RetrievalError as error:
+            stage = find_first_stage(first_stage)
+            for each in (stage, *stage.parts):
+                self._indexes.forget(_name_index(corpus, each))
+            self._engine.forget()
+            if isinstance(error, DamagedIndexError):
+                self._engine.set_aside(error, generation)
+            raise
+
+    def close(self) -> None:
+        """Close everything; a thing in use is closed when its last lease is released."""
+        self._indexes.close()
+        self._models.close()
+        self._engine.close()
+
+
+def _name_index(corpus: Corpus, stage: FirstStage) -> tuple[str, ...]:
+    """Return what an open first stage depends on; a recorded one also on the folder that its run is in."""
+    name = (corpus.fingerprint, stage.key)
+    return (*name, str(corpus.path)) if stage.kind == "recorded" else name
+
+
+def _measure_memory(model: Any) -> int:
+    """Return the bytes that a model holds."""
+    return getattr(model, "memory_bytes", 0)
