@@ -14,10 +14,10 @@ from rag_inspect import __version__, cli_corpora, cli_eval
 from rag_inspect.cli_eval import add_depths
 from rag_inspect.cli_examples import add_examples
 from rag_inspect.completion import SHELLS, PrintCompletion
-from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, RagInspectError
-from rag_inspect.options import EMBEDDER, SearchOptions
+from rag_inspect.options import FIRST_STAGE, SearchOptions
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.retrieval import FIRST_STAGES
 from rag_inspect.settings import Settings
 from rag_inspect.terminal import add_json, print_error, print_json, print_lines, print_table, progress
 from rag_inspect.types import Reranking, write_search
@@ -136,7 +136,10 @@ def _add_search(commands: Any) -> None:
     command.add_argument(
         "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus by name, or a BEIR folder"
     )
-    command.add_argument("--embedder", default=EMBEDDER, choices=EMBEDDERS, help="the first stage's model")
+    command.add_argument(
+        "--embedder", "--first-stage", dest="first_stage", default=FIRST_STAGE, metavar="F",
+        help=f"{', '.join(FIRST_STAGES)}, hybrid:A+B or recorded:NAME (default: {FIRST_STAGE})",
+    )  # fmt: skip
     command.add_argument("--reranker", choices=RERANKERS, help="(default: base if on disk, else mini)")
     add_depths(command)
     add_json(command)
@@ -160,7 +163,7 @@ def _read_search_options(options: argparse.Namespace) -> SearchOptions:
     if options.query is None and options.query_id is None:
         raise InputError("there is no query; give QUERY or --query-id")
     return SearchOptions(
-        query=options.query or "", query_id=options.query_id, corpus=options.corpus, embedder=options.embedder,
+        query=options.query or "", query_id=options.query_id, corpus=options.corpus, first_stage=options.first_stage,
         reranker=options.reranker,
         top_k=options.top_k, top_n=options.top_n, keep_identical_ids=options.keep_identical_ids,
     )  # fmt: skip
@@ -217,6 +220,7 @@ def _models(bench: Workbench, options: argparse.Namespace) -> None:
 
 
 def _print_search(search: Reranking) -> None:
+    from rag_inspect.views.formats import format_score
     from rag_inspect.views.readings import describe_readings
 
     candidates, rows = search.candidates, []
@@ -227,16 +231,17 @@ def _print_search(search: Reranking) -> None:
             {
                 "rank": hit.rank,
                 "was": move.before,
+                **{key: ranks.get(hit.passage_id, "–") for key, ranks in candidates.parts.items()},
                 "move": f"{move.delta:+d}" if move.delta else "=",
                 second: f"{hit.score:.3f}",
-                first: f"{candidates.ranking.score_by_id[hit.passage_id]:.3f}",
+                first: format_score(first, candidates.ranking.score_by_id[hit.passage_id]),
                 "gold": "gold" if hit.passage_id in candidates.gold else "",
                 "passage": " ".join((passage.title or passage.text).split())[:90],
                 "passage_id": hit.passage_id,
             }
         )
     print_lines(search.summary)
-    columns = ["rank", "was", "move", second, first, "gold", "passage", "passage_id"]
+    columns = ["rank", "was", *candidates.parts, "move", second, first, "gold", "passage", "passage_id"]
     title = f"{candidates.corpus}: {candidates.first_stage.key} → {search.reranker.key}"
     print_table(title, columns, rows)
     if search.reranker.summary:

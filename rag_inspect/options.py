@@ -9,6 +9,7 @@ from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, ModelError
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.retrieval import find_first_stage
 from rag_inspect.types import ModelSpec
 from rag_inspect.words import describe_value
 
@@ -88,7 +89,7 @@ class SearchOptions:
     query: str
     corpus: str
     query_id: str | None = None
-    embedder: str = EMBEDDER
+    first_stage: str = FIRST_STAGE  # a name that `find_first_stage` knows
     reranker: str | None = None
     top_k: int = TOP_K
     top_n: int | None = None  # None becomes TOP_N, or top_k if that is smaller
@@ -103,7 +104,7 @@ class SearchOptions:
                 f"the query has {len(self.query):,} characters; expected at most {LONGEST_QUERY:,}"
             )
         check_text("corpus", self.corpus)
-        check_model("embedder", self.embedder, EMBEDDERS)
+        object.__setattr__(self, "first_stage", find_first_stage(self.first_stage).key)
         if self.reranker is not None:
             check_model("reranker", self.reranker, RERANKERS)
         check_switch("keep_identical_ids", self.keep_identical_ids)

@@ -130,7 +130,7 @@ def find_candidates(
     grades = corpus.qrels.get(query.query_id, {})
     told = retriever.readings(query.text, found.in_order) or ()
     readings = dict(zip(found.ranking.passage_ids, told, strict=False))
-    notes += tuple(_describe_candidates(found))
+    notes += (*found.notes, *_describe_candidates(found))
     return replace(
         found, passages=passages, corpus=corpus.name, grades=grades, readings=readings, notes=notes
     )
@@ -220,6 +220,8 @@ def summarise(reranking: Reranking) -> str:
     candidates, top_n = reranking.candidates, reranking.top_n
     moved = sum(move.delta != 0 for move in reranking.moves)
     entered = sum(move.after <= top_n < move.before for move in reranking.moves)
+    if not len(candidates):
+        return f"{candidates.first_stage.key} found no candidates, so there is nothing to rerank."
     count = f"{moved} of {len(candidates)} moved" if moved else "Nothing moved"
     sentence = f"{count}; {entered or 'none'} entered the top {top_n}." if moved else f"{count}."
     return f"{_describe_gold(reranking)} {sentence}" if candidates.gold else sentence

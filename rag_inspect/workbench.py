@@ -156,8 +156,8 @@ class Workbench:
 
     def _search(self, options: SearchOptions, chosen: Corpus, key: str) -> Iterator[Stage | Reranking]:
         with (
-            self.loader.reopen_after_failure(chosen, options.embedder),
-            self.retriever(chosen, options.embedder) as index,
+            self.loader.reopen_after_failure(chosen, options.first_stage),
+            self.retriever(chosen, options.first_stage) as index,
             self.reranker(key) as model,
         ):
             load_ms = yield from _prepare(index, model)

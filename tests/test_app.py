@@ -129,7 +129,7 @@ def test_a_permalink_reopens_exactly_this_view(visit):
     page.wait_for_function("location.search.includes('ripening')")
     link = urlsplit(page.url).query
     assert {name: values[0] for name, values in parse_qs(link).items()} == {
-        "q": "ripening pears", "corpus": "fruit", "embedder": "minilm", "reranker": "mini", "k": "9", "n": "2",
+        "q": "ripening pears", "corpus": "fruit", "first_stage": "minilm", "reranker": "mini", "k": "9", "n": "2",
     }  # fmt: skip
     again = visit("?" + link)
     wait_for_ranking(again)

@@ -98,9 +98,7 @@ def test_a_corpus_chosen_is_one_search_of_its_first_example(fruit, asked):
     assert asked == [(APPLES, "mini")]
 
 
-@pytest.mark.parametrize(
-    "label", ["Corpus", "Reranker", "Embedder (first stage)", "Eval queries of this corpus (2)"]
-)
+@pytest.mark.parametrize("label", ["Corpus", "Reranker", "First stage", "Eval queries of this corpus (2)"])
 def test_a_look_into_a_list_changes_nothing(fruit, asked, label):
     fruit.locator("#query textarea").fill("my own words")
     fruit.wait_for_timeout(500)

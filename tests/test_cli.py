@@ -254,7 +254,7 @@ EVAL = ["eval", "--corpus", "tiny"]
         ([*SEARCH, "--top-n", "-1"], "top_n is -1"),
         ([*SEARCH, "--top-n", "21"], "top_n cannot exceed top_k (21 > 20)"),
         ([*SEARCH, "--reranker", "nope"], "invalid choice: 'nope' (choose from 'mini', 'base'"),
-        ([*SEARCH, "--embedder", "mini"], "invalid choice: 'mini'"),
+        ([*SEARCH, "--first-stage", "mini"], 'unknown first stage "mini"'),
         ([*EVAL, "--reranker", "nope"], 'unknown reranker "nope"; choose one of mini'),
         ([*EVAL, "--reranker", ","], "has no names"),
         ([*EVAL, "--top-k", "0"], "top_k is 0"),

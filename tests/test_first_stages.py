@@ -266,7 +266,7 @@ def test_recorded_candidates_are_chosen_by_name(recorded):
     named = RecordedRetriever(corpus, find_first_stage("recorded:today"))
     assert search(named, "", 5, "q1").ranking.passage_ids == ("cats",)
     for key in ("recorded", "recorded:nobody"):
-        with pytest.raises(ModelError, match="it has recorded:today, recorded:yesterday"):
+        with pytest.raises(ModelError, match="choose one of recorded:today, recorded:yesterday"):
             RecordedRetriever(corpus, find_first_stage(key))
 
 

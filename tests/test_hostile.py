@@ -136,7 +136,7 @@ def test_one_search_may_cost_so_much(http):
 def test_no_folder_and_no_download(bench, http):
     event, said = call(http, "search", query="x", corpus=str(bench.settings.corpora_dir / "fruit"))
     assert event == "error" and "unknown corpus" in said["error"]
-    event, said = call(http, "search", query="x", corpus="fruit", embedder="nomic")
+    event, said = call(http, "search", query="x", corpus="fruit", first_stage="nomic")
     assert event == "error" and "RAG_INSPECT_DOWNLOADS" in said["error"]
 
 
@@ -152,7 +152,9 @@ GOOD = {"search": {"query": "x", "corpus": "fruit"}, "eval": {"corpus": "fruit"}
         ("search", {"query": None}),
         ("search", {"query": DEEP}),
         ("search", {"corpus": {"a": DEEP}}),
-        ("search", {"embedder": None}),
+        ("search", {"first_stage": None}),
+        ("search", {"first_stage": "hybrid:" + "+" * 500}),
+        ("search", {"first_stage": "recorded:../../etc/passwd"}),
         ("search", {"reranker": 5}),
         ("search", {"reranker": DEEP}),
         ("search", {"top_k": 10**18}),

@@ -166,7 +166,7 @@ def test_a_command_ends_soon_after_a_hub_that_never_answers(tmp_path: Path, cach
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         command = [sys.executable, "-m", "rag_inspect", "search", "words", "--corpus", str(tmp_path / "tiny")]
         process = subprocess.run(
-            [*command, "--embedder", "nomic"],
+            [*command, "--first-stage", "nomic"],
             env={**os.environ, "HF_ENDPOINT": endpoint, "RAG_INSPECT_HOME": str(tmp_path / "home")},
             capture_output=True,
             text=True,

@@ -57,7 +57,7 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize("name", ["query", "corpus", "embedder", "reranker", "top_k", "top_n"])
+@pytest.mark.parametrize("name", ["query", "corpus", "first_stage", "reranker", "top_k", "top_n"])
 @pytest.mark.parametrize("value", MALFORMED, ids=range(len(MALFORMED)))
 def test_whatever_a_search_is_called_with_is_made_or_refused_in_words(name, value):
     given = {"query": "q", "corpus": "c", name: value}
@@ -126,7 +126,9 @@ def test_what_is_made_is_whole():
 
 
 @given(
-    st.dictionaries(st.sampled_from(["corpus", "embedder", "reranker", "k", "n", "q"]), st.text(max_size=8))
+    st.dictionaries(
+        st.sampled_from(["corpus", "first_stage", "embedder", "reranker", "k", "n", "q"]), st.text(max_size=8)
+    )
 )
 def test_any_link_opens_something(params):
     class Bench:

@@ -82,7 +82,7 @@ def test_a_record_of_another_revision_is_not_shown(search, tiny, key):
     record(tiny, [search])
     moved = dict(EMBEDDERS | RERANKERS)
     moved[key] = replace(moved[key], revision="new")
-    stages = {name: describe_dense(moved[name]) for name in FIRST_STAGES}
+    stages = {name: describe_dense(moved[name]) for name in EMBEDDERS}
     assert read_record(tiny, "q", stages, {name: moved[name] for name in RERANKERS}) is None
     assert read_record(tiny, "q", {}, {}) is None
 

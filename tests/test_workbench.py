@@ -12,6 +12,7 @@ from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, InputError, ModelError, RagInspectError, RetrievalError
 from rag_inspect.options import EvalOptions, SearchOptions
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.retrieval import FIRST_STAGES
 from rag_inspect.tasks import Stage
 from rag_inspect.types import Reranking
 from rag_inspect.workbench import Workbench
@@ -71,9 +72,13 @@ def ask(bench, query="which number", corpus="tiny", **options) -> Reranking:
     [
         ({"corpus": "nope"}, CorpusError, 'unknown corpus "nope"; choose one of tiny'),
         ({"corpus": ["tiny"]}, InputError, "corpus is ['tiny']; expected a string"),
-        ({"embedder": "nope"}, ModelError, f'unknown embedder "nope"; choose one of {", ".join(EMBEDDERS)}'),
-        ({"embedder": ["minilm"]}, ModelError, "unknown embedder"),
-        ({"embedder": ""}, ModelError, "unknown embedder"),
+        (
+            {"first_stage": "nope"},
+            ModelError,
+            f'unknown first stage "nope"; choose one of {", ".join(FIRST_STAGES)}',
+        ),
+        ({"first_stage": ["minilm"]}, ModelError, "unknown first stage"),
+        ({"first_stage": ""}, ModelError, "unknown first stage"),
         ({"reranker": "nope"}, ModelError, f'unknown reranker "nope"; choose one of {", ".join(RERANKERS)}'),
         ({"reranker": "x" * 9000}, ModelError, "choose one of mini, base"),
         ({"query": "  "}, InputError, "blank"),
@@ -340,7 +345,7 @@ def test_another_embedder_takes_the_place_of_the_one_that_only_idle_indexes_hold
     for embedder in ("minilm", "nomic"):
         assert end(
             sized.search(
-                SearchOptions(query="which number", corpus="tiny", embedder=embedder, reranker="base")
+                SearchOptions(query="which number", corpus="tiny", first_stage=embedder, reranker="base")
             )
         ).complete
     closed = {key: [model.closed for model in models] for key, models in sized.loaded.items()}
@@ -388,7 +393,7 @@ def test_only_so_many_indexes_are_open(bench, corpus_folder, monkeypatch):
 def test_closing_lets_go_of_everything_and_stops_what_is_at_work(sized, slow):
     end(sized.search(SearchOptions(query="which number", corpus="tiny", reranker="base")))
     moments = sized.search(
-        SearchOptions(query="which number", corpus=slow.corpus("big"), embedder="nomic", reranker="base")
+        SearchOptions(query="which number", corpus=slow.corpus("big"), first_stage="nomic", reranker="base")
     )
     next(moments)
     sized.close()

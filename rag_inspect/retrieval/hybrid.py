@@ -47,6 +47,7 @@ class HybridRetriever:
         timings: dict[str, float] = {}
         for candidates in reversed(found):  # the first part comes last: its passages have their vectors
             passages |= candidates.passages
+        for candidates in found:
             timings = _add_timings(timings, candidates.timings_ms)
         timings = _add_timings(timings, {"retrieve": (time.perf_counter() - began) * 1000})
         return Candidates(

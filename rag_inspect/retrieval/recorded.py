@@ -19,13 +19,9 @@ class RecordedRetriever:
         _, _, name = first_stage.key.partition(":")
         path = found.get(name) if name or len(found) != 1 else next(iter(found.values()))
         if path is None:
-            have = (
-                ", ".join(f"recorded:{each}" for each in found)
-                or "none: put a TREC run into candidates/NAME.trec"
-            )
-            raise ModelError(
-                f'{corpus.name} has no recorded candidates "{first_stage.key[:80]}"; it has {have}'
-            )
+            names = ", ".join(f"recorded:{each}" for each in found)
+            remedy = f"choose one of {names}" if found else "expected a TREC run in candidates/NAME.trec"
+            raise ModelError(f'{corpus.name} has no recorded candidates "{first_stage.key[:80]}"; {remedy}')
         run = read_run(corpus, path)
         self.first_stage = FirstStage(
             key=first_stage.key, kind="recorded", score_name=f"{run.tag[:40]} score"

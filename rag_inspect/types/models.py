@@ -69,6 +69,11 @@ class FirstStage:
     parts: tuple[FirstStage, ...] = ()
 
     @property
+    def reader(self) -> str:
+        """The name of what reads texts up to a window: the embedder, else the first stage itself."""
+        return self.embedder.key if self.embedder else self.key
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """The languages it reads; empty if it reads any."""
         return self.embedder.languages if self.embedder and self.kind == "dense" else ()

@@ -147,11 +147,13 @@ def write_search(rerankings: Sequence[Reranking]) -> dict[str, Any]:
 
 def _first_stage_document(stage: FirstStage) -> dict[str, Any]:
     embedder = stage.embedder and {"key": stage.embedder.key, "revision": stage.embedder.revision}
-    return {"key": stage.key, "kind": stage.kind, "score_name": stage.score_name, "embedder": embedder}
+    described = {"key": stage.key, "kind": stage.kind, "score_name": stage.score_name, "embedder": embedder}
+    return described | ({"parts": [part.key for part in stage.parts]} if stage.parts else {})
 
 
 def _candidate_document(candidates: Candidates, hit: Hit) -> dict[str, Any]:
     title, grade = candidates.passages[hit.passage_id].title, candidates.grades.get(hit.passage_id)
+    parts = {key: ranks.get(hit.passage_id) for key, ranks in candidates.parts.items()}
     return {
         "passage_id": hit.passage_id,
         "title": title,
@@ -159,6 +161,7 @@ def _candidate_document(candidates: Candidates, hit: Hit) -> dict[str, Any]:
         "score": hit.score,
         "grade": grade,
         **_reading_document(candidates.readings.get(hit.passage_id)),
+        **({"parts": parts} if parts else {}),
     }
 
 
@@ -185,7 +188,7 @@ def list_readings(*rerankings: Reranking) -> list[tuple[str, Mapping[str, Readin
     """Return (model's key, what it read of each passage) of the first stage, then of the rerankers."""
     first = rerankings[0].candidates
     return [
-        (first.first_stage.key, first.readings),
+        (first.first_stage.reader, first.readings),
         *((each.reranker.key, each.readings) for each in rerankings),
     ]
 
@@ -214,16 +217,16 @@ def read_search(
 
     Raises KeyError, TypeError or ValueError for a document of another version, or one that names unknown things.
     """
-    query = corpus.query_by_id[document["query_id"]]
+    query, stage = corpus.query_by_id[document["query_id"]], first_stages[document["first_stage"]["key"]]
     ranking = Ranking.of([(hit["passage_id"], hit["score"]) for hit in document["candidates"]])
     candidates = Candidates(
         query=query,
-        first_stage=first_stages[document["first_stage"]["key"]],
+        first_stage=stage,
         top_k=int(document["top_k"]),
         ranking=ranking,
         passages={passage_id: corpus.passage_by_id[passage_id] for passage_id in ranking.passage_ids},
         corpus=corpus.name,
-        readings=_read_readings(document, document["first_stage"]["key"], document["candidates"]),
+        readings=_read_readings(document, stage.reader, document["candidates"]),
         grades=corpus.qrels.get(query.query_id, {}),
     )
     parts = document.get("rerankings", [document])

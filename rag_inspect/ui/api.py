@@ -10,7 +10,16 @@ import gradio as gr
 from gradio.utils import get_function_description
 
 from rag_inspect.evaluation.assessment import Evaluation
-from rag_inspect.options import CUTOFFS, EMBEDDER, SPLIT, TOP_K, EvalOptions, SearchOptions, split_names
+from rag_inspect.options import (
+    CUTOFFS,
+    EMBEDDER,
+    FIRST_STAGE,
+    SPLIT,
+    TOP_K,
+    EvalOptions,
+    SearchOptions,
+    split_names,
+)
 from rag_inspect.types import Reranking, write_search
 from rag_inspect.ui.controls import SEARCHES
 from rag_inspect.ui.errors import show_errors
@@ -30,7 +39,7 @@ def _build_search(bench: Workbench) -> None:
     def search(
         query: str,
         corpus: str,
-        embedder: str = EMBEDDER,
+        first_stage: str = FIRST_STAGE,
         reranker: str | None = None,
         top_k: int = TOP_K,
         top_n: int | None = None,
@@ -43,7 +52,7 @@ def _build_search(bench: Workbench) -> None:
         Parameters:
             query: The text to search for; it may be empty if query_id is given.
             corpus: The name of a listed corpus or, on the user's own machine, the path of a folder in BEIR's layout.
-            embedder: The model of the first stage, such as minilm.
+            first_stage: What finds the candidates: an embedder such as minilm, bm25, hybrid, hybrid:A+B or recorded:NAME.
             reranker: The reranker, such as mini or base; none means base if it is on disk, else mini.
             top_k: How many candidates the first stage finds and the reranker scores, from 1 to 200.
             top_n: How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.
@@ -54,7 +63,7 @@ def _build_search(bench: Workbench) -> None:
             query=query,
             corpus=corpus,
             query_id=query_id or None,
-            embedder=embedder,
+            first_stage=first_stage,
             reranker=None if reranker == "" else reranker,
             top_k=top_k,
             top_n=top_n,

@@ -8,11 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect.embedders import EMBEDDERS
-from rag_inspect.errors import CorpusError
-from rag_inspect.options import EMBEDDER, TOP_K, TOP_N, SearchOptions
+from rag_inspect.corpora.candidates import list_recorded
+from rag_inspect.errors import CorpusError, ModelError
+from rag_inspect.options import FIRST_STAGE, TOP_K, TOP_N, SearchOptions
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.types import Availability, Corpus, ModelSpec, Query, fold_text
+from rag_inspect.retrieval import FIRST_STAGES, find_first_stage
+from rag_inspect.types import Availability, Corpus, FirstStage, ModelSpec, Query, fold_text
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
@@ -22,10 +23,11 @@ from rag_inspect.workbench import Workbench
 SEARCHES: dict[str, Any] = {"concurrency_limit": None}
 PAGE_TOP_K, PAGE_TOP_N = (5, 50), (1, 20)  # lowest and highest value of the sliders
 LISTED_QUERIES = 500  # shown in the picker; tens of thousands stall a browser
-WRITE_LINK = """(query, corpus, embedder, reranker, k, n, id) => {
+WRITE_LINK = """(query, corpus, first_stage, reranker, k, n, id) => {
   const link = new URL(window.location.href);
-  Object.entries({q: query, corpus, embedder, reranker, k, n}).forEach(([name, value]) => link.searchParams.set(name, value));
+  Object.entries({q: query, corpus, first_stage, reranker, k, n}).forEach(([name, value]) => link.searchParams.set(name, value));
   if (id) link.searchParams.set('query_id', id); else link.searchParams.delete('query_id');
+  link.searchParams.delete('embedder');
   if (String(link).length < 8000) history.replaceState(null, '', link);
 }"""
 
@@ -78,7 +80,7 @@ def watch_choice(dropdown: gr.Dropdown) -> gr.State:
 
 def control_values(options: SearchOptions) -> tuple[Any, ...]:
     """Return the values of Explore's six controls, in their order."""
-    first = options.query, options.corpus, options.embedder, options.reranker
+    first = options.query, options.corpus, options.first_stage, options.reranker
     return *first, options.top_k, options.kept
 
 
@@ -94,7 +96,7 @@ def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[SearchOption
         return default
 
     name = read_choice("corpus", bench.corpora(), bench.default_corpus)
-    embedder = read_choice("embedder", EMBEDDERS, EMBEDDER)
+    first_stage = _read_first_stage(params, bench, name, trouble)
     reranker = read_choice("reranker", RERANKERS, bench.default_reranker)
     top_k = _clamp(params.get("k"), *PAGE_TOP_K, TOP_K)
     if params.get("k", str(top_k)) != str(top_k):
@@ -102,10 +104,31 @@ def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[SearchOption
     top_n = _clamp(params.get("n"), PAGE_TOP_N[0], min(PAGE_TOP_N[1], top_k), TOP_N)
     query, unknown = _read_query(params, bench, name)
     options = SearchOptions(
-        query=query.text, query_id=query.query_id or None, corpus=name, embedder=embedder, reranker=reranker,
+        query=query.text, query_id=query.query_id or None, corpus=name, first_stage=first_stage, reranker=reranker,
         top_k=top_k, top_n=top_n,
     )  # fmt: skip
     return options, " ".join(trouble + unknown)
+
+
+def _read_first_stage(params: Mapping[str, str], bench: Workbench, corpus: str, trouble: list[str]) -> str:
+    """Read the first stage that a link names; older links call it the embedder."""
+    value = params.get("first_stage") or params.get("embedder") or FIRST_STAGE
+    try:
+        stage = find_first_stage(value)
+        if stage.kind != "recorded" or stage.key in list_recorded_stages(bench, corpus):
+            return stage.key
+        trouble.append(f'{corpus} has no recorded candidates "{value[:80]}"; showing {FIRST_STAGE}.')
+    except ModelError:
+        trouble.append(f'Unknown first stage "{value[:80]}"; showing {FIRST_STAGE}.')
+    return FIRST_STAGE
+
+
+def list_recorded_stages(bench: Workbench, corpus: str) -> list[str]:
+    """List the first stages that are recorded beside a corpus, such as `recorded:yesterday`."""
+    try:
+        return [f"recorded:{name}" for name in list_recorded(bench.corpus(corpus))]
+    except CorpusError:
+        return []
 
 
 def _read_query(params: Mapping[str, str], bench: Workbench, name: str) -> tuple[Query, list[str]]:
@@ -215,6 +238,30 @@ def model_label(spec: ModelSpec, here: Availability | None) -> str:
 def model_choices(specs: Iterable[ModelSpec], here: Mapping[str, Availability]) -> list[tuple[str, str]]:
     """(label, key) for a dropdown."""
     return [(model_label(spec, here.get(spec.key)), spec.key) for spec in specs]
+
+
+def stage_choices(
+    here: Mapping[str, Availability], recorded: Iterable[str] = (), chosen: str = FIRST_STAGE
+) -> list[tuple[str, str]]:
+    """(label, key) of each first stage for a dropdown: those of every corpus, the recorded ones, and the chosen one."""
+    keys = dict.fromkeys([*FIRST_STAGES, *recorded, chosen])
+    return [(_label_stage(find_first_stage(key), here), key) for key in keys]
+
+
+def _label_stage(stage: FirstStage, here: Mapping[str, Availability]) -> str:
+    if stage.kind == "dense" and stage.embedder:
+        return model_label(stage.embedder, here.get(stage.key))
+    if stage.kind == "hybrid":
+        return f"hybrid · {' + '.join(part.key for part in stage.parts)}"
+    return f"{stage.key} · {'words, no model' if stage.kind == 'bm25' else 'came with the corpus'}"
+
+
+def stage_update(bench: Workbench, corpus: str, chosen: str) -> Any:
+    """Update the list of first stages for this corpus; a recorded one that it lacks becomes the default."""
+    here = {spec.key: availability for spec, availability in bench.models()}
+    recorded = list_recorded_stages(bench, corpus)
+    value = chosen if find_first_stage(chosen).kind != "recorded" or chosen in recorded else FIRST_STAGE
+    return gr.update(choices=stage_choices(here, recorded, value), value=value)
 
 
 def update_model_labels(bench: Workbench, *tables: Mapping[str, ModelSpec]) -> list[Any]:

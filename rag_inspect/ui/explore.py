@@ -1,4 +1,4 @@
-"""The Explore tab: one query, what the embedder found, and what the reranker did to it."""
+"""The Explore tab: one query, what the first stage found, and what the reranker did to it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError
-from rag_inspect.options import EMBEDDER
+from rag_inspect.options import FIRST_STAGE
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Reranking
 from rag_inspect.ui import drawers, search_stream
@@ -28,6 +27,8 @@ from rag_inspect.ui.controls import (
     model_choices,
     picker_choices,
     picker_update,
+    stage_choices,
+    stage_update,
     story_html,
     update_model_labels,
     watch_choice,
@@ -51,7 +52,7 @@ class _Page:
     go: gr.Button
     stop: gr.Button
     corpus: gr.Dropdown
-    embedder: gr.Dropdown
+    first_stage: gr.Dropdown
     reranker: gr.Dropdown
     top_k: gr.Slider
     top_n: gr.Slider
@@ -68,7 +69,7 @@ class _Page:
 
     @property
     def choice(self) -> list[Any]:
-        return [self.query, self.corpus, self.embedder, self.reranker, self.top_k, self.top_n]
+        return [self.query, self.corpus, self.first_stage, self.reranker, self.top_k, self.top_n]
 
     @property
     def results(self) -> list[Any]:
@@ -112,12 +113,7 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
     _html(fold_html("explore"))
     with gr.Row(elem_id="settings"):
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
-        embedder = gr.Dropdown(
-            model_choices(EMBEDDERS.values(), {}),
-            value=EMBEDDER,
-            label="Embedder (first stage)",
-            min_width=160,
-        )
+        first_stage = gr.Dropdown(stage_choices({}), value=FIRST_STAGE, label="First stage", min_width=160)
         reranker = gr.Dropdown(
             model_choices(RERANKERS.values(), {}),
             value=bench.default_reranker,
@@ -126,7 +122,7 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
         )
         top_k, top_n = depth_sliders()
     return {
-        "query": query, "go": go, "stop": stop, "corpus": corpus, "embedder": embedder,
+        "query": query, "go": go, "stop": stop, "corpus": corpus, "first_stage": first_stage,
         "reranker": reranker, "top_k": top_k, "top_n": top_n,
     }  # fmt: skip
 
@@ -166,12 +162,11 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     arrival = app.load(
         arrive, None, [*page.choice, page.picker, page.story, *page.results], concurrency_limit=None, **_QUIET
     )
-    labels = partial(update_model_labels, bench, EMBEDDERS, RERANKERS)
-    app.load(labels, None, [page.embedder, page.reranker], **_QUIET)
+    app.load(partial(update_model_labels, bench, RERANKERS), None, page.reranker, **_QUIET)
     searching = [
         page.query.submit,
         page.go.click,
-        watch_choice(page.embedder).change,
+        watch_choice(page.first_stage).change,
         watch_choice(page.reranker).change,
         page.top_k.release,
         page.top_n.release,
@@ -207,8 +202,8 @@ def _wire_query_choice(page: _Page, bench: Workbench) -> gr.State:
     place, asked = [page.corpus, page.picker], gr.State(0)
     corpus = watch_choice(page.corpus).change(
         show_errors(partial(_fill_from_corpus, bench)),
-        page.corpus,
-        [page.query, page.picker, page.story],
+        [page.corpus, page.first_stage],
+        [page.query, page.picker, page.story, page.first_stage],
         **_QUIET,
     )
     query = watch_choice(page.picker).change(
@@ -223,10 +218,10 @@ def _wire_query_choice(page: _Page, bench: Workbench) -> gr.State:
     return asked
 
 
-def _fill_from_corpus(bench: Workbench, name: str) -> list[Any]:
+def _fill_from_corpus(bench: Workbench, name: str, first_stage: str) -> list[Any]:
     corpus = bench.corpus(name)
-    query = first_example(bench, name)
-    return [query.text, picker_update(corpus, query.text, query.query_id), story_html(corpus)]
+    query, stages = first_example(bench, name), stage_update(bench, name, first_stage)
+    return [query.text, picker_update(corpus, query.text, query.query_id), story_html(corpus), stages]
 
 
 def _find_query_text(bench: Workbench, name: str, query_id: str | None) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import gradio as gr
 
 from rag_inspect.errors import InputError, ModelError, RagInspectError
-from rag_inspect.options import EMBEDDER, SearchOptions
+from rag_inspect.options import FIRST_STAGE, SearchOptions
+from rag_inspect.retrieval import find_first_stage
 from rag_inspect.types import Reranking
 from rag_inspect.ui.controls import (
     control_values,
@@ -21,6 +22,7 @@ from rag_inspect.ui.controls import (
     find_picked,
     from_link,
     picker_update,
+    stage_update,
     story_html,
 )
 from rag_inspect.views.rankings import rankings_html
@@ -31,6 +33,7 @@ Outputs = list[Any]
 """[sentence, timings, rankings, passage panel, the Reranking itself, the reranker's list]: what a search fills."""
 
 HINT = "Click a passage, or press Enter on it, to read all of it."
+BUILT_IN = (FIRST_STAGE, "bm25")  # what reads texts for a first stage that is always here
 _RERANKER = 3  # its place among the six controls
 
 
@@ -84,8 +87,9 @@ def arrive(bench: Workbench, params: Mapping[str, str], run: Run) -> Iterator[Ou
     read.
     """
     choice, trouble = from_link(params, bench)
-    query, _, *rest = control_values(choice)
-    yield [query, corpora_update(bench, choice.corpus), *rest, *[gr.skip()] * 7]
+    query, _, first_stage, *rest = control_values(choice)
+    stages = stage_update(bench, choice.corpus, first_stage)
+    yield [query, corpora_update(bench, choice.corpus), stages, *rest, *[gr.skip()] * 7]
     corpus = bench.corpus(choice.corpus)
     picker = picker_update(corpus, choice.query, choice.query_id)
     controls = [*[gr.skip()] * 6, picker, story_html(corpus)]
@@ -132,7 +136,7 @@ def _read_controls(
     bench: Workbench,
     query: str,
     corpus: str,
-    embedder: str,
+    first_stage: str,
     reranker: str,
     top_k: int,
     top_n: int,
@@ -140,7 +144,7 @@ def _read_controls(
 ) -> SearchOptions:
     """Read the six controls of Explore and the picked eval query. Raises CorpusError, InputError or ModelError."""
     options = SearchOptions(
-        query=query, corpus=corpus, embedder=embedder, reranker=reranker, top_k=top_k, top_n=top_n
+        query=query, corpus=corpus, first_stage=first_stage, reranker=reranker, top_k=top_k, top_n=top_n
     )
     return replace(options, query_id=find_picked(bench.corpus(corpus), query, picked))
 
@@ -165,7 +169,7 @@ def _fall_back_on_mini(
     try:
         yield from _stream_outputs(bench, choice, who, notes)
     except ModelError as error:
-        if choice.reranker == "mini" or choice.embedder != EMBEDDER:
+        if choice.reranker == "mini" or find_first_stage(choice.first_stage).reader not in BUILT_IN:
             raise
         gr.Warning(escape(f"{error}. Showing mini instead."))
         told = (*notes, f"Showing mini instead: {error}")

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rag_inspect.types import Reranking
+from rag_inspect.views.formats import name_order
 from rag_inspect.views.palette import GOLD, GRID, INK, NEUTRAL
 from rag_inspect.views.rankings import format_move, title_passage
 
@@ -14,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def slopegraph(reranking: Reranking) -> Figure:
-    """Draw each passage as a line from its embedding rank to its reranked rank; only gold has a colour."""
+    """Draw each passage as a line from its rank in the first stage to its reranked rank; only gold has a colour."""
     import plotly.graph_objects as go
 
     figure, candidates = go.Figure(), reranking.candidates
-    gold_ids = candidates.gold
+    gold_ids, order = candidates.gold, name_order(candidates.first_stage)
     for move in reranking.moves:
         gold = move.passage_id in gold_ids
         name = escape(title_passage(candidates.passages[move.passage_id])[:70])
         figure.add_scatter(
-            x=["Embedding order", "Reranked order"],
+            x=[f"{order[:1].upper()}{order[1:]} order", "Reranked order"],
             y=[move.before, move.after],
             mode="lines+markers",
             line={"color": GOLD if gold else NEUTRAL, "width": 4 if gold else 1.4},

@@ -4,6 +4,26 @@ from __future__ import annotations
 
 from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.metrics import parse
+from rag_inspect.types import FirstStage, FirstStageKind
+
+_ORDERS: dict[FirstStageKind, str] = {
+    "dense": "embedding",
+    "existing": "embedding",
+    "bm25": "BM25",
+    "hybrid": "hybrid",
+    "recorded": "recorded",
+}
+_DIGITS = {"cosine": 3, "rrf": 4, "bm25": 2}  # after the point; other scores have 3
+
+
+def name_order(stage: FirstStage) -> str:
+    """What a first stage's order is called in the middle of a sentence: `embedding`, `BM25`."""
+    return _ORDERS[stage.kind]
+
+
+def format_score(score_name: str, score: float) -> str:
+    """A first stage's score with as many digits as tell candidates apart: `0.0328` for rrf, `11.42` for bm25."""
+    return f"{score:.{_DIGITS.get(score_name, 3)}f}"
 
 
 def format_metric(name: str) -> str:

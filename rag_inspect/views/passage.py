@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from rag_inspect.types import Reranking, list_readings
+from rag_inspect.views.formats import name_order
 from rag_inspect.views.rankings import describe_move, sigmoid, title_passage
 from rag_inspect.views.templates import render
 
@@ -32,7 +33,14 @@ def _facts(reranking: Reranking, passage_id: str) -> list[tuple[str, str]]:
     candidates, spec = reranking.candidates, reranking.reranker
     found, stage = candidates.ranking, candidates.first_stage
     measure = f"{stage.score_name} {found.score_by_id[passage_id]:.4f}"
-    facts = [("id", passage_id), ("embedding rank", f"{found.rank_by_id[passage_id]} ({measure})")]
+    facts = [
+        ("id", passage_id),
+        (f"{name_order(stage)} rank", f"{found.rank_by_id[passage_id]} ({measure})"),
+        *(
+            (f"rank in {key}", str(ranks.get(passage_id, "not found")))
+            for key, ranks in candidates.parts.items()
+        ),
+    ]
     if passage_id in reranking.ranking.score_by_id:
         score = reranking.ranking.score_by_id[passage_id]
         rank = reranking.ranking.rank_by_id[passage_id] if reranking.complete else "not yet known"

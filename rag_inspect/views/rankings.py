@@ -1,12 +1,13 @@
-"""The HTML of both columns: embedding order, reranked order, and the lines between them."""
+"""The HTML of both columns: the first stage's order, the reranked order, and the lines between them."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rag_inspect.types import Candidates, Hit, Passage, Ranking, RankMove, Reranking
+from rag_inspect.views.formats import format_score, name_order
 from rag_inspect.views.templates import render
 from rag_inspect.words import format_count
 
@@ -25,7 +26,8 @@ def rankings_html(reranking: Reranking) -> str:
     def draw_row(hit: Hit, scale: _Scale) -> _Row:
         passage, last_kept = candidates.passages[hit.passage_id], hit.rank == reranking.top_n
         number = candidates.ranking.rank_by_id[hit.passage_id]
-        return _row(hit, number, passage, moves.get(hit.passage_id), scale, hit.passage_id in gold, last_kept)
+        row = _row(hit, number, passage, moves.get(hit.passage_id), scale, hit.passage_id in gold, last_kept)
+        return row if scale.reranked else replace(row, chip=format_parts(candidates, hit.passage_id))
 
     return render(
         "rankings.html",
@@ -35,6 +37,7 @@ def rankings_html(reranking: Reranking) -> str:
         gold=bool(gold),
         gold_words=_describe_gold(candidates),
         height=ROW_HEIGHT * len(candidates),
+        before_title=_capitalise(f"{name_order(candidates.first_stage)} order"),
         before_head=_Head(
             f"{format_count(len(candidates), 'passage', 'passages')} · {before.name} · {candidates.first_stage.key}"
         ),
@@ -68,6 +71,15 @@ def _describe_gold(candidates: Candidates) -> str:
     if candidates.gold:
         return "judged to answer this query, in the corpus's eval set (qrels)"
     return "" if candidates.grades else "Nobody judged this query, so no passage is marked as gold."
+
+
+def format_parts(candidates: Candidates, passage_id: str) -> str:
+    """Where each part of a hybrid has a passage: `minilm 14 · bm25 –`; "" for other first stages."""
+    return " · ".join(f"{key} {ranks.get(passage_id, '–')}" for key, ranks in candidates.parts.items())
+
+
+def _capitalise(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def format_move(move: RankMove) -> str:
@@ -181,7 +193,8 @@ def _ends(ranking: Ranking) -> tuple[float, float]:
 def _row(
     hit: Hit, number: int, passage: Passage, move: RankMove | None, scale: _Scale, gold: bool, last_kept: bool
 ) -> _Row:
-    label = f"Rank {hit.rank}: {title_passage(passage)}. {scale.name} {hit.score:.3f}."
+    score = f"{hit.score:.3f}" if scale.reranked else format_score(scale.name, hit.score)
+    label = f"Rank {hit.rank}: {title_passage(passage)}. {scale.name} {score}."
     label += " Gold." * gold + (f" Passage {describe_move(move)}." if move else "")
     return _Row(
         number_before=number,
@@ -191,7 +204,7 @@ def _row(
         gold=gold,
         last_kept=last_kept,
         label=label,
-        number=f"{hit.score:+.2f}" if scale.reranked else f"{hit.score:.3f}",
+        number=f"{hit.score:+.2f}" if scale.reranked else format_score(scale.name, hit.score),
         width=f"{scale.width(hit.score):.1f}",
         chip=format_move(move) if move and scale.reranked else "",
         tone=_tone(move, gold),

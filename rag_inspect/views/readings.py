@@ -60,7 +60,7 @@ def _describe_cut_passages(reranking: Reranking) -> Iterator[str]:
     if ends:
         run = "passage runs" if ends == 1 else "passages run"
         window = f" ({stage.embedder.max_tokens:,} tokens)" if stage.embedder else ""
-        yield f"{ends:,} {run} past what {stage.key} embeds{window}."
+        yield f"{ends:,} {run} past what {stage.reader} embeds{window}."
     cut = [reading.truncated for reading in reranking.readings.values() if reading.truncated]
     if cut:
         passages = format_count(len(cut), "passage", "passages")

@@ -4,7 +4,7 @@
 (() => {
   const controls = {};
   const sum = {
-    explore: (query, corpus, embedder, reranker, k, n) => `${corpus} · ${embedder} → ${reranker} · top_k ${k}, top_n ${n}`,
+    explore: (query, corpus, stage, reranker, k, n) => `${corpus} · ${stage} → ${reranker} · top_k ${k}, top_n ${n}`,
     evaluate: (corpus, embedder, rerankers, k, n) => `${corpus} · ${embedder} → ${rerankers.join(', ')} · top_k ${k}, top_n ${n}`,
   };
   const invisible = /[\u00ad\u200b-\u200f\u2060\ufeff]/g;
