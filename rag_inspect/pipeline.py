@@ -172,6 +172,7 @@ def rerank(
             state,
             ranking=rank(candidates.ranking, scores),
             cached_pairs=state.cached_pairs + (len(scored.scores) if scored.cached else 0),
+            cached_ms=scored.ms if scored.cached else state.cached_ms,
             scored_pairs=state.scored_pairs + (0 if scored.cached else len(scored.scores)),
         )
         if not state.complete:  # the complete one is yielded below, with its verdict

@@ -56,12 +56,9 @@ def record(corpus: Corpus, searches: list[Reranking]) -> None:
         raise CorpusError(
             f"{corpus.name} has no folder, so its searches cannot be recorded; read it from a folder"
         )
-    documents = [
-        {
-            "fingerprint": corpus.fingerprint,
-            **write_search([replace(search, timings_ms={}, scored_pairs=0, cached_pairs=0)]),
-        }
-        for search in searches
+    untimed = [
+        replace(search, timings_ms={}, scored_pairs=0, cached_pairs=0, cached_ms=0.0) for search in searches
     ]
+    documents = [{"fingerprint": corpus.fingerprint, **write_search([search])} for search in untimed]
     text = json.dumps(documents, ensure_ascii=False, indent=1)
     write_text(corpus.path / FILE, text + "\n")

@@ -105,7 +105,7 @@ def test_a_search(home, doubles, capsys):
     )
     assert list(found) == [
         "query", "query_id", "corpus", "first_stage", "reranker", "top_k", "top_n", "candidates", "reranked", "gold", "query_readings", "verdict",
-        "summary", "timings_ms", "scored_pairs", "cached_pairs", "notes",
+        "summary", "timings_ms", "scored_pairs", "cached_pairs", "cached_ms", "notes",
     ]  # fmt: skip
     assert (found["query"], found["query_id"], found["corpus"], found["top_k"], found["top_n"]) == (
         "passage number 3",
@@ -140,7 +140,7 @@ def test_a_search(home, doubles, capsys):
     assert found["reranked"][0]["passage_id"] == "p3" and found["reranked"][0]["score"] == 5.25
     assert found["gold"] == ["p3"] and "gold" in found["summary"]
     assert {"embed", "retrieve", "rerank", "total"} <= set(found["timings_ms"])
-    assert (found["scored_pairs"], found["cached_pairs"]) == (10, 0)
+    assert (found["scored_pairs"], found["cached_pairs"], found["cached_ms"]) == (10, 0, 0)
     assert [note[:24] for note in found["notes"]] == [
         "5 more passages tie with"
     ]  # as few dimensions as they have
@@ -149,7 +149,7 @@ def test_a_search(home, doubles, capsys):
     again = document(
         capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3"
     )
-    assert (again["scored_pairs"], again["cached_pairs"]) == (0, 10)
+    assert (again["scored_pairs"], again["cached_pairs"]) == (0, 10) and again["cached_ms"] > 0
 
 
 def test_a_search_over_a_folder_out_of_no_eval_set(home, settings, doubles, capsys):

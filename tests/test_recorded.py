@@ -50,6 +50,17 @@ def test_there_and_back_again(search, tiny):
     assert back.candidates.query == search.candidates.query
 
 
+@pytest.mark.parametrize("ms", [0.0, 679.123, None])
+def test_what_the_cached_pairs_took_goes_there_and_back(search, tiny, ms):
+    document = json.loads(json.dumps(write_search([replace(search, cached_pairs=12, cached_ms=ms)])))
+    assert document["cached_ms"] == ms
+    [back] = read_search(document, tiny, *MODELS)
+    assert back.cached_ms == ms
+    del document["cached_ms"]  # as it was written before
+    [back] = read_search(document, tiny, *MODELS)
+    assert back.cached_ms is None and back.ranking == search.ranking
+
+
 def test_several_rerankings_of_the_same_candidates_are_one_document(search, tiny):
     document = json.loads(json.dumps(write_search([search, search])))
     assert len(read_search(document, tiny, *MODELS)) == len(document["rerankings"]) == 2
@@ -64,11 +75,11 @@ def test_a_reranker_that_does_not_tell_what_it_read(search, tiny):
 
 
 def test_what_was_recorded_is_found_by_its_id(search, tiny):
-    record(tiny, [search])
+    record(tiny, [replace(search, cached_pairs=12, cached_ms=679.0)])
     found = read_record(tiny, "q", *MODELS)
     assert found is not None and found.ranking == search.ranking
     assert found.candidates.gold == search.candidates.gold
-    assert (dict(found.timings_ms), found.scored_pairs, found.cached_pairs) == ({}, 0, 0)
+    assert (dict(found.timings_ms), found.scored_pairs, found.cached_pairs, found.cached_ms) == ({}, 0, 0, 0)
     assert read_record(tiny, "r", *MODELS) is None
     assert [path.name for path in tiny.path.glob("recorded*")] == [FILE]
 

@@ -137,20 +137,15 @@ class Pass:
         """Score the candidates of these queries; yields progress after each batch."""
         cells = [(row, c) for row, passages in zip(rows, found, strict=True) for c in range(len(passages))]
         pairs = [(self.texts[row], p) for row, passages in zip(rows, found, strict=True) for p in passages]
-        logits, batches = self.logits[reranker.spec.key], score_pairs(reranker, pairs, self.cache)
-        while True:
-            began = time.perf_counter()
-            scored = next(batches, None)
-            taken = time.perf_counter() - began
-            if scored is None:
-                break
+        logits = self.logits[reranker.spec.key]
+        for scored in score_pairs(reranker, pairs, self.cache):
             for at, score in scored.scores.items():
                 logits[cells[at]] = score
             self.pairs_done += len(scored.scores)
             if scored.cached:
                 self.cached += len(scored.scores)
             else:
-                self.record_pace(len(scored.scores), taken)
+                self.record_pace(len(scored.scores), (scored.ms or 0.0) / 1000)
             yield self.progress()
 
     def record_pace(self, pairs: int, seconds: float) -> None:

@@ -83,6 +83,8 @@ class Reranking:
     `ranking` has the passages scored so far, best first. `readings` is empty if the reranker does not tell what it
     read. `verdict` (None without gold) and `summary` are set once it is complete. `timings_ms` has the steps of both
     stages; `load`, if models were loaded or passages indexed first; and their `total`, once it is complete.
+    `cached_ms`, which is not part of it, is what the cached pairs took when the model scored them; None if that is
+    unknown for one of them.
     """
 
     candidates: Candidates
@@ -95,6 +97,7 @@ class Reranking:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     scored_pairs: int = 0
     cached_pairs: int = 0
+    cached_ms: float | None = 0.0
     notes: tuple[str, ...] = ()
 
     @property
@@ -180,6 +183,7 @@ def _reranking_document(reranking: Reranking) -> dict[str, Any]:
         "timings_ms": {name: round(ms, 3) for name, ms in reranking.timings_ms.items()},
         "scored_pairs": reranking.scored_pairs,
         "cached_pairs": reranking.cached_pairs,
+        "cached_ms": None if reranking.cached_ms is None else round(reranking.cached_ms, 3),
         "notes": [*reranking.candidates.notes, *reranking.notes],
     }
 
@@ -268,5 +272,6 @@ def _read_reranking(
         timings_ms={str(name): float(ms) for name, ms in part["timings_ms"].items()},
         scored_pairs=int(part["scored_pairs"]),
         cached_pairs=int(part["cached_pairs"]),
+        cached_ms=None if (ms := part.get("cached_ms")) is None else float(ms),  # 0.1.0 wrote none
         notes=tuple(part["notes"]),
     )
