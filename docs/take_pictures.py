@@ -40,7 +40,7 @@ def take_pictures(home: Path) -> None:
         page.screenshot(path=DOCS / "evaluate.png")
         page.goto(f"{app.local_url}?{urlencode({'corpus': CORPUS, 'reranker': 'mini', 'q': QUERY})}")
         page.get_by_role("tab", name="Explore").click()
-        page.wait_for_function("document.querySelector('#aside')?.innerText.includes('score cache')")
+        page.wait_for_function("document.querySelector('#aside')?.innerText.includes('from the cache')")
         page.wait_for_timeout(1000)
         page.screenshot(path=DOCS / "explore.png")
         browser.close()

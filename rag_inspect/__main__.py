@@ -22,7 +22,6 @@ from rag_inspect.settings import Settings
 from rag_inspect.terminal import add_json, print_error, print_json, print_lines, print_table, progress
 from rag_inspect.types import Reranking, write_search
 from rag_inspect.usage import Parser, as_argparse_type, check_usage, parse_port
-from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
 INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
@@ -220,8 +219,9 @@ def _models(bench: Workbench, options: argparse.Namespace) -> None:
 
 
 def _print_search(search: Reranking) -> None:
-    from rag_inspect.views.formats import format_score
+    from rag_inspect.views.formats import format_ms, format_score
     from rag_inspect.views.readings import describe_readings
+    from rag_inspect.views.sentences import describe_scoring
 
     candidates, rows = search.candidates, []
     first, second = candidates.first_stage.score_name, search.reranker.score_name
@@ -246,10 +246,10 @@ def _print_search(search: Reranking) -> None:
     print_table(title, columns, rows)
     if search.reranker.summary:
         print_lines(f"{second}: {search.reranker.summary}")
-    times = ", ".join(f"{name} {ms:,.0f} ms" for name, ms in search.timings_ms.items())
-    pairs = format_count(search.scored_pairs, "pair", "pairs")
-    scored = f"{pairs} scored, {search.cached_pairs:,} from the cache"
-    print_lines(f"{times}; {scored}", *candidates.notes, *search.notes, *describe_readings(search))
+    steps = {"rerank": "read the cache"} if search.cached_pairs and not search.scored_pairs else {}
+    times = ", ".join(f"{steps.get(name, name)} {format_ms(ms)} ms" for name, ms in search.timings_ms.items())
+    took = "; ".join(filter(None, [times, describe_scoring(search)]))
+    print_lines(took, *candidates.notes, *search.notes, *describe_readings(search))
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def wait_until(happened, seconds: float = 60) -> None:
 def wait_for_ranking(page) -> None:
     """Wait until the page shows a live, finished ranking."""
     page.wait_for_selector(".ri-after .ri-chip")
-    wait_for_words(page, "score cache")
+    wait_for_words(page, "from the cache")
 
 
 def wait_for_words(page, words: str, timeout: float = 60_000) -> None:

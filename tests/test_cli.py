@@ -4,6 +4,7 @@ import io
 import json
 import locale
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -167,6 +168,11 @@ def test_the_tables_say_the_same(home, doubles, capsys):
     assert "The gold passage moved" in out or "The gold passage stayed" in out
     for words in ("  +", "5.250", "gold", "Number 3", "20 pairs scored, 0 from the cache"):
         assert words in out
+    again = run(capsys, "search", "passage number 3", "--corpus", "tiny")[1]
+    assert re.search(r"read the cache \S.*; 20 scores from the cache; they took .* ms when scored", again)
+    assert "rerank" not in again.replace("reranker", "")
+    more = run(capsys, "search", "passage number 3", "--corpus", "tiny", "--top-k", "24")[1]
+    assert re.search(r"rerank .*; 20 from the cache \(took .* when scored\), 4 scored in .* ms", more)
     listed = run(capsys, "corpora")[1]
     assert "Thirty" in listed and "1 (test 1)" in listed
     models = run(capsys, "models")[1]

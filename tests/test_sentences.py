@@ -15,10 +15,7 @@ from tests.searches import MINI, make_reranking
 
 def test_the_timings_say_what_was_cold_and_what_was_cut():
     words = Page(timings_html(make_reranking())).words
-    assert (
-        "embed the query 1 ms · retrieve 2 ms · rerank 30 ms · 6 pairs scored, 0 from the score cache"
-        in words
-    )
+    assert "embed the query 1 ms · retrieve 2 ms · rerank 30 ms · 6 pairs scored, 0 from the cache" in words
     assert "first use: loading and indexing took 2.5 s" in words and "33" not in words
     assert "fixed-reranker read only the start of 5 passages (up to 5 tokens cut off)." in words
 
@@ -32,11 +29,29 @@ def test_the_timings_name_the_steps_there_were():
     assert "embed" not in words and "rerank" not in words and "first use" not in words
 
 
-def test_scores_from_the_cache_have_no_time():
-    search = replace(make_reranking(), scored_pairs=0, cached_pairs=6)
-    words = Page(timings_html(search)).words
-    assert "rerank: 6 scores from the score cache, so not timed" in words
-    assert "30 ms" not in words and "pairs scored" not in words
+@pytest.mark.parametrize(
+    ("cached", "scored", "took", "words"),
+    [
+        (6, 0, 679.4, "rerank: 6 scores from the cache; they took 679 ms when scored"),
+        (1, 0, 0.2, "rerank: 1 score from the cache; it took under 1 ms when scored"),
+        (6, 0, None, "rerank: 6 scores from the cache, so not timed"),
+        (2, 4, 1410.0, "rerank: 2 from the cache (took 1,410 ms when scored), 4 scored in 30 ms"),
+        (2, 4, None, "rerank 30 ms · 4 pairs scored, 2 from the cache"),
+        (0, 6, 0.0, "rerank 30 ms · 6 pairs scored, 0 from the cache"),
+        (0, 1, 0.0, "rerank 30 ms · 1 pair scored, 0 from the cache"),
+    ],
+)
+def test_scores_from_the_cache_took_what_they_took_when_scored(cached, scored, took, words):
+    search = replace(make_reranking(), scored_pairs=scored, cached_pairs=cached, cached_ms=took)
+    said = Page(timings_html(search)).words
+    assert f"embed the query 1 ms · retrieve 2 ms · {words} · first use" in said
+    assert ("30 ms" in said) == bool(scored)
+
+
+def test_while_it_scores_what_the_cached_ones_took_is_known():
+    search = replace(make_reranking(moment="partial"), cached_pairs=2, scored_pairs=1, cached_ms=8.0)
+    assert "rerank: 2 from the cache (took 8 ms when scored), 1 scored" in Page(timings_html(search)).words
+    assert "rerank" not in Page(timings_html(make_reranking(moment="candidates"))).words
 
 
 @pytest.mark.parametrize(

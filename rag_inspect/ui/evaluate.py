@@ -201,9 +201,7 @@ def _describe_end(job: Job, trouble: str | None) -> str:
     found = job.result.document
     if job.stopping:
         return f"{job.what}: stopped. Every score was in, so here is the result; the notes say what was not timed."
-    return (
-        f"{job.what}: done, {found.scored_pairs:,} pairs scored, {found.cached_pairs:,} from the score cache."
-    )
+    return f"{job.what}: done, {found.scored_pairs:,} pairs scored, {found.cached_pairs:,} from the cache."
 
 
 def _forget_job(page: Page, job_id: str) -> dict[Any, Any]:

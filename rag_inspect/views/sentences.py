@@ -33,24 +33,35 @@ def sentence_html(reranking: Reranking) -> str:
 def timings_html(reranking: Reranking) -> str:
     """Render the time of each step, cached pairs and notes; the loading of a first use is listed separately."""
     timings, scored, cached = reranking.timings_ms, reranking.scored_pairs, reranking.cached_pairs
-    untimed = {*_NO_STEPS, "rerank"} if cached and not scored else _NO_STEPS
+    # Reading the cache is not what reranking takes, and scoring the rest is only a part of it.
+    partly = bool(cached) and (not scored or reranking.cached_ms is not None)
+    untimed = {*_NO_STEPS, "rerank"} if partly else _NO_STEPS
     steps = [
         _Step(_STEP_WORDS.get(name, name), f"{format_ms(ms)} ms")
         for name, ms in timings.items()
         if name not in untimed
     ]
-    if cached and not scored:  # reading the cache is not what reranking takes
-        steps.append(
-            _Step(f"rerank: {format_count(cached, 'score', 'scores')} from the score cache, so not timed")
-        )
-    elif scored:
-        steps.append(
-            _Step(f"{format_count(scored, 'pair', 'pairs')} scored, {cached:,} from the score cache")
-        )
+    if words := describe_scoring(reranking):
+        steps.append(_Step(f"rerank: {words}" if partly else words))
     if "load" in timings:
         steps.append(_Step("first use: loading and indexing took", f"{timings['load'] / 1000:,.1f} s"))
     notes = [*reranking.candidates.notes, *reranking.notes, *describe_readings(reranking)]
     return _render_lines(steps=steps, notes=notes)
+
+
+def describe_scoring(reranking: Reranking) -> str:
+    """Describe how many scores are new, and what the cached ones took when they were; "" before there is a score."""
+    scored, cached, took = reranking.scored_pairs, reranking.cached_pairs, reranking.cached_ms
+    if cached and not scored:
+        from_cache = f"{format_count(cached, 'score', 'scores')} from the cache"
+        if took is None:
+            return f"{from_cache}, so not timed"
+        return f"{from_cache}; {'it' if cached == 1 else 'they'} took {format_ms(took)} ms when scored"
+    if cached and took is not None:
+        ms = reranking.timings_ms.get("rerank")
+        now = f"{scored:,} scored" + (f" in {format_ms(ms)} ms" if ms is not None else "")
+        return f"{cached:,} from the cache (took {format_ms(took)} ms when scored), {now}"
+    return f"{format_count(scored, 'pair', 'pairs')} scored, {cached:,} from the cache" if scored else ""
 
 
 def aside_html(words: str) -> str:
