@@ -19,7 +19,8 @@ from rag_inspect.retrieval import (
     open_bm25,
 )
 from rag_inspect.settings import Settings
-from rag_inspect.tasks import Lease, Store, Task
+from rag_inspect.store import Lease, Store
+from rag_inspect.tasks import Task
 from rag_inspect.types import Corpus, Embedder, FirstStage, Reranker, Retriever
 
 INDEXES_HELD = 16  # open at once; reopening one takes milliseconds

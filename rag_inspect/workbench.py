@@ -35,7 +35,8 @@ from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import lacks_scores
 from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
-from rag_inspect.tasks import Lease, Stage, Task
+from rag_inspect.store import Lease
+from rag_inspect.tasks import Stage, Task
 from rag_inspect.types import (
     Availability,
     Corpus,

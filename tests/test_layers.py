@@ -18,7 +18,7 @@ FLOORS = (
     ("", "errors", "words"),
     ("types",),
     ("settings", "files", "tasks", "admission"),
-    ("sessions", "hub", "transformer", "score_cache", "metrics", "significance"),
+    ("store", "sessions", "hub", "transformer", "score_cache", "metrics", "significance"),
     ("corpora", "download", "scoring"),
     ("embedders",),
     ("rerankers", "retrieval"),

@@ -11,7 +11,8 @@ from rag_inspect.errors import ModelError
 from rag_inspect.hub import local_folder
 from rag_inspect.options import SearchOptions
 from rag_inspect.rerankers import RERANKERS, load_reranker
-from rag_inspect.tasks import Stage, Store
+from rag_inspect.store import Store
+from rag_inspect.tasks import Stage
 from rag_inspect.types import Passage, Reranking, write_search
 from rag_inspect.workbench import Workbench
 from tests.loopback_hub import loopback_hub

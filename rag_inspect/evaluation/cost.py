@@ -12,7 +12,8 @@ import numpy as np
 
 from rag_inspect.errors import ModelError, RerankError
 from rag_inspect.evaluation.latency import measure_first_stage
-from rag_inspect.tasks import Lease, Stage
+from rag_inspect.store import Lease
+from rag_inspect.tasks import Stage
 from rag_inspect.transformer import choose_device
 from rag_inspect.types import Availability, Corpus, ModelSpec, Passage, Reranker, Retriever
 
