@@ -24,7 +24,7 @@ FLOORS = (
     ("rerankers", "retrieval"),
     ("options",),
     ("pipeline",),
-    ("recorded", "evaluation", "loading"),
+    ("recorded", "evaluation", "loading", "locate"),
     ("exports", "training"),
     ("workbench",),
     ("views", "terminal", "usage"),

@@ -76,6 +76,16 @@ class Bm25Retriever:
         places = np.flatnonzero(scores > 0)
         return places, scores[places]
 
+    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]]) -> list[dict[str, int]]:
+        """Return the rank of each query's wanted passages among all; without those that share no term with it."""
+        found = []
+        for query, ids in wanted:
+            places, scores = self.score(query.text)
+            order = places[np.argsort(-scores, kind="stable")].tolist()
+            ranks = {self._corpus.passages[place].passage_id: rank for rank, place in enumerate(order, 1)}
+            found.append({passage_id: ranks[passage_id] for passage_id in ids if passage_id in ranks})
+        return found
+
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
         """Return None: BM25 reads all of every text."""
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from hashlib import sha256
@@ -15,6 +15,7 @@ import numpy as np
 
 from rag_inspect.errors import RetrievalError
 from rag_inspect.retrieval.chroma import explain_failures, stamp_opened
+from rag_inspect.retrieval.exact import TOLERANCE, Block, find_least_cosines, rank_vectors
 from rag_inspect.types import (
     Candidates,
     Corpus,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 BATCH = 32  # texts embedded and stored at a time: the most work that a kill loses
 BEAM = 400  # Chroma's ef_search; high, because the corpora are small and the index must not lose candidates
 TIES = 50  # fetched beyond top_k: Chroma returns equal cosines in any order, we keep the corpus's
+BLOCK = 2_000  # texts whose vectors are read at a time by brute force: 3 MB of minilm's
 VECTORS_HELD = 20_000  # kept in memory after the first use: 31 MB of minilm's
 
 
@@ -60,6 +62,7 @@ class DenseRetriever:
         self._holders: dict[str, list[int]] = {}  # text hash -> places of its passages in the corpus
         for place, passage in enumerate(corpus.passages):
             self._holders.setdefault(hash_text(passage.full_text), []).append(place)
+        self._place_by_id = {passage.passage_id: place for place, passage in enumerate(corpus.passages)}
         made_by = sha256(f"texts by hash|{embedder.fingerprint}".encode()).hexdigest()
         self.name = f"{corpus.fingerprint[:24]}.{embedder.spec.key}.{made_by[:12]}"
         self._collection = self._open(client)
@@ -151,6 +154,48 @@ class DenseRetriever:
             )
             for query, places in zip(queries, ranked, strict=True)
         ]
+
+    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]]) -> list[dict[str, int]]:
+        """Return the true rank of each query's wanted passages, by brute force over all stored vectors."""
+        queries = self._embedder.embed_queries([query.text for query, _ in wanted])
+        targets = []
+        for _, ids in wanted:
+            places = np.array([self._place_by_id[passage_id] for passage_id in ids], dtype=int)
+            passages = self._attach_passages(places.tolist())
+            targets.append((places, np.array([self._stored(passages[place]) for place in places.tolist()])))
+        targets = [(places, vectors.reshape(len(places), queries.shape[1])) for places, vectors in targets]
+        ranks = rank_vectors(queries, targets, self._read_blocks())
+        return [
+            dict(zip(ids, found.tolist(), strict=True)) for (_, ids), found in zip(wanted, ranks, strict=True)
+        ]
+
+    def audit(self, queries: Sequence[Query], top_k: int) -> float:
+        """Return the share, 0 to 1, of the true `top_k` passages of these queries that the index returns."""
+        least = find_least_cosines(
+            self._embedder.embed_queries([query.text for query in queries]), top_k, self._read_blocks()
+        )
+        found = [
+            sum(hit.score >= cosine - TOLERANCE for hit in candidates.ranking)
+            for candidates, cosine in zip(self.search(queries, top_k), least, strict=True)
+        ]
+        return sum(found) / (len(queries) * min(top_k, len(self._corpus.passages)))
+
+    def _read_blocks(self) -> Iterator[Block]:
+        """Yield all vectors of the index, BLOCK texts at a time; passages of one text repeat its vector."""
+        keys = list(self._holders)
+        for start in range(0, len(keys), BLOCK):
+            yield self._read_block(keys[start : start + BLOCK])
+
+    @explain_failures
+    def _read_block(self, keys: list[str]) -> Block:
+        stored = self._collection.get(ids=keys, include=["embeddings"])
+        places = [self._holders[key] for key in stored["ids"]]
+        vectors = np.asarray(stored["embeddings"], dtype=np.float32)
+        return np.concatenate(places), np.repeat(vectors, [len(each) for each in places], axis=0)
+
+    def _stored(self, passage: Passage) -> np.ndarray:
+        assert passage.embedding is not None  # `_attach_passages` raises if a vector is missing
+        return passage.embedding.values
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
         """Return how much of each passage, and of the query, its vector stands for."""

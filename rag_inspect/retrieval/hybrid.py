@@ -14,6 +14,7 @@ from rag_inspect.types import Candidates, Corpus, FirstStage, Hit, Passage, Quer
 
 K = 60
 LEAST_DEPTH = 100
+RANKED = 500  # how deep a fused ranking is known: the parts are searched twice as deep
 
 
 class HybridRetriever:
@@ -61,6 +62,14 @@ class HybridRetriever:
             timings_ms=timings if any(each.timings_ms for each in found) else {},
             notes=tuple(note for each in found for note in each.notes),
         )
+
+    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]]) -> list[dict[str, int]]:
+        """Return the rank of each query's wanted passages; without those that no part has among its first RANKED."""
+        found = self.search([query for query, _ in wanted], RANKED)
+        return [
+            {pid: candidates.ranking.rank_by_id[pid] for pid in ids if pid in candidates.ranking.rank_by_id}
+            for candidates, (_, ids) in zip(found, wanted, strict=True)
+        ]
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
         """Return what the part that reads least reads; None if every part reads everything or does not tell."""

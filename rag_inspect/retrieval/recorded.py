@@ -50,6 +50,14 @@ class RecordedRetriever:
             notes=(*self.notes, *nothing),
         )
 
+    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]]) -> list[dict[str, int]]:
+        """Return the recorded rank of each query's wanted passages; without those that the run lacks."""
+        ranks = [self._rankings.get(query.query_id, Ranking(())).rank_by_id for query, _ in wanted]
+        return [
+            {passage_id: known[passage_id] for passage_id in ids if passage_id in known}
+            for known, (_, ids) in zip(ranks, wanted, strict=True)
+        ]
+
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
         """Return None: nobody recorded what that retriever read."""
         return None

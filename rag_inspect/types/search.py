@@ -71,6 +71,13 @@ class Retriever(Protocol):
         """
         ...
 
+    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]]) -> list[dict[str, int]]:
+        """Return the rank from 1, in the whole corpus, of each query's wanted passages (ids that the corpus has).
+
+        A passage that it does not rank at all is left out. An index plays no part: vectors are compared one by one.
+        """
+        ...
+
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
         """Return how much of each passage, and of the query, it reads; None if it does not tell or reads everything."""
         ...

@@ -1,0 +1,132 @@
+"""Where a passage is: true ranks by brute force, and the cause that keeps it out of the top n."""
+
+import numpy as np
+import pytest
+
+from rag_inspect.locate import CAUSES, find_passages, locate, name_cause
+from rag_inspect.pipeline import find_candidates, rerank
+from rag_inspect.retrieval import DenseRetriever, HybridRetriever, connect, find_first_stage, open_bm25
+from rag_inspect.retrieval.exact import find_least_cosines, rank_vectors
+from rag_inspect.types import Query
+from tests.evaluating import ExactRetriever
+from tests.fixed_embedder import FixedEmbedder
+from tests.fixed_reranker import FixedReranker
+from tests.test_retrieval import corpus_of, random_corpus
+
+CORPUS = random_corpus(90)
+QUERIES = [Query("", "amber birch"), Query("", "ocean pearl maple")]
+
+
+@pytest.fixture
+def dense(settings):
+    retriever = DenseRetriever(connect(settings), CORPUS, FixedEmbedder(dimensions=32))
+    retriever.index()
+    return retriever
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_true_ranks_are_those_of_a_sorted_list_whatever_the_blocks():
+    chance = np.random.default_rng(3)
+    vectors, queries = unit(chance.normal(size=(57, 8))), unit(chance.normal(size=(4, 8)))
+    order = np.argsort(-(queries @ vectors.T), axis=1)
+    places = np.arange(57)
+    blocks = [(places[at : at + 10], vectors[at : at + 10]) for at in range(0, 57, 10)]
+    wanted = [(places[row::4], vectors[row::4]) for row in range(4)]
+    for row, found in enumerate(rank_vectors(queries, wanted, blocks)):
+        assert found.tolist() == [order[row].tolist().index(place) + 1 for place in places[row::4]]
+    least = find_least_cosines(queries, 5, blocks)
+    assert least == pytest.approx(-np.sort(-(queries @ vectors.T), axis=1)[:, 4])
+
+
+def test_equal_cosines_rank_in_the_corpus_order():
+    vectors = unit(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]))
+    [found] = rank_vectors(vectors[:1], [(np.arange(4), vectors)], [(np.arange(4), vectors)])
+    assert found.tolist() == [1, 4, 2, 3]
+
+
+def test_an_index_is_ranked_without_itself(dense, monkeypatch):
+    monkeypatch.setattr("rag_inspect.retrieval.dense.BLOCK", 7)
+    ids = [passage.passage_id for passage in CORPUS.passages]
+    whole = dense.search(QUERIES, len(ids))
+    for candidates, ranks in zip(whole, dense.rank_exactly([(query, ids) for query in QUERIES]), strict=True):
+        assert sorted(ranks.values()) == list(range(1, len(ids) + 1))
+        cosines = candidates.ranking.score_by_id  # the index may order equal cosines otherwise
+        assert [cosines[pid] for pid in sorted(ids, key=ranks.__getitem__)] == pytest.approx(
+            [hit.score for hit in candidates.ranking], abs=1e-6
+        )
+    assert dense.audit(QUERIES, 20) == 1.0
+    assert dense.rank_exactly([(QUERIES[0], [])]) == [{}]
+
+
+def test_an_index_that_loses_passages_is_found_out(dense, monkeypatch):
+    true_search = dense.search
+
+    def lose_the_first(queries, top_k):
+        return [
+            type(found)(**{**vars(found), "ranking": type(found.ranking).of(
+                [(hit.passage_id, hit.score) for hit in true_search([found.query], top_k + 5)[0].ranking.hits[5:]]
+            )})
+            for found in true_search(queries, top_k)
+        ]  # fmt: skip
+
+    monkeypatch.setattr(dense, "search", lose_the_first)
+    assert dense.audit(QUERIES, 20) == pytest.approx(15 / 20)
+
+
+def test_ranks_of_the_other_first_stages(settings):
+    corpus = corpus_of({"a": "amber birch", "b": "birch", "c": "cedar"})
+    words, dense = open_bm25(corpus, settings.home), ExactRetriever(corpus)
+    wanted = [(Query("", "amber birch"), ["a", "b", "c"])]
+    assert words.rank_exactly(wanted) == [{"a": 1, "b": 2}]
+    hybrid = HybridRetriever(find_first_stage("hybrid"), corpus, [dense, words])
+    assert hybrid.rank_exactly(wanted) == [{"a": 1, "b": 2, "c": 3}]
+
+
+@pytest.mark.parametrize(
+    ("exact", "before", "after", "cause"),
+    [
+        (3, 3, 5, "kept"),
+        (3, 3, 6, "demoted"),
+        (9, 9, 6, "not_lifted"),
+        (20, None, None, "index_missed"),
+        (21, None, None, "first_stage_missed"),
+        (None, None, None, "first_stage_missed"),
+    ],
+)
+def test_the_cause(exact, before, after, cause):
+    assert name_cause(exact, before, after, top_k=20, top_n=5) == cause and cause in CAUSES
+
+
+def search_tiny(retriever, corpus, top_k, top_n):
+    candidates = find_candidates(retriever, corpus, "amber", top_k)
+    *_, end = rerank(candidates, FixedReranker(), None, top_n)
+    return end
+
+
+def test_a_passage_below_top_k_is_located_with_its_true_ranks(settings):
+    corpus = corpus_of({"a": "amber", "b": "amber birch", "c": "cedar", "d": "delta"})
+    dense, words = ExactRetriever(corpus), open_bm25(corpus, settings.home)
+    search = search_tiny(dense, corpus, top_k=2, top_n=1)
+    found = locate(search, corpus, "d", {"bag": dense, "bm25": words})
+    assert found.cause == "first_stage_missed" and found.exact_ranks == {
+        "bag": found.exact_rank,
+        "bm25": None,
+    }
+    assert found.exact_rank in (3, 4) and found.first_stage_rank is found.reranked_rank is None
+    assert found.to_json()["cause"] == "first_stage_missed" and "no reranker sees it" in found.words
+    best = search.ranking.hits[0].passage_id
+    assert locate(search, corpus, best, {"bag": dense}).cause == "kept"
+    gone = locate(search, corpus, "nobody", {"bag": dense})
+    assert gone.cause == "not_in_corpus" and gone.exact_rank is None
+
+
+def test_passages_are_found_by_id_and_by_words():
+    corpus = corpus_of({"p1": "Amber  birch", "p2": "cedar", "p11": "more amber"})
+    assert [p.passage_id for p in find_passages(corpus, "p1")] == ["p1"]
+    assert [p.passage_id for p in find_passages(corpus, "amber birch")] == ["p1"]
+    assert [p.passage_id for p in find_passages(corpus, "AMBER")] == ["p1", "p11"]
+    assert [p.passage_id for p in find_passages(corpus, "amber", most=1)] == ["p1"]
+    assert find_passages(corpus, "  ") == find_passages(corpus, "nowhere") == []
