@@ -29,7 +29,7 @@ def test_rows_are_scaled_by_their_own_ends():
 def test_a_fused_ranking_by_hand():
     first = Ranking.of([("a", 0.9), ("b", 0.8), ("c", 0.5)])  # scaled: 1, 0.75, 0
     second = Ranking.of([("d", 10.0), ("b", 6.0), ("a", 2.0)])  # scaled: 1, 0.5, 0
-    fused = dict(zip(WEIGHTS.round(2).tolist(), fuse_rankings(first, second, 3), strict=True))
+    fused = dict(zip(WEIGHTS, fuse_rankings(first, second, 3), strict=True))
     assert fused[0.0] == ("a", "b", "c")  # c and d are equal at 0: the first ranking's order
     assert fused[1.0] == ("d", "b", "a")
     assert fused[0.5] == ("b", "a", "d")  # 0.625, 0.5, 0.5

@@ -14,7 +14,29 @@ import numpy as np
 
 from rag_inspect.types import Ranking
 
-WEIGHTS = np.linspace(0, 1, 21)  # of the second score; the first has 1 - weight
+WEIGHTS = (
+    0.0,
+    0.05,
+    0.1,
+    0.15,
+    0.2,
+    0.25,
+    0.3,
+    0.35,
+    0.4,
+    0.45,
+    0.5,
+    0.55,
+    0.6,
+    0.65,
+    0.7,
+    0.75,
+    0.8,
+    0.85,
+    0.9,
+    0.95,
+    1.0,
+)  # of the second score; the first has 1 - weight
 SPLITS = 200
 SEED = 20_260_801
 LEAST_QUERIES = 20  # distinct ones; fewer make no halves
@@ -37,7 +59,8 @@ def fuse_rankings(first: Ranking, second: Ranking, top_k: int) -> list[tuple[str
     ids = list(dict.fromkeys([*first.passage_ids, *second.passage_ids]))
     sides = [_scale_ranking(ranking) for ranking in (first, second)]
     scores = np.array([[side.get(passage_id, 0.0) for passage_id in ids] for side in sides])
-    sums = np.outer(1 - WEIGHTS, scores[0]) + np.outer(WEIGHTS, scores[1])
+    weights = np.array(WEIGHTS)
+    sums = np.outer(1 - weights, scores[0]) + np.outer(weights, scores[1])
     order = np.argsort(-sums.round(12), axis=1, kind="stable")[:, :top_k]
     return [tuple(ids[at] for at in row) for row in order]
 
@@ -85,7 +108,7 @@ class Tuned:
     @property
     def weight(self) -> float:
         """The median of the chosen weights."""
-        return float(np.median(WEIGHTS[self.chosen]))
+        return float(np.median(np.array(WEIGHTS)[self.chosen]))
 
 
 def tune(values: np.ndarray, primary: int, halves: np.ndarray) -> Tuned:
