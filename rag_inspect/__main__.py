@@ -10,18 +10,13 @@ from contextlib import closing
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
-from rag_inspect import __version__, cli_corpora, cli_eval
-from rag_inspect.cli_eval import add_depths
+from rag_inspect import __version__, cli_corpora, cli_eval, cli_search
 from rag_inspect.cli_examples import add_examples
 from rag_inspect.completion import SHELLS, PrintCompletion
-from rag_inspect.errors import InputError, RagInspectError
-from rag_inspect.options import FIRST_STAGE, SearchOptions
-from rag_inspect.rerankers import RERANKERS
-from rag_inspect.retrieval import FIRST_STAGES
+from rag_inspect.errors import RagInspectError
 from rag_inspect.settings import Settings
-from rag_inspect.terminal import add_json, print_error, print_json, print_lines, print_table, progress
-from rag_inspect.types import Reranking, write_search
-from rag_inspect.usage import Parser, as_argparse_type, check_usage, parse_port
+from rag_inspect.terminal import add_json, print_error, print_json, print_lines, print_table
+from rag_inspect.usage import Parser, as_argparse_type, parse_port
 from rag_inspect.workbench import Workbench
 
 INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
@@ -89,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     _add_serve(commands)
-    _add_search(commands)
+    cli_search.add_commands(commands)
     cli_eval.add_commands(commands)
 
     cli_corpora.add_command(commands)
@@ -124,27 +119,6 @@ def _add_serve(commands: Any) -> None:
     command.set_run(_serve)
 
 
-def _add_search(commands: Any) -> None:
-    command = commands.add_parser(
-        "search", help="run one query: the candidates, the reranked order and what moved"
-    )
-    command.add_argument("query", metavar="QUERY", nargs="?", help="the query's text")
-    command.add_argument(
-        "--query-id", metavar="ID", help="a query of the corpus by its id; QUERY may then be left out"
-    )
-    command.add_argument(
-        "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus by name, or a BEIR folder"
-    )
-    command.add_argument(
-        "--embedder", "--first-stage", dest="first_stage", default=FIRST_STAGE, metavar="F",
-        help=f"{', '.join(FIRST_STAGES)}, hybrid:A+B or recorded:NAME (default: {FIRST_STAGE})",
-    )  # fmt: skip
-    command.add_argument("--reranker", choices=RERANKERS, help="(default: base if on disk, else mini)")
-    add_depths(command)
-    add_json(command)
-    command.set_run(_search)
-
-
 def _serve(bench: Workbench, options: argparse.Namespace) -> None:
     if options.corpus is not None:
         bench.open_on(options.corpus)
@@ -156,33 +130,6 @@ def _serve(bench: Workbench, options: argparse.Namespace) -> None:
 
     seen = bench.settings.has_screen and sys.stdout.isatty()
     serve(bench, host=options.host, port=options.port, root_path=options.root_path, inbrowser=seen)
-
-
-def _read_search_options(options: argparse.Namespace) -> SearchOptions:
-    if options.query is None and options.query_id is None:
-        raise InputError("there is no query; give QUERY or --query-id")
-    return SearchOptions(
-        query=options.query or "", query_id=options.query_id, corpus=options.corpus, first_stage=options.first_stage,
-        reranker=options.reranker,
-        top_k=options.top_k, top_n=options.top_n, keep_identical_ids=options.keep_identical_ids,
-    )  # fmt: skip
-
-
-def _search(bench: Workbench, options: argparse.Namespace) -> None:
-    asked = check_usage(options, _read_search_options)
-    end: Reranking | None = None
-    with progress() as show:
-        for moment in bench.search(asked):
-            if isinstance(moment, Reranking):
-                end = moment
-                show("scored", len(moment.ranking), len(moment.candidates))
-            else:
-                show(str(moment), moment.done, moment.total)
-    assert end is not None
-    if options.json:
-        print_json(write_search([end]))
-    else:
-        _print_search(end)
 
 
 def _models(bench: Workbench, options: argparse.Namespace) -> None:
@@ -216,40 +163,6 @@ def _models(bench: Workbench, options: argparse.Namespace) -> None:
         reasons = dict.fromkeys(str(row["reason"]) for row in rows if row["reason"])
         for reason in reasons:  # once for all the models that it is true of
             print_lines(f"{', '.join(str(row['key']) for row in rows if row['reason'] == reason)}: {reason}")
-
-
-def _print_search(search: Reranking) -> None:
-    from rag_inspect.views.formats import format_ms, format_score
-    from rag_inspect.views.readings import describe_readings
-    from rag_inspect.views.sentences import describe_scoring
-
-    candidates, rows = search.candidates, []
-    first, second = candidates.first_stage.score_name, search.reranker.score_name
-    for hit, move in zip(search.ranking, search.moves, strict=True):
-        passage = candidates.passages[hit.passage_id]
-        rows.append(
-            {
-                "rank": hit.rank,
-                "was": move.before,
-                **{key: ranks.get(hit.passage_id, "–") for key, ranks in candidates.parts.items()},
-                "move": f"{move.delta:+d}" if move.delta else "=",
-                second: f"{hit.score:.3f}",
-                first: format_score(first, candidates.ranking.score_by_id[hit.passage_id]),
-                "gold": "gold" if hit.passage_id in candidates.gold else "",
-                "passage": " ".join((passage.title or passage.text).split())[:90],
-                "passage_id": hit.passage_id,
-            }
-        )
-    print_lines(search.summary)
-    columns = ["rank", "was", *candidates.parts, "move", second, first, "gold", "passage", "passage_id"]
-    title = f"{candidates.corpus}: {candidates.first_stage.key} → {search.reranker.key}"
-    print_table(title, columns, rows)
-    if search.reranker.summary:
-        print_lines(f"{second}: {search.reranker.summary}")
-    steps = {"rerank": "read the cache"} if search.cached_pairs and not search.scored_pairs else {}
-    times = ", ".join(f"{steps.get(name, name)} {format_ms(ms)} ms" for name, ms in search.timings_ms.items())
-    took = "; ".join(filter(None, [times, describe_scoring(search)]))
-    print_lines(took, *candidates.notes, *search.notes, *describe_readings(search))
 
 
 if __name__ == "__main__":

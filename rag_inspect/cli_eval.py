@@ -13,10 +13,7 @@ from rag_inspect.metrics import Metric, parse, parse_cutoffs
 from rag_inspect.options import (
     CUTOFFS,
     EMBEDDER,
-    MAX_TOP_K,
     SPLIT,
-    TOP_K,
-    TOP_N,
     EvalOptions,
     check_model,
     split_names,
@@ -24,7 +21,7 @@ from rag_inspect.options import (
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.tasks import Stage
 from rag_inspect.terminal import add_json, print_error, print_json, print_lines, print_table, progress
-from rag_inspect.usage import as_argparse_type, check_usage
+from rag_inspect.usage import add_depths, as_argparse_type, check_usage
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
@@ -89,21 +86,6 @@ def _add_bench(commands: Any) -> None:
     command.add_argument("--reranker", metavar="R[,R...]", help="rerankers to measure (default: all on disk)")
     add_json(command)
     command.set_run(run_bench)
-
-
-def add_depths(command: argparse.ArgumentParser) -> None:
-    """How deep the candidates go, and which of them count: the same for every command."""
-    command.add_argument(
-        "--top-k", type=int, default=TOP_K, help=f"candidates to rerank, 1 to {MAX_TOP_K} (default: {TOP_K})"
-    )
-    command.add_argument(
-        "--top-n", type=int, help=f"reranked hits to keep (default: {TOP_N}, or top_k if smaller)"
-    )
-    command.add_argument(
-        "--keep-identical-ids",
-        action="store_true",
-        help="keep a candidate that has the id of its judged query (default: it is the query, and left out)",
-    )
 
 
 def _parse_folder(text: str) -> Path:

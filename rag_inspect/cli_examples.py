@@ -29,6 +29,16 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "search a folder of your own, with a deeper first stage",
         ),
     ),
+    "explain": (
+        (
+            'explain "binary quantisation" --corpus resources --passage faiss-flat',
+            "say why this passage is not in the top 5",
+        ),
+        (
+            'explain "refunds" --corpus ./my-corpus --passage p17 --first-stage hybrid --json',
+            "print one JSON document",
+        ),
+    ),
     "eval": (
         ("eval --corpus product-help", "use the default reranker"),
         ("eval --corpus product-help --reranker mini,base --split dev", "compare two rerankers"),

@@ -1,4 +1,4 @@
-"""Usage errors: what is wrong with the arguments alone is one line on stderr and exit 2."""
+"""What several commands share: the options of both stages, and usage errors (one line on stderr, exit 2)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 from rag_inspect.errors import InputError, ModelError
+from rag_inspect.options import MAX_TOP_K, TOP_K, TOP_N
 
 T = TypeVar("T")
 
@@ -21,6 +22,21 @@ class Parser(argparse.ArgumentParser):
     def set_run(self, run: Callable[..., None]) -> None:
         """Set the function that runs the command; it gets this parser's `error` with the options."""
         self.set_defaults(run=run, error=self.error)
+
+
+def add_depths(command: argparse.ArgumentParser) -> None:
+    """How deep the candidates go, and which of them count: the same for every command."""
+    command.add_argument(
+        "--top-k", type=int, default=TOP_K, help=f"candidates to rerank, 1 to {MAX_TOP_K} (default: {TOP_K})"
+    )
+    command.add_argument(
+        "--top-n", type=int, help=f"reranked hits to keep (default: {TOP_N}, or top_k if smaller)"
+    )
+    command.add_argument(
+        "--keep-identical-ids",
+        action="store_true",
+        help="keep a candidate that has the id of its judged query (default: it is the query, and left out)",
+    )
 
 
 def as_argparse_type(read: Callable[[str], T]) -> Callable[[str], T]:

@@ -27,6 +27,7 @@ from rag_inspect.evaluation.turn import Turn
 from rag_inspect.files import sweep_drafts
 from rag_inspect.hub import HubProbe
 from rag_inspect.loading import Loader
+from rag_inspect.locate import locate
 from rag_inspect.options import FIRST_STAGE, EvalOptions, SearchOptions, check_length
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models
@@ -40,6 +41,7 @@ from rag_inspect.tasks import Stage, Task
 from rag_inspect.types import (
     Availability,
     Corpus,
+    Location,
     ModelSpec,
     Reranker,
     Reranking,
@@ -179,6 +181,20 @@ class Workbench:
                 if "total" in times:
                     times["total"] += load_ms
                 yield replace(moment, timings_ms=times, notes=moment.notes + notes)
+
+    def locate(self, search: Reranking, passage_id: str) -> Location:
+        """Locate a passage for a complete search: for its own first stage, and for those that need no other embedder.
+
+        Waits until they are open. Raises a RagInspectError.
+        """
+        corpus, own = self.corpus(search.candidates.corpus), search.candidates.first_stage
+        keys = dict.fromkeys(
+            [own.key, *(("minilm", "bm25", "hybrid") if own.reader == FIRST_STAGE else ("bm25",))]
+        )
+        with ExitStack() as held, self.loader.reopen_after_failure(corpus, own.key):
+            leases = {key: held.enter_context(self.loader.retriever(corpus, key)) for key in keys}
+            retrievers = {key: lease.value() for key, lease in leases.items()}
+            return locate(search, corpus, passage_id, retrievers)
 
     def past_runs(self, visitor: Visitor = LOCAL) -> list[dict[str, Any]]:
         """Return summaries of the saved runs that this visitor may see, newest first."""

@@ -77,9 +77,9 @@ def test_what_cannot_be_done_is_said_in_words(client, arguments, words):
 
 def test_only_the_named_operations_are_offered_and_every_parameter_says_what_it_is(client):
     offered = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(offered) == {"/search", "/eval"}
+    assert set(offered) == {"/search", "/explain", "/eval"}
     for name, operation in offered.items():
-        assert operation["description"].startswith("Run ")
+        assert operation["description"].startswith(("Run ", "Say "))
         for parameter in operation["parameters"]:
             said = parameter["python_type"]["description"]
             assert said.endswith(".") and len(said) > 20, (name, parameter["parameter_name"])
@@ -87,6 +87,31 @@ def test_only_the_named_operations_are_offered_and_every_parameter_says_what_it_
             assert len({other["python_type"]["description"] for other in operation["parameters"]}) == len(
                 operation["parameters"]
             )
+
+
+def test_explain_returns_the_contract(client):
+    found = client.predict("where do apples keep", "fruit", "p2", top_k=1, api_name="/explain")
+    where = found.pop("where")
+    assert found == {
+        "query": "where do apples keep",
+        "corpus": "fruit",
+        "passage_id": "p2",
+        "reranker": "mini",
+        "score": None,
+    }
+    assert (
+        where["cause"] == "first_stage_missed" and where["first_stage_rank"] is where["reranked_rank"] is None
+    )
+    assert where["exact_ranks"].keys() == {"minilm", "bm25", "hybrid"} and where["exact_rank"] in (2, 3)
+    gone = client.predict("apples", "fruit", "nobody", api_name="/explain")
+    assert gone["where"]["cause"] == "not_in_corpus"
+
+
+def test_a_hybrid_tells_where_its_parts_have_each_candidate(client):
+    found = client.predict("where do apples keep", "fruit", "hybrid", api_name="/search")
+    assert found["first_stage"]["parts"] == ["minilm", "bm25"] and found["first_stage"]["score_name"] == "rrf"
+    best = found["candidates"][0]
+    assert best["passage_id"] == "p0" and best["parts"] == {"minilm": 1, "bm25": 1}
 
 
 def test_eval_returns_the_contract(client):

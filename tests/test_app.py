@@ -67,6 +67,35 @@ def test_a_pin_by_mouse_opens_the_whole_passage_and_escape_closes_it(visit):
     assert page.locator("li.ri-pinned").count() == 0
 
 
+def test_another_first_stage_names_its_column_and_its_score(visit):
+    page = visit("?corpus=fruit&q=where do apples keep&first_stage=hybrid")
+    wait_for_ranking(page)
+    column = page.locator(".ri-before")
+    assert "Hybrid order" in column.inner_text() and "rrf" in column.inner_text()
+    assert "minilm 1 · bm25 1" in column.locator("li").first.inner_text()
+    page.get_by_role("listbox", name="First stage").or_(page.get_by_label("First stage")).first.click()
+    page.get_by_role("option", name="bm25").click()
+    page.locator(".ri-before h3").filter(has_text="BM25 order").wait_for()
+    assert "first_stage=bm25" in page.url
+
+
+def test_a_query_of_which_bm25_knows_nothing_says_so(visit):
+    page = visit("?corpus=fruit&q=zzz&first_stage=bm25")
+    page.get_by_text("no word of the query is in the corpus").wait_for()
+
+
+def test_any_passage_is_found_and_located(visit):
+    page = visit("?corpus=resources&first_stage=bm25&k=5")
+    wait_for_ranking(page)
+    page.get_by_role("button", name="Find a passage").click()
+    page.get_by_label("Its id, or words from it").fill("milvus-lite")
+    page.get_by_label("Its id, or words from it").press("Enter")
+    panel = page.locator(".ri-passage")
+    panel.wait_for()
+    text = panel.inner_text()
+    assert "milvus-lite" in text and "true rank in bm25" in text
+
+
 def test_the_keyboard_alone_moves_jumps_to_the_twin_and_pins(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
     wait_for_ranking(page)

@@ -153,6 +153,39 @@ def test_a_search(home, doubles, capsys):
     assert (again["scored_pairs"], again["cached_pairs"]) == (0, 10) and again["cached_ms"] > 0
 
 
+def test_explain_says_where_a_passage_is(home, doubles, capsys, monkeypatch):
+    monkeypatch.setattr(
+        FixedEmbedder, "spec", EMBEDDERS["minilm"]
+    )  # only first stages of the table are located
+    asked = ("explain", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3", "--passage")
+    kept = document(capsys, *asked, "p3")
+    assert list(kept) == ["query", "corpus", "passage_id", "reranker", "score", "where"]
+    assert kept["score"] == 5.25 and kept["where"]["cause"] == "kept" and kept["where"]["reranked_rank"] == 1
+    assert list(kept["where"]) == [
+        "exact_rank",
+        "first_stage_rank",
+        "reranked_rank",
+        "top_n",
+        "cause",
+        "exact_ranks",
+    ]
+    code, out, _ = run(capsys, *asked, "p3")
+    assert code == 0 and out.startswith("It is in the top 3.") and "bm25, all 30 passages" in out
+    code, _, err = run(capsys, *asked, "p33")
+    assert code == 1 and 'tiny has no passage "p33"; the nearest ids are p3' in err
+
+
+@pytest.mark.parametrize("stage", ["bm25", "hybrid"])
+def test_a_search_with_another_first_stage(home, doubles, capsys, stage):
+    found = document(capsys, "search", "passage number 3", "--corpus", "tiny", "--first-stage", stage)
+    assert found["first_stage"]["key"] == found["first_stage"]["kind"] == stage
+    assert (found["candidates"] and "parts" in found["candidates"][0]) or stage == "bm25"
+    nothing = document(capsys, "search", "zzz", "--corpus", "tiny", "--first-stage", "bm25")
+    assert nothing["candidates"] == nothing["reranked"] == []
+    assert nothing["summary"] == "bm25 found no candidates, so there is nothing to rerank."
+    assert nothing["notes"] == ["bm25 found nothing: no word of the query is in the corpus."]
+
+
 def test_a_search_over_a_folder_out_of_no_eval_set(home, settings, doubles, capsys):
     found = document(capsys, "search", "$(x) <b>&", "--corpus", str(settings.corpora_dir / "tiny"))
     assert (found["query"], found["gold"], found["verdict"]) == ("$(x) <b>&", [], None)

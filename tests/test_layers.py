@@ -28,7 +28,7 @@ FLOORS = (
     ("exports", "training"),
     ("workbench",),
     ("views", "terminal", "usage"),
-    ("ui", "cli_examples", "cli_eval", "cli_corpora", "completion", "recording"),
+    ("ui", "cli_examples", "cli_eval", "cli_search", "cli_corpora", "completion", "recording"),
     ("__main__",),
 )
 FLOOR = {f"rag_inspect.{room}".rstrip("."): floor for floor, rooms in enumerate(FLOORS) for room in rooms}

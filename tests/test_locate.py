@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from rag_inspect.locate import CAUSES, find_passages, locate, name_cause
+from rag_inspect.locate import find_passages, locate, name_cause
 from rag_inspect.pipeline import find_candidates, rerank
 from rag_inspect.retrieval import DenseRetriever, HybridRetriever, connect, find_first_stage, open_bm25
 from rag_inspect.retrieval.exact import find_least_cosines, rank_vectors
-from rag_inspect.types import Query
+from rag_inspect.types import CAUSES, Query
 from tests.evaluating import ExactRetriever
 from tests.fixed_embedder import FixedEmbedder
 from tests.fixed_reranker import FixedReranker

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from rag_inspect.types import Reading
+from rag_inspect.types import Location, Passage, Reading
 from rag_inspect.views.formats import format_ms
 from rag_inspect.views.passage import passage_html
 from rag_inspect.views.rankings import sigmoid
 from rag_inspect.views.sentences import sentence_html, timings_html
 from tests.parsing import Page
 from tests.searches import MINI, make_reranking
+
+PLAIN = make_reranking().candidates.passages["plain1"]
 
 
 def test_the_timings_say_what_was_cold_and_what_was_cut():
@@ -81,8 +83,8 @@ def test_notes_of_both_stages_are_shown():
 
 def test_a_reranker_that_does_not_tell_what_it_read_has_no_line_of_it():
     search = replace(make_reranking(), readings={})
-    assert "tokens read" in passage_html(make_reranking(), "plain1")
-    assert "tokens read" not in passage_html(search, "plain1") and "read only" not in timings_html(search)
+    assert "tokens read" in passage_html(make_reranking(), PLAIN)
+    assert "tokens read" not in passage_html(search, PLAIN) and "read only" not in timings_html(search)
 
 
 def test_the_sentence_comes_from_the_search():
@@ -95,14 +97,25 @@ def test_the_sentence_comes_from_the_search():
 
 def test_the_panel_says_both_ranks_and_what_was_read():
     search = make_reranking()
-    words = Page(passage_html(search, "plain1")).words
+    words = Page(passage_html(search, PLAIN)).words
     rank, score = search.ranking.rank_by_id["plain1"], search.ranking.score_by_id["plain1"]
     assert f"{rank} (logit {score:+.4f}, sigmoid {sigmoid(score):.4f})" in words
     assert "2 (cosine 0.8000)" in words
     assert "100 of 101" in words and "gold" in words
-    unfinished = Page(passage_html(make_reranking("plain", "partial"), "plain1")).words
+    unfinished = Page(passage_html(make_reranking("plain", "partial"), PLAIN)).words
     assert "not yet known" in unfinished
-    assert "not among the candidates" in passage_html(search, "<b>")
+
+
+def test_the_panel_says_where_a_passage_is_that_was_not_found():
+    location = Location(
+        passage_id="<b>", exact_ranks={"minilm": 1234, "bm25": None}, exact_rank=1234, first_stage_rank=None,
+        reranked_rank=None, top_n=5, cause="first_stage_missed",
+    )  # fmt: skip
+    page = passage_html(make_reranking(), Passage("<b>", "text", "<i>"), location)
+    words = Page(page).words
+    assert "no reranker sees it" in words and "not among the 6 candidates" in words
+    assert "true rank in minilm1,234" in words and "true rank in bm25not found" in words
+    assert "<b>" not in page and "<i>" not in page
 
 
 def test_no_step_takes_0_ms():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from jinja2 import UndefinedError
 
-from rag_inspect.types import FirstStage, RankMove, Reranking
+from rag_inspect.types import FirstStage, Passage, RankMove, Reranking
 from rag_inspect.views.passage import MAX_CHARACTERS, passage_html
 from rag_inspect.views.rankings import describe_move, format_move, rankings_html, sigmoid
 from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
@@ -17,12 +17,16 @@ from tests.parsing import Page
 from tests.searches import HOSTILE, HUB, MINI, MOMENTS, make_candidates, make_reranking, rank
 
 
+def open_panel(search: Reranking, passage_id: str) -> str:
+    return passage_html(search, search.candidates.passages[passage_id])
+
+
 def pages(search: Reranking) -> dict[str, str]:
-    first = next(iter(search.candidates.passages))
+    first, text = next(iter(search.candidates.passages.values())), search.candidates.query.text
     return {
         "rankings": rankings_html(search),
         "passage": passage_html(search, first),
-        "no passage": passage_html(search, search.candidates.query.text),
+        "another passage": passage_html(search, Passage(text, text, text, {text: text})),
         "sentence": sentence_html(search),
         "timings": timings_html(search),
         "aside": aside_html(search.candidates.query.text),
@@ -91,13 +95,13 @@ def test_the_names_of_models_are_text_too(case):
 
 def test_the_words_are_all_there():
     for case, words in HOSTILE.items():
-        shown = Page(passage_html(make_reranking(words), f"{words[:200]}0")).words
+        shown = Page(open_panel(make_reranking(words), f"{words[:200]}0")).words
         expected = words[:MAX_CHARACTERS].replace("\x00", "").split()
         assert " ".join(expected) in " ".join(shown.replace("\x00", "").split()), case
 
 
 def test_a_passage_without_end_is_cut_and_that_is_said():
-    html = passage_html(make_reranking("x" * 50_000), "x" * 200 + "0")
+    html = open_panel(make_reranking("x" * 50_000), "x" * 200 + "0")
     assert "30,000 more characters" in html and len(html) < 30_000
 
 
@@ -212,13 +216,13 @@ def test_scores_are_called_what_they_are():
     stage = FirstStage(key="bm25", kind="bm25", score_name="bm25 score")
     done = make_reranking(reranker=MINI)
     done = replace(done, candidates=replace(done.candidates, first_stage=stage))
-    page, panel = Page(rankings_html(done)), Page(passage_html(done, "plain1")).words
+    page, panel = Page(rankings_html(done)), Page(open_panel(done, "plain1")).words
     labels = [value or "" for name, value in page.attributes if name == "aria-label"]
     assert "6 passages · bm25 score · bm25" in page.words and "mini score · mini" in page.words
     assert all(" bm25 score " in label for label in labels[:6])
     assert all(" mini score " in label for label in labels[6:])
     assert "(bm25 score 0.8000)" in panel and "(mini score " in panel
-    everything = (rankings_html(done) + passage_html(done, "plain1")).lower()
+    everything = (rankings_html(done) + open_panel(done, "plain1")).lower()
     assert "logit" not in everything and "cosine" not in everything.replace(MINI.summary, "")
 
 
@@ -233,9 +237,9 @@ def test_what_a_score_is_made_of_stands_beside_its_name_with_the_model_card():
 def test_a_sigmoid_is_shown_only_where_it_means_something():
     logit, mini = make_reranking(reranker=HUB), make_reranking(reranker=MINI)
     assert rankings_html(logit).count("sigmoid of the logit") == 6
-    assert "sigmoid" in passage_html(logit, "plain1")
+    assert "sigmoid" in open_panel(logit, "plain1")
     assert "σ" not in rankings_html(mini) and "sigmoid" not in rankings_html(mini)
-    assert "sigmoid" not in passage_html(mini, "plain1")
+    assert "sigmoid" not in open_panel(mini, "plain1")
 
 
 def test_the_sigmoid_never_overflows():

@@ -10,6 +10,7 @@ from rag_inspect.types.corpus import (
     fold_text,
     hash_text,
 )
+from rag_inspect.types.location import CAUSES, Cause, Location
 from rag_inspect.types.models import (
     Availability,
     Embedder,
@@ -34,9 +35,11 @@ from rag_inspect.types.search import (
 )
 
 __all__ = [
+    "CAUSES",
     "VERDICTS",
     "Availability",
     "Candidates",
+    "Cause",
     "Corpus",
     "CorpusCard",
     "Embedder",
@@ -44,6 +47,7 @@ __all__ = [
     "FirstStage",
     "FirstStageKind",
     "Hit",
+    "Location",
     "ModelSpec",
     "Pair",
     "Passage",

@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.utils import get_function_description
 
 from rag_inspect.evaluation.assessment import Evaluation
+from rag_inspect.locate import write_location
 from rag_inspect.options import (
     CUTOFFS,
     EMBEDDER,
@@ -18,6 +19,7 @@ from rag_inspect.options import (
     TOP_K,
     EvalOptions,
     SearchOptions,
+    check_text,
     split_names,
 )
 from rag_inspect.types import Reranking, write_search
@@ -30,8 +32,9 @@ REPORT_SECONDS = 1.0  # between two progress values
 
 
 def build(bench: Workbench, listeners: Listeners) -> None:
-    """Add /search and /eval to the app. An evaluation to which nobody listens ends."""
+    """Add /search, /explain and /eval to the app. An evaluation to which nobody listens ends."""
     _build_search(bench)
+    _build_explain(bench)
     _build_eval(bench, listeners)
 
 
@@ -74,6 +77,42 @@ def _build_search(bench: Workbench) -> None:
         return write_search([end])
 
     _offer(search, "search", **SEARCHES)
+
+
+def _build_explain(bench: Workbench) -> None:
+    def explain(
+        query: str,
+        corpus: str,
+        passage: str,
+        first_stage: str = FIRST_STAGE,
+        reranker: str | None = None,
+        top_k: int = TOP_K,
+        top_n: int | None = None,
+        query_id: str | None = None,
+        request: gr.Request | None = None,
+    ) -> dict[str, Any]:
+        """Say where a passage is for a query: its true rank in the corpus, and what keeps it out of the top n.
+
+        Parameters:
+            query: The text to search for; it may be empty if query_id is given.
+            corpus: The name of a listed corpus or, on the user's own machine, the path of a folder in BEIR's layout.
+            passage: The id of the passage, as the corpus has it.
+            first_stage: What finds the candidates: an embedder such as minilm, bm25, hybrid, hybrid:A+B or recorded:NAME.
+            reranker: The reranker, such as mini or base; none means base if it is on disk, else mini.
+            top_k: How many candidates the first stage finds and the reranker scores, from 1 to 200.
+            top_n: How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.
+            query_id: The id of one of the corpus's queries; tells queries of one text apart.
+        """
+        check_text("passage", passage)
+        options = SearchOptions(
+            query=query, corpus=corpus, query_id=query_id or None, first_stage=first_stage,
+            reranker=None if reranker == "" else reranker, top_k=top_k, top_n=top_n,
+        )  # fmt: skip
+        moments = bench.search(options, _name_caller(request))
+        *_, end = (moment for moment in moments if isinstance(moment, Reranking))
+        return write_location(end, bench.locate(end, passage))
+
+    _offer(explain, "explain", **SEARCHES)
 
 
 def _build_eval(bench: Workbench, listeners: Listeners) -> None:

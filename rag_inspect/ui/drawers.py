@@ -1,4 +1,4 @@
-"""The drawers below Explore's columns: figures of the search, and code that repeats it."""
+"""The drawers below Explore's columns: a passage found by id or words, figures of the search, code that repeats it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,53 @@ from typing import Any
 
 import gradio as gr
 
+from rag_inspect.errors import InputError
+from rag_inspect.locate import find_passages
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Reranking
+from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.theme import read_script
 from rag_inspect.views.figures import scatter, slopegraph
+from rag_inspect.views.passage import passage_html
+from rag_inspect.views.rankings import title_passage
 from rag_inspect.views.snippets import LIBRARIES, choose_library, describe_snippet, write_snippet
+from rag_inspect.workbench import Workbench
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _HUB_MODEL = RERANKERS["base"]
+
+
+def build_finder(bench: Workbench, state: gr.State, panel: gr.HTML) -> None:
+    """Add a search for any passage of the corpus; the panel shows where it is, and what keeps it out of the top n."""
+    with gr.Accordion("Find a passage", open=False):
+        text = gr.Textbox(
+            label="Its id, or words from it", placeholder="Enter looks in the whole corpus", max_length=200
+        )
+        found = gr.Radio([], label="Passages", visible=False)
+
+    def find(reranking: Reranking | None, words: str) -> Any:
+        if reranking is None:
+            raise InputError("run a search first: where a passage is depends on the query")
+        corpus = bench.corpus(reranking.candidates.corpus)
+        passages = find_passages(corpus, words)
+        if not passages:
+            raise InputError(f"{corpus.name} has no passage with this id or these words; try fewer words")
+        choices = [(f"{title_passage(each)} ({each.passage_id})"[:160], each.passage_id) for each in passages]
+        one = passages[0].passage_id if len(passages) == 1 else None
+        return gr.update(choices=choices, value=one, visible=True, label=f"Passages ({len(passages)})")
+
+    def show(reranking: Reranking | None, passage_id: str | None) -> Any:
+        if reranking is None or passage_id is None or not reranking.complete:
+            return gr.skip()
+        passage = bench.corpus(reranking.candidates.corpus).passage_by_id.get(passage_id)
+        if passage is None:
+            raise InputError(
+                f'{reranking.candidates.corpus} has no passage "{passage_id[:80]}"; find it again'
+            )
+        return passage_html(reranking, passage, bench.locate(reranking, passage_id))
+
+    text.submit(show_errors(find), [state, text], found, **_QUIET)
+    found.change(show_errors(show), [state, found], panel, concurrency_limit=None, **_QUIET)
 
 
 def build_figures(state: gr.State, searches: Sequence[Any]) -> None:

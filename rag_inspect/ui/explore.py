@@ -86,7 +86,9 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     page = _lay_out(bench)
     searches = _wire(page, bench, app)
     page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
-    page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
+    opened = show_errors(partial(_open_passage, bench))
+    page.rankings.row_pick(opened, page.search, page.passage, **SEARCHES, **_QUIET)
+    drawers.build_finder(bench, page.search, page.passage)
     told = TELL_CONTROLS % "explore"
     gr.on([part.change for part in page.choice], None, page.choice, None, js=told, **_QUIET)
     drawers.build_figures(page.search, searches)
@@ -247,9 +249,14 @@ def _step(bench: Workbench, by: int, name: str, query_id: str | None) -> list[An
     return [corpus.query_by_id[ids[place]].text, ids[place]]
 
 
-def _open_passage(reranking: Reranking | None, event: gr.EventData) -> str:
+def _open_passage(bench: Workbench, reranking: Reranking | None, event: gr.EventData) -> Iterator[str]:
+    """Show the passage that was clicked; then, once the search is over, where it is in the whole corpus."""
     number = event._data.get("number") if isinstance(event._data, dict) else None
-    found = [] if reranking is None else reranking.candidates.ranking.passage_ids
+    found = [] if reranking is None else reranking.candidates.in_order
     if reranking is None or type(number) is not int or not 0 < number <= len(found):
-        return aside_html(search_stream.HINT)
-    return passage_html(reranking, found[number - 1])
+        yield aside_html(search_stream.HINT)
+        return
+    yield passage_html(reranking, found[number - 1])
+    if reranking.complete:
+        location = bench.locate(reranking, found[number - 1].passage_id)
+        yield passage_html(reranking, found[number - 1], location)
