@@ -86,8 +86,12 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     page = _lay_out(bench)
     searches = _wire(page, bench, app)
     page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
-    opened = show_errors(partial(_open_passage, bench))
-    page.rankings.row_pick(opened, page.search, page.passage, **SEARCHES, **_QUIET)
+
+    @show_errors
+    def open_passage(search: Reranking | None, event: gr.EventData) -> Iterator[str]:
+        yield from _open_passage(bench, search, event)
+
+    page.rankings.row_pick(open_passage, page.search, page.passage, **SEARCHES, **_QUIET)
     drawers.build_finder(bench, page.search, page.passage)
     told = TELL_CONTROLS % "explore"
     gr.on([part.change for part in page.choice], None, page.choice, None, js=told, **_QUIET)
