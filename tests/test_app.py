@@ -74,7 +74,7 @@ def test_another_first_stage_names_its_column_and_its_score(visit):
     assert "Hybrid order" in column.inner_text() and "rrf" in column.inner_text()
     assert "minilm 1 · bm25 1" in column.locator("li").first.inner_text()
     page.get_by_role("listbox", name="First stage").or_(page.get_by_label("First stage")).first.click()
-    page.get_by_role("option", name="bm25").click()
+    page.get_by_role("option", name="bm25 · words").click()
     page.locator(".ri-before h3").filter(has_text="BM25 order").wait_for()
     assert "first_stage=bm25" in page.url
 
