@@ -76,7 +76,7 @@ def test_another_first_stage_names_its_column_and_its_score(visit):
     page.get_by_role("listbox", name="First stage").or_(page.get_by_label("First stage")).first.click()
     page.get_by_role("option", name="bm25 · words").click()
     page.locator(".ri-before h3").filter(has_text="BM25 order").wait_for()
-    assert "first_stage=bm25" in page.url
+    page.wait_for_url(lambda url: "first_stage=bm25" in url)
 
 
 def test_a_query_of_which_bm25_knows_nothing_says_so(visit):

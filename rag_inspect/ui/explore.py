@@ -168,7 +168,7 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     arrival = app.load(
         arrive, None, [*page.choice, page.picker, page.story, *page.results], concurrency_limit=None, **_QUIET
     )
-    app.load(partial(update_model_labels, bench, RERANKERS), None, [page.reranker], **_QUIET)
+    app.load(lambda: update_model_labels(bench, RERANKERS)[0], None, page.reranker, **_QUIET)
     searching = [
         page.query.submit,
         page.go.click,
