@@ -123,7 +123,7 @@ def run_evaluation(
     corpus: Corpus, retriever: Retriever, reranker: CrossEncoderReranker, cache: ScoreCache, top_k: int
 ) -> Outcome:
     """Evaluate as the CLI does, but without the latency measurement, which would skip the cache."""
-    *_, outcome = evaluate(corpus, retriever, [reranker], cache, top_k=top_k, timed=False)
+    *_, outcome = evaluate(corpus, [retriever], [reranker], cache, top_k=top_k, timed=False)
     assert isinstance(outcome, Outcome)
     assess(outcome)
     return outcome
@@ -145,7 +145,7 @@ def plain_loop(
 
 def show_metrics(outcome: Outcome, ranked: dict[str, list[str]]) -> None:
     """Print the metrics of both; they may differ because the sigmoid of the plain loop can tie different logits."""
-    judged = outcome.judged_by("bench")
+    judged = outcome.judged_by(outcome.systems[-1].key)
     for name in HEADLINE:
         metric = parse(name)
         theirs = np.mean([metric.of(ranked[qid], grades) for qid, grades in outcome.qrels.items()])

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.metrics import Metric, parse, parse_cutoffs
 from rag_inspect.options import (
     CUTOFFS,
-    EMBEDDER,
+    FIRST_STAGE,
     SPLIT,
     EvalOptions,
     check_model,
@@ -42,7 +41,10 @@ def _add_eval(commands: Any) -> None:
     command.add_argument(
         "--corpus", required=True, metavar="NAME|FOLDER", help="a corpus with qrels, by name or BEIR folder"
     )
-    command.add_argument("--embedder", default=EMBEDDER, choices=EMBEDDERS, help="the first stage's model")
+    command.add_argument(
+        "--embedder", "--first-stage", dest="first_stage", metavar="F[,F...]",
+        help=f"one or more, comma-separated (default: {FIRST_STAGE})",
+    )  # fmt: skip
     command.add_argument(
         "--reranker",
         metavar="R[,R...]",
@@ -75,7 +77,7 @@ def _add_outputs(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--fail-under", type=as_argparse_type(_parse_limit), action="append", default=[], metavar="METRIC=VALUE",
-        help='exit with 1 if a reranker scores below this, such as "mrr@5=0.8"; may be repeated',
+        help='exit with 1 if a reranked system scores below this, such as "mrr@5=0.8"; may be repeated',
     )  # fmt: skip
 
 
@@ -111,8 +113,8 @@ def _parse_limit(text: str) -> tuple[Metric, float]:
 def _read_options(options: argparse.Namespace) -> EvalOptions:
     return EvalOptions(
         corpus=options.corpus,
+        first_stages=split_names(options.first_stage, "first stage"),
         rerankers=split_names(options.reranker),
-        embedder=options.embedder,
         top_k=options.top_k,
         top_n=options.top_n,
         cutoffs=options.cutoffs,
@@ -136,9 +138,10 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
 
     asked = check_usage(options, _read_options)
     if options.out:
+        from rag_inspect.evaluation.systems import list_keys
         from rag_inspect.exports import check_out
 
-        systems = [asked.embedder, *(asked.rerankers or [bench.default_reranker])]
+        systems = list_keys(asked.first_stages, asked.rerankers or [bench.default_reranker])
         check_out(options.out, systems, options.force)
     end: Evaluation | None = None
     moments = bench.evaluate(asked)
@@ -171,11 +174,11 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
 
 
 def _check_limits(document: EvaluationDocument, limits: Sequence[tuple[Metric, float]]) -> None:
-    """Raise RagInspectError if a reranker is below a limit; the message names each."""
+    """Raise RagInspectError if a reranked system is below a limit; the message names each."""
     below = [
         f"{metric.label} of {system.key} is {system.metrics[str(metric)].value:.4f}, below {least:g}"
         for metric, least in limits
-        for system in document.rerankers
+        for system in document.reranked
         if system.metrics[str(metric)].value
         < least - 1e-9  # a mean equal to the limit is not below it, whatever the rounding
     ]
@@ -221,7 +224,7 @@ def _format_timing(at: Mapping[str, Any]) -> dict[str, str]:
     pace = f"{at['pairs_per_second']:,.1f}" if "pairs_per_second" in at else ""
     return {
         "p50 ms": f"{at['p50_ms']:,.1f}",
-        "p95 ms": f"{at['p95_ms']:,.1f}",
+        "p95 ms": "-" if at["p95_ms"] is None else f"{at['p95_ms']:,.1f}",
         "pairs/s": pace,
         "runs": str(at["runs"]),
     }
@@ -229,6 +232,7 @@ def _format_timing(at: Mapping[str, Any]) -> dict[str, str]:
 
 def _print_evaluation(document: EvaluationDocument) -> None:
     from rag_inspect.metrics import HEADLINE
+    from rag_inspect.views.formats import format_latency
 
     title = f"{document.corpus} ({document.split}), {format_count(document.queries)}, top {document.top_k}"
     rows = []
@@ -240,21 +244,22 @@ def _print_evaluation(document: EvaluationDocument) -> None:
             )
             for name in HEADLINE
         }
-        change = system.versus_first_stage.get(document.primary)
+        change = system.versus_baseline.get(document.primary)
         row[f"Δ {parse(document.primary).label}"] = (
             _format_interval(change.delta, change.ci95, "+") if change else ""
         )
         row["W/T/L"] = f"{change.wins}/{change.ties}/{change.losses}" if change else ""
-        times = system.latency.p50, system.latency.p95
-        row["p50/p95 ms"] = "unknown" if None in times else "/".join(f"{ms:,.0f}" for ms in times)
+        row["p50/p95 ms (n)"] = format_latency(system.latency).replace("–", "-")
         rows.append(row)
     print_table(title, list(rows[0]), rows)
     lines = [f"→ {advice.text}" for advice in document.advice]
-    for bar in document.ceiling_bars[1:]:
+    reranked = {system.key for system in document.reranked}
+    for bar in (bar for bar in document.ceiling_bars if bar.system in reranked):
         parts = f"achieved {bar.achieved:.3f}, recoverable {bar.recoverable:.3f}, unreachable {bar.unreachable:.3f}"
         more = f", does not fit {bar.does_not_fit:.3f}" if bar.does_not_fit else ""
         lines.append(f"{parse(bar.metric).label} with {bar.system}: {parts}{more}")
-    lines.append("verdicts: " + ", ".join(f"{name} {count:,}" for name, count in document.verdicts.items()))
+    counts = ", ".join(f"{name} {count:,}" for name, count in document.verdicts.items())
+    lines.append(f"verdicts of {document.reranked[0].key}: {counts}")
     print_lines(*lines, *document.notes)
 
 

@@ -42,6 +42,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "eval": (
         ("eval --corpus product-help", "use the default reranker"),
         ("eval --corpus product-help --reranker mini,base --split dev", "compare two rerankers"),
+        (
+            "eval --corpus product-help --first-stage minilm,nomic",
+            "compare two first stages, each alone and reranked",
+        ),
         ("eval --corpus ./my-corpus --out results", "write TREC runs, CSV, JSON, report and replay"),
         ('eval --corpus ./my-corpus --fail-under "mrr@5=0.8"', "exit with 1 below a limit, to fail a build"),
     ),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rag_inspect.rerankers import RERANKERS
+from rag_inspect.retrieval import FIRST_STAGES
 from rag_inspect.settings import Settings
 from rag_inspect.workbench import Workbench
 
@@ -32,7 +33,7 @@ def write_script(parser: argparse.ArgumentParser, shell: str, corpora: Iterable[
     """Write the script that completes the parser's commands in bash, zsh or fish.
 
     The metavar of an option says how to complete its value: FILE, FOLDER, NAME|FOLDER (the `corpora`, and folders),
-    R[,R...] (the rerankers). Adds completers to the parser's actions.
+    R[,R...] (the rerankers), F and F[,F...] (the first stages). Adds completers to the parser's actions.
     """
     import shtab
 
@@ -41,9 +42,11 @@ def write_script(parser: argparse.ArgumentParser, shell: str, corpora: Iterable[
         "FOLDER": shtab.DIRECTORY,
         "NAME|FOLDER": _write_corpus_completer(corpora),
     }
+    stages = list(FIRST_STAGES)
+    lists = {"R[,R...]": list(RERANKERS), "F[,F...]": stages, "F": stages}
     for action in _walk_actions(parser):
-        if action.metavar == "R[,R...]":
-            action.choices = list(RERANKERS)
+        if isinstance(action.metavar, str) and action.metavar in lists:
+            action.choices = lists[action.metavar]
         elif isinstance(action.metavar, str) and action.metavar in complete:
             action.complete = complete[action.metavar]  # type: ignore[attr-defined]  # where shtab looks
     return str(shtab.complete(parser, shell))

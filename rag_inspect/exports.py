@@ -17,6 +17,7 @@ from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import read_replay, to_replay
+from rag_inspect.evaluation.systems import name_file
 from rag_inspect.files import check_folder, format_json, write_text
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.words import format_count
@@ -47,7 +48,7 @@ def trec_run(outcome: Outcome, key: str) -> Iterator[str]:
     each tied score by the smallest possible step: then trec_eval sees our order. White space in an id becomes %xx.
     """
     queries, passages = _name_queries(outcome), _name_passages(outcome)
-    for query_id, ranking in outcome.run(outcome.reranker_of(key)):
+    for query_id, ranking in outcome.run(key):
         last = np.float32(np.inf)
         for hit in ranking:
             score = np.float32(hit.score)
@@ -99,18 +100,19 @@ def per_query_csv(document: EvaluationDocument) -> str:
 
     A cell that a spreadsheet would run as a formula gets an apostrophe in front; line ends in a cell become a quoted \\n.
     """
-    rerankers = [system.key for system in document.rerankers]
+    places = [
+        (what, system.key)
+        for system in document.systems
+        for what in (("rank", "verdict") if system.kind == "reranked" else ("rank",))
+    ]
     metrics = [(s.key, name) for s in document.systems for name in s.metrics]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    ranks = [f"{what} {key}" for key in rerankers for what in ("rank", "verdict")]
-    writer.writerow(
-        ["query_id", "query", "gold", "rank first stage", *ranks, *(f"{name} {key}" for key, name in metrics)]
-    )
+    named = (f"{what} {key}" for what, key in places)
+    writer.writerow(["query_id", "query", "gold", *named, *(f"{name} {key}" for key, name in metrics)])
     for row in document.per_query:
-        cells = [row.query_id, row.query, " ".join(row.gold), row.rank_before or ""]
-        for key in rerankers:
-            cells += [row.ranks[key] or "", row.verdicts[key]]
+        cells: list[Any] = [row.query_id, row.query, " ".join(row.gold)]
+        cells += [row.ranks[key] or "" if what == "rank" else row.verdicts[key] for what, key in places]
         writer.writerow(
             [_escape_formula(cell) for cell in cells] + [row.metrics[key][name] for key, name in metrics]
         )
@@ -132,12 +134,13 @@ def metrics_json(evaluation: Evaluation) -> str:
 
 
 def name_scores(document: EvaluationDocument) -> dict[str, str]:
-    """Return the name of each reranker's score, by key. A saved run may have a model that this version does not know."""
+    """Return the name of the reranker's score, by system. A saved run may have a model that this version does not know."""
     names = {}
-    for system in document.rerankers:
-        spec = RERANKERS.get(system.key)
-        known = spec is not None and spec.model == system.system.model
-        names[system.key] = spec.score_name if spec and known else f"{system.key} score"
+    for result in document.reranked:
+        model = result.system.model
+        spec = RERANKERS.get(model.key)
+        known = spec is not None and spec.model == model.model
+        names[result.key] = spec.score_name if spec and known else f"{model.key} score"
     return names
 
 
@@ -165,7 +168,7 @@ def name_files(systems: Iterable[str]) -> list[str]:
 
 
 def _name_run(system: str) -> str:
-    return f"run.{system}.trec"
+    return f"run.{name_file(system)}.trec"
 
 
 def check_out(folder: Path, systems: Iterable[str], force: bool = False) -> None:

@@ -94,15 +94,15 @@ class Loader:
         return self._indexes.lease(_name_index(corpus, stage), make, f"indexing {corpus.name}")
 
     @contextmanager
-    def reopen_after_failure(self, corpus: Corpus, first_stage: str) -> Iterator[None]:
+    def reopen_after_failure(self, corpus: Corpus, *first_stages: str) -> Iterator[None]:
         """If retrieval fails, make the next request reopen index and engine: after a panic the engine is unusable."""
         generation = self._engine.generation
         try:
             yield
         except RetrievalError as error:
-            stage = find_first_stage(first_stage)
-            for each in (stage, *stage.parts):
-                self._indexes.forget(_name_index(corpus, each))
+            for stage in map(find_first_stage, first_stages):
+                for each in (stage, *stage.parts):
+                    self._indexes.forget(_name_index(corpus, each))
             self._engine.forget()
             if isinstance(error, DamagedIndexError):
                 self._engine.set_aside(error, generation)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, ModelError
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.rerankers import RERANKERS
@@ -63,17 +62,17 @@ def check_switch(name: str, value: object) -> None:
         raise InputError(f"{name} is {str(value)[:60]!r}; expected true or false")
 
 
-def split_names(text: object) -> tuple[str, ...]:
-    """Split a comma-separated list of rerankers into names, each once, in order; () for None or "".
+def split_names(text: object, what: str = "reranker") -> tuple[str, ...]:
+    """Split a comma-separated list of models into names, each once, in order; () for None or "".
 
     Raises InputError if this is not a string, or has no names ("," means that a variable was unset).
     """
     if text is None or text == "":
         return ()
-    check_text("reranker", text, "a string, with commas between names")
+    check_text(what, text, "a string, with commas between names")
     names = tuple(dict.fromkeys(name for part in str(text).split(",") if (name := part.strip())))
     if not names:
-        raise InputError(f"{str(text)[:40]!r} has no names; give one or more rerankers, comma-separated")
+        raise InputError(f"{str(text)[:40]!r} has no names; give one or more {what}s, comma-separated")
     return names
 
 
@@ -118,15 +117,15 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """The options of an evaluation; no `rerankers` means the default one.
+    """The options of an evaluation; no `first_stages` or no `rerankers` means the default one.
 
     Checked on creation: raises InputError or ModelError. Whether corpus and split exist is checked when they are
     read. `metrics` are computed in addition to those at the cutoffs.
     """
 
     corpus: str
+    first_stages: Sequence[str] = (FIRST_STAGE,)
     rerankers: Sequence[str] = ()
-    embedder: str = EMBEDDER
     top_k: int = TOP_K
     top_n: int | None = None  # as in SearchOptions
     cutoffs: str | Sequence[int] = CUTOFFS  # becomes a tuple
@@ -137,17 +136,22 @@ class EvalOptions:
     def __post_init__(self) -> None:
         check_text("corpus", self.corpus)
         check_text("split", self.split)
-        check_model("embedder", self.embedder, EMBEDDERS)
-        if isinstance(self.rerankers, str) or not isinstance(self.rerankers, Sequence):
-            raise InputError(f"rerankers are {describe_value(self.rerankers)}; expected a list of names")
+        _check_names("first stages", self.first_stages)
+        _check_names("rerankers", self.rerankers)
         for key in self.rerankers:
             check_model("reranker", key, RERANKERS)
         check_switch("keep_identical_ids", self.keep_identical_ids)
+        stages = dict.fromkeys(find_first_stage(key).key for key in self.first_stages)
+        for key in stages:
+            if set("<>") & set(key):  # it would not be told apart from a first stage and a reranker
+                raise InputError(
+                    f'first stage "{key[:80]}" has < or > in its name; give its file another name'
+                )
+        object.__setattr__(self, "first_stages", tuple(stages) or (FIRST_STAGE,))
         object.__setattr__(self, "rerankers", tuple(dict.fromkeys(self.rerankers)))
         object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))
         object.__setattr__(self, "cutoffs", parse_cutoffs(self.cutoffs))
-        if isinstance(self.metrics, str) or not isinstance(self.metrics, Sequence):
-            raise InputError(f"metrics are {describe_value(self.metrics)}; expected a list of names")
+        _check_names("metrics", self.metrics)
         metrics_at(self.depths, self.metrics)
 
     @property
@@ -159,6 +163,12 @@ class EvalOptions:
     def depths(self) -> tuple[int, ...]:
         """The cutoffs, as ints."""
         return parse_cutoffs(self.cutoffs)
+
+
+def _check_names(what: str, names: object) -> None:
+    """Raise InputError unless this is a list."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InputError(f"{what} are {describe_value(names)}; expected a list of names")
 
 
 def _settle_top_n(top_k: int, top_n: int | None) -> int:

@@ -9,8 +9,8 @@ import sys
 from dataclasses import replace
 
 from rag_inspect.evaluation.assessment import Evaluation
-from rag_inspect.evaluation.outcome import Latency
 from rag_inspect.evaluation.recorded import record_evaluation
+from rag_inspect.evaluation.systems import Latency
 from rag_inspect.options import EvalOptions, SearchOptions
 from rag_inspect.recorded import record
 from rag_inspect.settings import Settings
@@ -42,7 +42,9 @@ def _evaluate(bench: Workbench, corpus: Corpus, timed: bool) -> None:
     *_, end = bench.evaluate(EvalOptions(corpus=corpus.name, rerankers=[RERANKER]))
     assert isinstance(end, Evaluation)
     outcome = (
-        end.outcome if timed else replace(end.outcome, latency=dict.fromkeys(end.outcome.latency, Latency()))
+        end.outcome
+        if timed
+        else replace(end.outcome, latency=dict.fromkeys(end.outcome.latency, Latency()), machine=None)
     )
     record_evaluation(corpus, outcome)
     print(f"{corpus.name}: {end.document.advice[0].text if end.document.advice else 'no advice'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -38,6 +38,7 @@ from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.store import Lease
 from rag_inspect.tasks import Stage, Task
+from rag_inspect.transformer import choose_device
 from rag_inspect.types import (
     Availability,
     Corpus,
@@ -226,7 +227,6 @@ class Workbench:
         self, options: EvalOptions, stopped: Callable[[], bool], visitor: Visitor
     ) -> Iterator[Stage | EvalProgress | Evaluation]:
         chosen, keys = self.corpus(options.corpus), options.rerankers or (self.default_reranker,)
-        embedder = options.embedder
         select_eval_set(chosen, options.split)
         turn = Turn(
             self.settings.home, f"{chosen.name} with {', '.join(keys)}", private=bool(self.settings.public)
@@ -235,18 +235,22 @@ class Workbench:
             yield from turn.wait(stopped)
             if stopped():
                 return
-            with ExitStack() as held, self.loader.reopen_after_failure(chosen, embedder):
-                index = held.enter_context(self.retriever(chosen, embedder))
+            with ExitStack() as held, self.loader.reopen_after_failure(chosen, *options.first_stages):
+                indexes: list[Retriever] = []
                 models: list[Reranker] = []
                 absent: list[str] = []
-                for stage in chain(_prepare(index), self._load_rerankers(keys, held, models, absent)):
+                stages = ((key, self.retriever(chosen, key)) for key in options.first_stages)
+                rerankers = ((key, self.reranker(key), self.loader.warm(key)) for key in keys)
+                loading = _load(stages, held, indexes, absent), _load(rerankers, held, models, absent)
+                for stage in chain(*loading):
                     yield stage
                     if stopped():
                         return
                 for moment in evaluate(
-                    chosen, index.value(), models, self.score_cache,
+                    chosen, indexes, models, self.score_cache,
                     split=options.split, top_k=options.top_k, top_n=options.kept, cutoffs=options.depths,
                     keep_identical_ids=options.keep_identical_ids, stopped=stopped,
+                    device=str(choose_device(self.settings.device)),
                 ):  # fmt: skip
                     if isinstance(moment, EvalProgress):
                         yield moment
@@ -257,23 +261,6 @@ class Workbench:
                         yield self.archive.save(stamp, options.metrics, visitor)
         finally:
             turn.free()
-
-    def _load_rerankers(
-        self, keys: Sequence[str], held: ExitStack, models: list[Reranker], absent: list[str]
-    ) -> Iterator[Stage]:
-        """Load these rerankers into `models`; `absent` gets a note on each that is not available.
-
-        Raises ModelError if none is.
-        """
-        for key in keys:
-            try:
-                model = held.enter_context(self.reranker(key))
-                yield from _prepare(model, self.loader.warm(key))
-                models.append(model.value())
-            except ModelError as error:
-                absent.append(f"{key} was left out: {error}.")
-                if not models and key == keys[-1]:
-                    raise
 
     def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL) -> Job:
         """Run `evaluate` as a job in its own thread; its visitor finds it again with `job`, by its id.
@@ -319,3 +306,23 @@ def _prepare(*things: Lease[Any] | Task[Any]) -> Generator[Stage, None, float]:
             yield stage
         thing.value()
     return (time.perf_counter() - began) * 1000 if stage else 0.0
+
+
+def _load(
+    leases: Iterable[tuple[Any, ...]], held: ExitStack, loaded: list[Any], absent: list[str]
+) -> Iterator[Stage]:
+    """For each (key, lease, …): load what is leased, and what else has to be prepared for it.
+
+    `absent` gets a note on each key that is not available. Raises ModelError if none is.
+    """
+    failure: ModelError | None = None
+    for key, first, *others in leases:
+        try:
+            held.enter_context(first)
+            yield from _prepare(first, *others)
+            loaded.append(first.value())
+        except ModelError as error:
+            failure = error
+            absent.append(f"{key} was left out: {error}.")
+    if failure and not loaded:
+        raise failure

@@ -11,7 +11,17 @@ import numpy as np
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.retrieval import describe_dense
-from rag_inspect.types import Candidates, Corpus, CorpusCard, ModelSpec, Passage, Query, Ranking, Reading
+from rag_inspect.types import (
+    Candidates,
+    Corpus,
+    CorpusCard,
+    FirstStage,
+    ModelSpec,
+    Passage,
+    Query,
+    Ranking,
+    Reading,
+)
 
 
 def spec(key, kind="reranker", languages=("en",), parameters=1_000_000):
@@ -45,7 +55,7 @@ class ExactRetriever:
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus, self.embedder = corpus, BagEmbedder()
-        self.first_stage = describe_dense(self.embedder.spec)
+        self.first_stage: FirstStage = describe_dense(self.embedder.spec)
         self._vectors = self.embedder.embed_passages(corpus.passages)
 
     def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
@@ -69,6 +79,34 @@ class ExactRetriever:
         return Candidates(
             query=query, first_stage=self.first_stage, top_k=top_k,
             ranking=Ranking.of([(p.passage_id, cosines[at]) for p, at in zip(passages, order, strict=True)]),
+            passages={passage.passage_id: passage for passage in passages},
+        )  # fmt: skip
+
+
+class WordRetriever:
+    """A first stage that counts the words of the query in a passage; it finds only passages that have one."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        self.first_stage = FirstStage(key="words", kind="bm25", score_name="bm25")
+
+    def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
+        return [self._rank(query, top_k) for query in queries]
+
+    def readings(self, query, passages):
+        return None
+
+    def _rank(self, query: Query, top_k: int) -> Candidates:
+        asked = set(re.findall(r"\w{4,}", query.text.lower()))
+        counts = [
+            sum(word in asked for word in re.findall(r"\w+", passage.full_text.lower()))
+            for passage in self.corpus.passages
+        ]
+        order = [at for at in np.argsort(-np.array(counts), kind="stable")[:top_k] if counts[at]]
+        passages = [self.corpus.passages[at] for at in order]
+        return Candidates(
+            query=query, first_stage=self.first_stage, top_k=top_k,
+            ranking=Ranking.of([(p.passage_id, counts[at]) for p, at in zip(passages, order, strict=True)]),
             passages={passage.passage_id: passage for passage in passages},
         )  # fmt: skip
 
@@ -157,7 +195,8 @@ def score_gold_first(corpus):
     )
 
 
-def run_evaluation(corpus, *rerankers, cache=None, **options):
-    *_, end = evaluate(corpus, ExactRetriever(corpus), rerankers or (ScriptedReranker(),), cache, **options)
+def run_evaluation(corpus, *rerankers, cache=None, first_stages=(ExactRetriever,), **options):
+    retrievers = [first_stage(corpus) for first_stage in first_stages]
+    *_, end = evaluate(corpus, retrievers, rerankers or (ScriptedReranker(),), cache, **options)
     assert isinstance(end, Outcome)
     return end

@@ -117,12 +117,12 @@ def test_a_hybrid_tells_where_its_parts_have_each_candidate(client):
 def test_eval_returns_the_contract(client):
     found = client.predict("fruit", top_k=3, cutoffs="1,3", api_name="/eval")
     first, mini = found["systems"]
-    assert (first["key"], mini["key"]) == ("minilm", "mini") and found["queries"] == 1
+    assert (first["key"], mini["key"]) == ("minilm", "minilm>>mini") and found["queries"] == 1
     assert {"hit@1", "recall@3", "mrr@3"} <= mini["metrics"].keys()
     assert {"delta", "ci95", "p_value", "wins", "ties", "losses"} <= mini["versus_first_stage"][
         "mrr@3"
     ].keys()
-    assert "recall@3" in found["ceiling"] and sum(found["verdicts"].values()) == 1
+    assert "recall@3" in found["ceilings"]["minilm"] and sum(found["verdicts"].values()) == 1
 
 
 def test_eval_says_what_it_cannot_do(client):
@@ -134,6 +134,8 @@ def test_eval_says_what_it_cannot_do(client):
     ("arguments", "words"),
     [
         ({"reranker": ["mini"]}, "expected a string, with commas"),
+        ({"first_stages": ["minilm"]}, "first stage is .*; expected a string, with commas"),
+        ({"first_stages": "minilm,elastic"}, 'unknown first stage "elastic"; choose one of minilm, '),
         ({"top_k": "5"}, "top_k is '5'; expected a whole number"),
         ({"cutoffs": "one"}, "cutoffs are 'one'"),
         ({"split": ["test"]}, "expected a string"),

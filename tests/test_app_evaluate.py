@@ -51,13 +51,13 @@ def test_an_eval_set_becomes_advice_a_ceiling_a_table_and_a_queue(visit):
     assert page.locator(".ri-ceiling").count() == 2
     assert "achieved" in page.locator(".ri-stack").first.get_attribute("aria-label")
     rows = page.locator("#eval-table table").first.locator("tbody tr").all_inner_texts()
-    assert rows[0].startswith("minilm") and rows[1].startswith("mini")
+    assert rows[0].startswith("minilm (first stage)") and rows[1].startswith("minilm>>mini")
     assert "under 200 a reranker seldom pays" in page.locator("#eval-advice").inner_text()
     assert page.locator(".ri-queue li").count() == 2
     names = page.locator("a[download]").evaluate_all("links => links.map(link => link.download)")
     assert {
         "qrels.trec",
-        "run.mini.trec",
+        "run.minilm.mini.trec",
         "report.html",
         "replay.json",
         "per_query.csv",
@@ -75,6 +75,26 @@ def test_a_verdict_opens_its_query_in_explore(visit):
         row.click()
     wait_for_ranking(opened.value)
     assert opened.value.locator("#query textarea").input_value() == query
+
+
+def test_several_first_stages_are_rows_of_one_table_and_the_queue_opens_with_the_chosen_system(visit):
+    page = open_evaluate(visit, "fruit")
+    choose(page, "First stages", "bm25 · words, no model")
+    page.keyboard.press("Escape")
+    evaluate(page)
+    finished(page)
+    rows = page.locator("#eval-table table").first.locator("tbody tr").all_inner_texts()
+    systems = ["minilm (first stage)", "minilm>>mini", "bm25 (first stage)", "bm25>>mini"]
+    assert [row.split("\t")[0] for row in rows] == systems
+    assert "minilm, bm25 → mini" in page.locator("#eval-advice").inner_text()
+    assert "reranker=mini" in page.locator(".ri-queue a").first.get_attribute("href")
+    page.get_by_label("Show results of").click()
+    page.get_by_role("option", name="bm25>>mini", exact=True).click()
+    page.wait_for_function("document.querySelector('.ri-queue a').getAttribute('href').includes('=bm25&')")
+    with page.context.expect_page() as opened:
+        page.locator(".ri-queue a").first.click()
+    wait_for_ranking(opened.value)
+    assert "bm25 → mini" in opened.value.locator(".ri-caption").first.inner_text()
 
 
 def test_a_reload_finds_the_job_again(visit):
@@ -231,7 +251,7 @@ def test_two_past_runs_are_compared(visit):
     page.get_by_role("button", name="Compare").click()
     page.locator("#eval-comparison table").wait_for()
     words = page.locator("#eval-comparison").inner_text()
-    assert "changed verdict" in words and words.count("mini on fruit (test, top 20, 5 kept), 20") == 2
+    assert "changed verdict" in words and words.count("minilm>>mini on fruit (test, top 20, 5 kept), 20") == 2
 
 
 def test_serve_replay_opens_on_the_replay_with_its_settings_in_the_form(tmp_path, chromium):

@@ -17,7 +17,7 @@ ANN, BOB = Visitor("ann"), Visitor("bob")
 @pytest.fixture(scope="module")
 def outcome():
     corpus = make_corpus(5)
-    *_, end = evaluate(corpus, ExactRetriever(corpus), [ScriptedReranker()], top_k=5)
+    *_, end = evaluate(corpus, [ExactRetriever(corpus)], [ScriptedReranker()], top_k=5)
     return add_provenance(end, corpus)
 
 

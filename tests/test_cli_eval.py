@@ -101,21 +101,21 @@ def written(folder, tmp_path_factory):
 def test_eval_prints_one_document_writes_every_file_and_keeps_the_run(written, home):
     printed, said, out = written
     document = json.loads(printed)
-    assert [system["key"] for system in document["systems"]] == ["minilm", "mini"] and document[
+    assert [system["key"] for system in document["systems"]] == ["minilm", "minilm>>mini"] and document[
         "queries"
     ] == 6
     assert {"recall@5", "mrr@5", "ndcg@10", "hit@1", "recall@3", "precision@1"} <= set(
         document["systems"][1]["metrics"]
     )
     assert (
-        "ceiling" in document
-        and "recall@6" in document["ceiling"]
+        document["version"] == 2
+        and "recall@6" in document["ceilings"]["minilm"]
         and sum(document["verdicts"].values()) == 6
     )
     assert document["systems"][1]["latency_ms"]["p50"] > document["systems"][0]["latency_ms"]["p50"] > 0
     names = {
         "run.minilm.trec",
-        "run.mini.trec",
+        "run.minilm.mini.trec",
         "qrels.trec",
         "per_query.csv",
         "metrics.json",
@@ -131,14 +131,14 @@ def test_a_folder_that_holds_something_else_is_refused_unless_forced(folder, wri
     out = shutil.copytree(written[2], tmp_path / "out")
     arguments = ["eval", "--corpus", str(folder), *MINI, "--out", str(out)]
     (out / "notes.txt").write_text("mine")
-    (out / "run.base.trec").write_text("of an earlier evaluation")
+    (out / "run.minilm.base.trec").write_text("of an earlier evaluation")
     assert main(arguments) == 1
     printed, err = capsys.readouterr()
     assert printed == "" and err.count("\n") == 1
     assert f"{out} holds notes.txt and 1 more file, which this evaluation does not replace; choose" in err
-    check_out(out, ["minilm", "mini"], force=True)
+    check_out(out, ["minilm", "minilm>>mini"], force=True)
     (out / "notes.txt").unlink()
-    check_out(out, ["minilm", "mini", "base"])  # what is there is what it writes
+    check_out(out, ["minilm", "minilm>>mini", "minilm>>base"])  # what is there is what it writes
 
 
 def test_an_evaluation_that_fails_leaves_no_folder(folder, tmp_path, capsys):
@@ -152,8 +152,8 @@ def test_fail_under_prints_what_to_do_and_fails_with_a_clear_line(folder, capsys
     assert main([*arguments, "--fail-under", "mrr@5=0", "--fail-under", "precision@7=0.99"]) == 1
     printed, err = capsys.readouterr()
     assert "12 passages: under 200 a reranker seldom pays" in printed
-    assert "verdicts: lost" in printed and "\nmini " in printed and printed.isascii()
-    assert "precision@7 of mini is 0." in err and "below 0.99 (--fail-under, facts, n=6)" in err
+    assert "verdicts of minilm>>mini: lost" in printed and "\nminilm>>mini " in printed and printed.isascii()
+    assert "precision@7 of minilm>>mini is 0." in err and "below 0.99 (--fail-under, facts, n=6)" in err
     assert "MRR" not in err
 
 
@@ -268,8 +268,8 @@ def _full(path, text):
 
 def test_what_is_wrong_is_known_before_a_model_is_loaded(folder):
     bench = Workbench(Settings.from_env())
-    with pytest.raises(ModelError, match='unknown embedder "none"'):
-        EvalOptions(corpus=str(folder), rerankers=["mini"], embedder="none")
+    with pytest.raises(ModelError, match='unknown first stage "none"; choose one of minilm, '):
+        EvalOptions(corpus=str(folder), rerankers=["mini"], first_stages=["minilm", "none"])
     with pytest.raises(InputError, match="unknown metric"):
         EvalOptions(corpus=str(folder), rerankers=["mini"], metrics=["map@5"])
     with pytest.raises(InputError, match="cutoffs"):

@@ -31,7 +31,7 @@ def cache(tmp_path):
 def test_every_logit_is_the_one_the_reranker_gave_and_the_order_is_the_pipelines():
     corpus, reranker = make_corpus(30), ScriptedReranker()
     outcome = run_evaluation(corpus, reranker, top_k=12)
-    before, after = dict(outcome.run(None)), dict(outcome.run("fixed"))
+    before, after = dict(outcome.run("bag")), dict(outcome.run("bag>>fixed"))
     for query in corpus.queries:
         logits = {
             pid: reranker.score_of(query.text, corpus.passage_by_id[pid])
@@ -66,7 +66,7 @@ def test_a_query_repeated_a_thousand_times_is_read_once_and_said():
 
 def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
     corpus = make_corpus(70)
-    seen = list(evaluate(corpus, ExactRetriever(corpus), [ScriptedReranker()], top_k=20))
+    seen = list(evaluate(corpus, [ExactRetriever(corpus)], [ScriptedReranker()], top_k=20))
     steps = [moment for moment in seen if isinstance(moment, EvalProgress)]
     assert [s.pairs_done for s in steps] == sorted(s.pairs_done for s in steps)
     assert steps[-1].pairs_done == steps[-1].pairs == 70 * 20 and steps[-1].queries_done == 70
@@ -74,11 +74,11 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
         query.query_id for query in corpus.queries
     ]
     assert steps[-1].pairs_per_second > 0 and steps[-1].seconds_left == 0
-    assert str(steps[-1]) == "70 queries, 1,400 pairs scored; timing fixed, query 12 of 12"
+    assert str(steps[-1]) == "70 queries, 1,400 pairs scored; timing fixed, query 20 of 20"
     before = next(step for step in steps if step.queries_done)
     assert str(before).startswith(f"{before.queries_done} / 70 queries, ")
     document = assess(seen[-1])
-    means = steps[-1].means["fixed"]
+    means = steps[-1].means["bag>>fixed"]
     assert means == pytest.approx({name: document.systems[1].metrics[name].value for name in means})
     rows = {row["query_id"]: row for step in steps for row in step.finished}
     for row in document.to_json()["per_query"]:
@@ -87,7 +87,7 @@ def test_progress_counts_up_to_the_end_and_hands_out_every_row_once():
 
 def test_the_pace_is_that_of_late_and_forgets_a_machine_that_slept():
     corpus = make_corpus(40)
-    work = Pass(corpus, select_eval_set(corpus), ExactRetriever(corpus), [ScriptedReranker()], None, 10, 5)
+    work = Pass(corpus, select_eval_set(corpus), [ExactRetriever(corpus)], [ScriptedReranker()], None, 10, 5)
     work.record_pace(100, 1000.0)  # asleep in the middle of a batch
     assert work.progress().pairs_per_second == pytest.approx(0.1)
     for _ in range(120):
@@ -106,8 +106,8 @@ def test_a_second_run_reads_nothing_but_a_sample_for_the_latency(cache):
     )
     assert 400 < first.read <= 400 + SAMPLE and second.read <= SAMPLE
     assert (warm.counts["scored_pairs"], warm.counts["cached_pairs"]) == (0, 400)
-    assert np.array_equal(cold.logits["fixed"], warm.logits["fixed"])
-    assert cold.latency["fixed"].source == warm.latency["fixed"].source == "sample"
+    assert np.array_equal(cold.stages[0].logits["fixed"], warm.stages[0].logits["fixed"])
+    assert cold.latency["bag>>fixed"].source == warm.latency["bag>>fixed"].source == "sample"
 
 
 def test_latency_grows_with_depth_and_is_never_shown_as_nought():
@@ -117,7 +117,7 @@ def test_latency_grows_with_depth_and_is_never_shown_as_nought():
                 time.sleep(0.001 * len(batch))
                 yield batch
 
-    found = run_evaluation(make_corpus(20), Slow(), top_k=10).latency["fixed"]
+    found = run_evaluation(make_corpus(20), Slow(), top_k=10).latency["bag>>fixed"]
     assert found.queries == latency.SAMPLE_QUERIES and len(found.depth_ms) == 10
     assert all(a < b for a, b in zip(found.depth_ms, found.depth_ms[1:], strict=False))
     assert found.depth_ms[-1] >= 10 and found.p95 >= found.p50 >= 10
@@ -132,7 +132,7 @@ def test_each_depth_is_timed_as_it_is_and_not_a_share_of_the_deepest():
             yield from super().score_pairs(pairs)
 
     outcome = run_evaluation(make_corpus(20), OneBatch(), top_k=10)
-    found = outcome.latency["fixed"]
+    found = outcome.latency["bag>>fixed"]
     assert found.depth_ms[0] > 0.4 * found.depth_ms[-1]  # a share of the deepest would be 0.1 of it
     assert any("timed at depths 1, 3, 5 and 10; between these" in note for note in outcome.notes)
     assert all(a <= b for a, b in zip(found.depth_ms, found.depth_ms[1:], strict=False))
@@ -149,9 +149,10 @@ def test_a_sample_leaves_the_first_reading_out_and_has_at_least_three(cache):
     corpus = make_corpus(20)
     run_evaluation(corpus, ScriptedReranker(), cache=cache, top_k=10)
     found = run_evaluation(corpus, Warming(), cache=cache, top_k=10).latency
-    assert found["fixed"].source == "sample" and found["fixed"].queries >= latency.LEAST_QUERIES
-    assert found["fixed"].p95 < 500
-    assert found["bag"].source == "sample" and found["bag"].queries == latency.FIRST_STAGE_QUERIES
+    reranked = found["bag>>fixed"]
+    assert reranked.source == "sample" and reranked.queries >= latency.LEAST_QUERIES
+    assert reranked.p95 < 500
+    assert found["bag"].source == "sample" and found["bag"].queries == latency.SAMPLE_QUERIES
 
 
 def test_a_stop_comes_within_a_batch_and_the_next_run_goes_on(cache):
@@ -159,7 +160,7 @@ def test_a_stop_comes_within_a_batch_and_the_next_run_goes_on(cache):
     seen = []
     for moment in evaluate(
         corpus,
-        ExactRetriever(corpus),
+        [ExactRetriever(corpus)],
         [first],
         cache,
         top_k=10,
@@ -179,16 +180,18 @@ def test_a_stop_while_timing_ends_at_once_and_keeps_the_result(cache):
     def stopped():
         return bool(seen) and "fixed, query 2" in getattr(seen[-1], "timing", "")
 
-    for moment in evaluate(corpus, ExactRetriever(corpus), [model, other], cache, top_k=10, stopped=stopped):
+    for moment in evaluate(
+        corpus, [ExactRetriever(corpus)], [model, other], cache, top_k=10, stopped=stopped
+    ):
         seen.append(moment)
     outcome = seen[-1]
     assert [moment.timing for moment in seen if getattr(moment, "timing", "")] == [
-        "bag", "fixed, warming up", "fixed, query 1 of 12", "fixed, query 2 of 12",
+        "bag", "fixed, warming up", "fixed, query 1 of 20", "fixed, query 2 of 20",
     ]  # fmt: skip
-    assert "timing fixed, query 2 of 12" in str(seen[-2]) and "400 pairs" not in str(seen[0])
-    assert isinstance(outcome, Outcome) and not np.isnan(outcome.logits["other"]).any()
+    assert "timing fixed, query 2 of 20" in str(seen[-2]) and "400 pairs" not in str(seen[0])
+    assert isinstance(outcome, Outcome) and not np.isnan(outcome.stages[0].logits["other"]).any()
     assert outcome.latency["bag"].source == "sample"
-    assert outcome.latency["fixed"].source == outcome.latency["other"].source == "unknown"
+    assert outcome.latency["bag>>fixed"].source == outcome.latency["bag>>other"].source == "unknown"
     assert "Stopped while timing: the latency of fixed, other is unknown." in outcome.notes
 
 
@@ -217,10 +220,10 @@ def test_a_model_that_fails_while_it_is_timed_costs_its_latency_and_nothing_else
     corpus = make_corpus(20)
     for failing in (ScriptedReranker(fail_after=200), ScriptedReranker(fail_after=215)):
         outcome = run_evaluation(corpus, failing, top_k=10)
-        assert outcome.latency["fixed"].source == "unknown" and len(outcome.queries) == 20
+        assert outcome.latency["bag>>fixed"].source == "unknown" and len(outcome.queries) == 20
         notes = assess(outcome).notes
         assert "fixed could not be timed (RuntimeError: out of memory)." in notes
-        assert "The latency of fixed was not measured." in notes
+        assert "The latency of bag>>fixed was not measured." in notes
 
 
 def test_a_first_stage_that_fails_says_where_and_that_nothing_is_lost(cache):
@@ -239,7 +242,7 @@ def test_a_first_stage_that_fails_says_where_and_that_nothing_is_lost(cache):
         RetrievalError,
         match=r"bag failed .RuntimeError: out of memory.; stopped after 12 of 60 .*next run continues",
     ):
-        list(evaluate(corpus, retriever, [ScriptedReranker()], cache, top_k=10))
+        list(evaluate(corpus, [retriever], [ScriptedReranker()], cache, top_k=10))
 
 
 def test_what_is_not_kept_is_not_said_to_be(tmp_path):
@@ -278,7 +281,7 @@ def test_memory_is_flat_in_the_number_of_queries():
         corpus = make_corpus(queries, passages=60)
         retriever = ExactRetriever(corpus)
         tracemalloc.start()
-        for _ in evaluate(corpus, retriever, [ScriptedReranker(batch=64)], top_k=20):
+        for _ in evaluate(corpus, [retriever], [ScriptedReranker(batch=64)], top_k=20):
             pass
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
+from html import escape
 
 import pytest
 
 from rag_inspect.evaluation import runs
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.document import Advice, sort_worst_first
-from rag_inspect.evaluation.outcome import Latency
+from rag_inspect.evaluation.systems import Latency
 from rag_inspect.exports import name_scores
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import VERDICTS
@@ -19,7 +20,7 @@ from tests.evaluating import ScriptedReranker, make_corpus, run_evaluation, scor
 from tests.parsing import Page
 from tests.searches import HOSTILE
 
-NAMES = {"fixed": "mini score", "flat": "logit"}
+NAMES = {"bag>>fixed": "mini score", "bag>>flat": "logit"}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def document():
     corpus = make_corpus(30)
     flat = ScriptedReranker(lambda query, passage: 1.0, key="flat")
     outcome = run_evaluation(corpus, ScriptedReranker(score_gold_first(corpus)), flat, top_k=15)
-    timed = {"fixed": Latency(tuple(map(float, range(1, 16))), 1240.0, 2050.4, 9, "sample")}
+    timed = {"bag>>fixed": Latency(tuple(map(float, range(1, 16))), 1240.0, 2050.4, 20, "sample")}
     created = "2026-01-01T10:20:30+00:00"
     return assess(dataclasses.replace(outcome, latency=timed, created=created))
 
@@ -39,16 +40,20 @@ def report(document):
 
 def draw_pages(document):
     """Every piece of the page, by name."""
-    means = {"bag": {"mrr@5": 0.5}, "fixed": {"mrr@5": 0.75}}
+    means = {"bag": {"mrr@5": 0.5}, "bag>>fixed": {"mrr@5": 0.75}}
     return {
         "advice": evaluation.advice_html(document),
         "ceiling": evaluation.ceiling_html(document),
         "table": evaluation.table_html(document),
-        "queue": evaluation.queue_html(document, "fixed", "", sort_worst_first(document.per_query, "fixed")),
+        "queue": evaluation.queue_html(
+            document, "bag>>fixed", "", sort_worst_first(document.per_query, "bag>>fixed")
+        ),
         "notes": evaluation.notes_html(document),
         "progress": evaluation.progress_html(document.notes[0], 0.5),
         "running": evaluation.running_html(means, 3, 30),
-        "comparison": evaluation.comparison_html(runs.compare_runs(document, document, "flat", "fixed")),
+        "comparison": evaluation.comparison_html(
+            runs.compare_runs(document, document, "bag>>flat", "bag>>fixed")
+        ),
     }
 
 
@@ -93,7 +98,9 @@ def test_a_part_that_does_not_fit_is_named_only_where_there_is_one(document):
     html = evaluation.ceiling_html(dataclasses.replace(document, ceiling_bars=bars))
     assert "does not fit: more gold than 5 passages can hold" in html and "does not fit 25.0%" in html
     spoken = [value for name, value in Page(html).attributes if name == "aria-label"]
-    assert spoken[1] == ("fixed: achieved 0.0%, recoverable 25.0%, unreachable 50.0%, does not fit 25.0%")
+    assert spoken[1] == (
+        "bag>>fixed: achieved 0.0%, recoverable 25.0%, unreachable 50.0%, does not fit 25.0%"
+    )
 
 
 def test_metrics_are_written_one_way(document, report):
@@ -118,7 +125,8 @@ def test_metrics_are_written_one_way(document, report):
         (format_p, 0.0009, "< 0.001"),
         (format_p, 0.0421, "0.042"),
         (formats.format_share, 0.8306, "83.1%"),
-        (formats.format_latency, Latency((), 1240.4, 2050.6), "1,240 / 2,051"),
+        (formats.format_latency, Latency((), 1240.4, 2050.6, 20), "1,240 / 2,051 (n = 20)"),
+        (formats.format_latency, Latency((), 1240.4, None, 9), "1,240 / – (n = 9)"),
         (formats.format_latency, Latency(), "not measured"),
         (formats.format_metric, "ndcg@10", "nDCG@10"),
         (formats.format_date, "2026-01-01T10:20:30+00:00", "2026-01-01 10:20"),
@@ -147,7 +155,7 @@ def test_a_record_says_so_and_what_a_run_would_be(document):
 
 def test_the_table_says_its_p_values_and_latencies(document):
     words = Page(evaluation.table_html(document)).words
-    assert "1,240 / 2,050" in words and "not measured" in words and "baseline" in words
+    assert "1,240 / 2,050 (n = 20)" in words and "not measured" in words and "baseline" in words
     assert "evaluated 2026-01-01 10:20. Small print: 95 % bootstrap intervals." in words
 
 
@@ -156,9 +164,9 @@ def test_the_table_says_its_p_values_and_latencies(document):
 
 def test_a_rerankers_number_is_called_what_it_is(document, report):
     for key, name in NAMES.items():
-        assert f"{key}: keep {name}s from" in report
+        assert f"{escape(key)}: keep {name}s from" in report
         figure = eval_figures.thresholds(document, key, name)
-        assert figure.layout.xaxis.title.text == f"{name} ({key})"
+        assert figure.layout.xaxis.title.text == escape(f"{name} ({key})")
         assert eval_figures.describe_cutoff(document, key, name, 0).startswith(f"Keeping {name}s from ")
     only_mini = report_html(document, dict.fromkeys(NAMES, "mini score"))
     assert "logit" not in only_mini
@@ -167,14 +175,15 @@ def test_a_rerankers_number_is_called_what_it_is(document, report):
 def test_the_table_of_models_says_what_a_number_is_called(document):
     def of(key, model):
         first, second, _ = document.systems
-        system = dataclasses.replace(second.system, key=key, model=model)
+        reranker = dataclasses.replace(second.system.reranker, key=key, model=model)
+        system = dataclasses.replace(second.system, reranker=reranker)
         return dataclasses.replace(document, systems=(first, dataclasses.replace(second, system=system)))
 
-    assert name_scores(of("mini", RERANKERS["mini"].model)) == {"mini": "mini score"}
-    assert name_scores(of("base", RERANKERS["base"].model)) == {"base": "logit"}
+    assert name_scores(of("mini", RERANKERS["mini"].model)) == {"bag>>mini": "mini score"}
+    assert name_scores(of("base", RERANKERS["base"].model)) == {"bag>>base": "logit"}
     # A run from elsewhere: a model that is not in the table, or another one under the same key.
-    assert name_scores(of("acme", "acme/one")) == {"acme": "acme score"}
-    assert name_scores(of("base", "acme/base")) == {"base": "base score"}
+    assert name_scores(of("acme", "acme/one")) == {"bag>>acme": "acme score"}
+    assert name_scores(of("base", "acme/base")) == {"bag>>base": "base score"}
 
 
 # Advice and verdicts in words
@@ -193,7 +202,7 @@ def test_each_verdict_has_its_meaning_on_the_page_and_in_the_report(document, re
     for verdict in VERDICTS:
         meaning = evaluation.describe_verdict(verdict, 5)
         assert "{" not in meaning and meaning in report
-        assert meaning in evaluation.queue_html(document, "fixed", verdict, document.per_query)
+        assert meaning in evaluation.queue_html(document, "bag>>fixed", verdict, document.per_query)
     assert evaluation.describe_verdict("lost", 3) == "the best gold passage dropped out of the top 3"
     body = Page(report.partition("<body>")[2].partition("</body>")[0])
     assert "near miss" in body.words and "near_miss" not in body.words

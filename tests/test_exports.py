@@ -28,11 +28,11 @@ from rag_inspect.types import Query
 from rag_inspect.views.report import report_html
 from tests.evaluating import ExactRetriever, ScriptedReranker, make_corpus, score_gold_first
 
-NAMES = {"fixed": "logit", "flat": "logit"}
+NAMES = {"bag>>fixed": "logit", "bag>>flat": "logit"}
 
 
 def outcome_of(corpus, *rerankers, **options):
-    *_, end = evaluate(corpus, ExactRetriever(corpus), rerankers or [ScriptedReranker()], **options)
+    *_, end = evaluate(corpus, [ExactRetriever(corpus)], rerankers or [ScriptedReranker()], **options)
     return add_provenance(end, corpus)
 
 
@@ -86,7 +86,7 @@ def test_the_csv_has_every_query_and_no_formula(outcome):
     assert len(rows) == 30 and rows[0]["query"].startswith("'=HYPERLINK")
     rows = list(csv.DictReader(io.StringIO(per_query_csv(document), newline="")))
     assert len(rows) == 30 and rows[1]["query"] == "one\ntwo\nthree"
-    mean = np.mean([float(row["mrr@5 fixed"]) for row in rows])
+    mean = np.mean([float(row["mrr@5 bag>>fixed"]) for row in rows])
     assert mean == pytest.approx(document.systems[1].metrics["mrr@5"].value, abs=1e-6)
 
 
@@ -104,8 +104,8 @@ def test_a_replay_brings_every_number_back(outcome, tmp_path):
     files = {path.name: path for path in write_all(tmp_path / "out", evaluation, report_html)}
     assert set(files) == {
         "run.bag.trec",
-        "run.fixed.trec",
-        "run.flat.trec",
+        "run.bag.fixed.trec",
+        "run.bag.flat.trec",
         "qrels.trec",
         "per_query.csv",
         "metrics.json",
@@ -145,27 +145,27 @@ BROKEN = {
     "cutoffs are words": ("settings.cutoffs", ["1"]),
     "no rerankers": ("rerankers", []),
     "key is a path": ("rerankers.0.key", "../x"),
-    "keys clash": ("rerankers.0.key", "bag"),
+    "keys clash": ("rerankers.0.key", "flat"),
     "ids repeat": ("passage_ids.0", "p001"),
     "ids are numbers": ("passage_ids.0", 5),
     "id is half a pair": ("passage_ids.0", "\ud800"),
     "no queries": ("queries", []),
     "queries are an object": ("queries", {}),
-    "candidate out of range": ("queries.0.candidates.0", 10_000),
-    "candidate negative": ("queries.0.candidates.0", -1),
-    "candidate twice": ("queries.0.candidates.0", None),
-    "too deep": ("queries.0.candidates", list(range(16))),
-    "score missing": ("queries.0.scores", [0.5]),
-    "logit is a word": ("queries.0.logits.fixed.0", "1"),
-    "logit is null": ("queries.0.logits.fixed.0", None),
-    "logit is huge": ("queries.0.logits.fixed.0", 1e300),
-    "logits of another": ("queries.0.logits", {"other": []}),
+    "candidate out of range": ("queries.0.stages.0.candidates.0", 10_000),
+    "candidate negative": ("queries.0.stages.0.candidates.0", -1),
+    "candidate twice": ("queries.0.stages.0.candidates.0", None),
+    "too deep": ("queries.0.stages.0.candidates", list(range(16))),
+    "score missing": ("queries.0.stages.0.scores", [0.5]),
+    "logit is a word": ("queries.0.stages.0.logits.fixed.0", "1"),
+    "logit is null": ("queries.0.stages.0.logits.fixed.0", None),
+    "logit is huge": ("queries.0.stages.0.logits.fixed.0", 1e300),
+    "logits of another": ("queries.0.stages.0.logits", {"other": []}),
     "grade": ("queries.0.qrels", {"p000": 10**30}),
     "no gold": ("queries.0.qrels", {"p000": 0}),
     "query id repeats": ("queries.0.query_id", "q001"),
     "query text": ("queries.0.text", ""),
-    "latency": ("latency.fixed.p50", -5),
-    "latency source": ("latency.fixed.source", "magic"),
+    "latency": ("latency.bag>>fixed.p50", -5),
+    "latency source": ("latency.bag>>fixed.source", "magic"),
     "notes": ("notes", ["x" * 100_000]),
     "versions": ("versions", {"a": 1}),
 }
@@ -180,7 +180,7 @@ def test_a_broken_or_hostile_replay_is_refused_in_one_line(replay, case):
     for name in parents:
         node = node[int(name) if isinstance(node, list) else name]
     if case == "candidate twice":
-        value = document["queries"][0]["candidates"][1]
+        value = document["queries"][0]["stages"][0]["candidates"][1]
     if isinstance(node, list):
         last = int(last)
         if case == "ids repeat":
@@ -197,7 +197,8 @@ def test_a_broken_or_hostile_replay_is_refused_in_one_line(replay, case):
         "kind",
         "corpus",
         "split",
-        "first_stage",
+        "first_stages",
+        "machine",
         "queries",
         "settings",
         "passage_ids",
@@ -291,7 +292,7 @@ def test_runs_are_saved_listed_loaded_and_compared(tmp_path, outcome):
     old, again = (runs.load_run(tmp_path, run_id) for run_id in ids)
     before, after = old.document, again.document
     assert [old.run_id, again.run_id] == ids
-    assert np.array_equal(again.outcome.logits["fixed"], better.logits["fixed"])
+    assert np.array_equal(again.outcome.order("bag>>fixed"), better.order("bag>>fixed"))
     found = runs.compare_runs(before, after)
     assert found.queries == 30 and found.only_in_one == 0
     assert [run.corpus for run in found.runs] == [before.corpus, after.corpus]
@@ -333,11 +334,11 @@ def test_figures_are_drawn_from_the_document_alone(outcome):
     from rag_inspect.views import eval_figures
 
     document = assess(outcome)
-    flow = eval_figures.gold_flow(document, "fixed")
+    flow = eval_figures.gold_flow(document, "bag>>fixed")
     for figure in (
         flow,
         eval_figures.frontier(document),
-        eval_figures.thresholds(document, "fixed", "logit", 1.0),
+        eval_figures.thresholds(document, "bag>>fixed", "logit", 1.0),
     ):
         assert figure.to_json() and figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
     assert sum(flow.data[0].link.value) == 30
@@ -346,9 +347,9 @@ def test_figures_are_drawn_from_the_document_alone(outcome):
     assert [1 - note.y for note in words] == pytest.approx(list(flow.data[0].node.y))
     assert all(note.x in (0, 1) for note in words) and not any(flow.data[0].node.label)
     drawn = eval_figures.frontier(document)
-    assert [line.name for line in drawn.data][:2] == ["bag (first stage)", "fixed"]
+    assert [html.unescape(line.name) for line in drawn.data][:2] == ["bag (first stage)", "bag>>fixed"]
     assert drawn.layout.legend.y < 0 and "not measurably worse" in drawn.layout.annotations[0].text
-    assert "of 30 queries left empty" in eval_figures.describe_cutoff(document, "fixed", "logit", 20)
+    assert "of 30 queries left empty" in eval_figures.describe_cutoff(document, "bag>>fixed", "logit", 20)
     points = tuple(dataclasses.replace(point, latency_ms=None) for point in document.frontier)
     untimed = dataclasses.replace(document, frontier=points)
     assert "not measured" in eval_figures.frontier(untimed).layout.xaxis.title.text
@@ -372,7 +373,7 @@ def test_the_fold_has_every_metric_its_meaning_and_every_system(outcome):
         assert sentence.partition(": ")[2] in html.unescape(fold)
     for meaning in re.findall(r'<abbr title="([^"]+)">', table):
         assert meaning.partition(": ")[2] in fold or meaning in fold
-    assert "bag (first stage)" in table and "fixed (first stage)" not in table
+    assert "bag (first stage)" in table and "bag&gt;&gt;fixed (first stage)" not in table
 
 
 def test_a_queue_without_links_opens_nothing(outcome):
@@ -380,10 +381,10 @@ def test_a_queue_without_links_opens_nothing(outcome):
 
     document = assess(outcome)
     rows = document.per_query
-    assert queue_html(document, "fixed", "", rows).count("href=") == 30
-    plain = queue_html(document, "fixed", "", rows, links=False)
+    assert queue_html(document, "bag>>fixed", "", rows).count("href=") == 30
+    plain = queue_html(document, "bag>>fixed", "", rows, links=False)
     assert "href" not in plain and "click" not in plain and plain.count("<li>") == 30
-    assert "1 of 1 query:" in queue_html(document, "fixed", "", rows[:1])
+    assert "1 of 1 query:" in queue_html(document, "bag>>fixed", "", rows[:1])
 
 
 def test_the_ceiling_says_every_part_below_its_bar(outcome):

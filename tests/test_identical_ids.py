@@ -62,7 +62,7 @@ def test_metrics_leave_it_out_too(keep, mrr, notes):
     assert document.systems[0].metrics["mrr@5"].value == mrr
     own = [note for note in document.notes if note.startswith("3 queries were among their own candidates")]
     assert len(own) == notes and not any("were retrieved" in note for note in document.notes)
-    run = dict(outcome.run("fixed"))
+    run = dict(outcome.run("bag>>fixed"))
     assert all((query_id in ranking.rank_by_id) == keep for query_id, ranking in run.items())
 
 

@@ -18,11 +18,11 @@ from rag_inspect.evaluation.turn import Turn
 from rag_inspect.tasks import Stage
 from tests.evaluating import ExactRetriever, ScriptedReranker, evaluate, make_corpus
 
-SETTINGS = JobSettings(corpus="animals", split="test", embedder="bag", top_k=20, top_n=5)
+SETTINGS = JobSettings(corpus="animals", split="test", first_stages=("bag",), top_k=20, top_n=5)
 
 
 def the_evaluation_of(corpus, stopped):
-    for moment in evaluate(corpus, ExactRetriever(corpus), [ScriptedReranker()], stopped=stopped):
+    for moment in evaluate(corpus, [ExactRetriever(corpus)], [ScriptedReranker()], stopped=stopped):
         if isinstance(moment, Outcome):
             outcome = add_provenance(moment, corpus)
             yield Evaluation(outcome, assess(outcome), "")

@@ -66,7 +66,7 @@ def test_whatever_a_search_is_called_with_is_made_or_refused_in_words(name, valu
 
 
 @pytest.mark.parametrize(
-    "name", ["corpus", "rerankers", "embedder", "top_k", "top_n", "cutoffs", "split", "metrics"]
+    "name", ["corpus", "rerankers", "first_stages", "top_k", "top_n", "cutoffs", "split", "metrics"]
 )
 @pytest.mark.parametrize(
     "value", [*MALFORMED, "9" * 5000, "ndcg@" + "9" * 5000], ids=range(len(MALFORMED) + 2)
@@ -118,9 +118,13 @@ def test_a_list_is_no_list_of_names():
 def test_what_is_made_is_whole():
     options = EvalOptions(corpus="c", rerankers=["mini", "base", "mini"], cutoffs="10, 1,5")
     assert (options.rerankers, options.depths, options.kept) == (("mini", "base"), (1, 5, 10), 5)
+    assert options.first_stages == ("minilm",) == EvalOptions(corpus="c", first_stages=()).first_stages
+    several = EvalOptions(corpus="c", first_stages=["bm25", "hybrid:minilm+bm25", "hybrid", "recorded:mine"])
+    assert several.first_stages == ("bm25", "hybrid", "recorded:mine")
     for wrong in ("mini", None, 3):
-        with pytest.raises(InputError, match="expected a list of names"):
-            EvalOptions(corpus="c", rerankers=wrong)
+        for name in ("rerankers", "first_stages"):
+            with pytest.raises(InputError, match="expected a list of names"):
+                EvalOptions(corpus="c", **{name: wrong})
     with pytest.raises(InputError, match="cutoffs are"):
         EvalOptions(corpus="c", cutoffs=[0])
 

@@ -6,13 +6,16 @@ from rag_inspect.ui.past_runs import label_runs
 def make_summary(created: str, run_id: str = "20260102-030405-aaaa", split: str = "test") -> dict:
     return {
         "created": created, "run_id": run_id, "corpus": "tiny", "split": split, "queries": 2, "top_k": 20, "top_n": 5,
-        "systems": [{"key": "minilm"}, {"key": "mini"}, {"key": "base"}],
+        "systems": [
+            {"first_stage": first, "reranker": reranker}
+            for first in ("minilm", "bm25") for reranker in (None, "mini", "base")
+        ],
     }  # fmt: skip
 
 
 def test_a_label_says_when_what_and_how():
     [label] = label_runs([make_summary("2026-01-02T03:04:05+00:00")])
-    assert label == "2026-01-02 03:04 · tiny · minilm → mini, base · top_k 20, top_n 5 · 2 queries"
+    assert label == "2026-01-02 03:04 · tiny · minilm, bm25 → mini, base · top_k 20, top_n 5 · 2 queries"
     [label] = label_runs([make_summary("2026-01-02T03:04:05+00:00", split="dev")])
     assert "tiny (dev)" in label
 

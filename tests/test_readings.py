@@ -131,7 +131,7 @@ def test_an_evaluation_counts_what_its_models_do_not_read(models):
 
     from rag_inspect.evaluation import evaluate
 
-    *_, outcome = evaluate(corpus, Telling(corpus), [ScriptedReranker()], timed=False)
+    *_, outcome = evaluate(corpus, [Telling(corpus)], [ScriptedReranker()], timed=False)
     notes = assess(outcome).notes
     assert "1 gold passage is longer than bag reads; the model did not read its end." in notes
     assert "1 query is longer than bag reads; the model did not read its end." in notes

@@ -50,8 +50,9 @@ def test_what_was_recorded_comes_back_with_the_texts_of_its_passages(tiny, outco
     record_evaluation(tiny, outcome)
     found = read_recorded(tiny, *tables)
     assert found is not None and found.passages == outcome.passages and found.created == outcome.created
-    assert np.array_equal(found.order("fixed"), outcome.order("fixed"))
-    assert np.allclose(found.logits["fixed"], outcome.logits["fixed"], atol=10**-DIGITS, equal_nan=True)
+    assert np.array_equal(found.order("bag>>fixed"), outcome.order("bag>>fixed"))
+    [kept], [made] = found.stages, outcome.stages
+    assert np.allclose(kept.logits["fixed"], made.logits["fixed"], atol=10**-DIGITS, equal_nan=True)
     records = RecordedEvaluations(*tables)
     assert records.find(tiny).document.queries == 2 and records.find(tiny) is records.find(tiny)
 
@@ -77,10 +78,11 @@ def test_a_broken_record_is_as_none(tiny, tables, raw):
 
 
 def test_rounding_that_would_change_an_order_is_refused(tiny, outcome):
-    close = outcome.logits["fixed"].copy()
+    [stage] = outcome.stages
+    close = stage.logits["fixed"].copy()
     close[0, :2] = 3.000001, 3.000002
-    with pytest.raises(ValueError, match="do not keep the order of fixed"):
-        record_evaluation(tiny, replace(outcome, logits={"fixed": close}))
+    with pytest.raises(ValueError, match="do not keep the order of bag>>fixed"):
+        record_evaluation(tiny, replace(outcome, stages=(replace(stage, logits={"fixed": close}),)))
 
 
 def test_a_corpus_that_is_in_no_folder_has_no_record_and_takes_none(tiny, outcome, tables):
@@ -98,7 +100,7 @@ def test_every_built_in_corpus_ships_one_that_agrees_with_its_recorded_searches(
     assert (corpus.path / FILE).stat().st_size < 100_000
     searches = json.loads((corpus.path / "recorded.json").read_text(encoding="utf-8"))
     texts = [query.text.strip() for query in found.queries]
-    runs = [dict(found.run(None)), dict(found.run("mini"))]
+    runs = [dict(found.run("minilm")), dict(found.run("minilm>>mini"))]
     for search in (search for search in searches if search["query"] in texts):
         query_id = found.queries[texts.index(search["query"])].query_id
         for run, hits in zip(runs, (search["candidates"], search["reranked"]), strict=True):

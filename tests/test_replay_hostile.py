@@ -2,6 +2,7 @@
 
 import copy
 import gzip
+import itertools
 import json
 import math
 import time
@@ -19,7 +20,7 @@ from rag_inspect.exports import export_files, read_replay, to_replay
 from rag_inspect.files import format_json
 from rag_inspect.views import eval_figures, evaluation
 from rag_inspect.views.report import report_html
-from tests.evaluating import ExactRetriever, ScriptedReranker, make_corpus, score_gold_first
+from tests.evaluating import ExactRetriever, ScriptedReranker, WordRetriever, make_corpus, score_gold_first
 
 MARKUP = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "${x}", "{{x}}", "%{x}", "=1+1")
 WORDS = ("", " ", "../../etc/passwd", "C:\\x", "\ud800", "\x00", "\n\u2028\r", "\u202e", "x" * 2_000, *MARKUP)
@@ -63,22 +64,41 @@ VALUES: tuple[object, ...] = (
 
 
 def outcome_of(corpus, *rerankers, **options):
-    *_, end = evaluate(corpus, ExactRetriever(corpus), rerankers, **options)
+    stages = [ExactRetriever(corpus), WordRetriever(corpus)]
+    *_, end = evaluate(corpus, stages, rerankers, **options)
     return add_provenance(end, corpus)
 
 
 def small():
-    """A replay of four queries, six candidates deep; two rerankers, one of them good."""
+    """A replay of four queries, six candidates deep; two first stages, two rerankers, one of them good."""
     corpus = make_corpus(4, 12)
-    return to_replay(
-        outcome_of(
-            corpus, ScriptedReranker(), ScriptedReranker(score_gold_first(corpus), "wise"), top_k=6, top_n=3
-        )
-    )
+    wise = ScriptedReranker(score_gold_first(corpus), "wise")
+    return to_replay(outcome_of(corpus, ScriptedReranker(), wise, top_k=6, top_n=3))
+
+
+def as_version_2(document):
+    """The same as it was written while there was one first stage."""
+    first, rows, latency = document["first_stages"][0], [], {}
+    for row in document["queries"]:
+        rest = {name: part for name, part in row.items() if name != "stages"}
+        rows.append(rest | row["stages"][0])
+    for key, part in document["latency"].items():
+        stage, _, reranker = key.partition(">>")
+        latency |= {reranker or stage: part} if stage == first["key"] else {}
+    rest = {name: part for name, part in document.items() if name not in {"first_stages", "machine"}}
+    ids = document["passage_ids"][: len(rows) * 6]
+    return rest | {
+        "version": 2,
+        "first_stage": first,
+        "queries": rows,
+        "latency": latency,
+        "passage_ids": ids,
+    }
 
 
 def as_version_1(document):
     """The same as it was written before first stages had names."""
+    document = as_version_2(document)
     rows = [
         {"cosines" if name == "scores" else name: part for name, part in row.items()}
         for row in document["queries"]
@@ -88,8 +108,11 @@ def as_version_1(document):
 
 
 WRITTEN = small()
-VERSIONS = {2: json.dumps(WRITTEN), 1: json.dumps(as_version_1(WRITTEN))}
-SMALL = VERSIONS[2]
+VERSIONS = {
+    version: json.dumps(write(WRITTEN))
+    for version, write in ((3, dict), (2, as_version_2), (1, as_version_1))
+}
+SMALL = VERSIONS[3]
 each_version = pytest.mark.parametrize("version", VERSIONS)
 
 
@@ -110,15 +133,17 @@ def check(document, given):
     for system in document["systems"]:
         for metric in system["metrics"].values():
             within([metric["value"], *metric["ci95"]], 0, 1)
-        for change in system.get("versus_first_stage", {}).values():
+        versus = (system.get(name, {}) for name in ("versus_first_stage", "versus_baseline"))
+        for change in itertools.chain.from_iterable(each.values() for each in versus):
             within([change["delta"], *change["ci95"]], -1, 1)
             within([change["p_value"], change["p_holm"], change["resolvable"]], 0, 1)
             assert change["wins"] + change["ties"] + change["losses"] == n
         p50, p95 = system["latency_ms"].values()
         assert (p50 is None) == (system["latency_measured"]["source"] == "unknown")
-        assert p50 is None or 0 <= p50 <= p95
+        assert p95 is None or 0 <= p50 <= p95
         assert 0 <= system["latency_measured"]["queries"] <= n
-    within(document["ceiling"].values(), 0, 1)
+    for ceiling in document["ceilings"].values():
+        within(ceiling.values(), 0, 1)
     for bar in document["ceiling_bars"]:
         shares = [bar[name] for name in ("achieved", "recoverable", "unreachable")]
         within(shares, 0, 1)
@@ -127,11 +152,10 @@ def check(document, given):
         within([*point["metrics"].values(), *point["ci95"]], 0, 1)
     assert sum(document["verdicts"].values()) == document["queries"] == n
     assert document["passages"] >= len(given["passage_ids"])
-    for place, system in enumerate(document["systems"]):
+    for system in document["systems"]:
         for name in ("recall@5", "mrr@5", "hit@1"):
             expected = (
-                sum(by_hand(name, ranked(row, system["key"], place, given), row) for row in given["queries"])
-                / n
+                sum(by_hand(name, ranked(row, system, document, given), row) for row in given["queries"]) / n
             )
             assert system["metrics"][name]["value"] == pytest.approx(expected)
 
@@ -140,10 +164,12 @@ def within(numbers, low, high):
     assert all(low - 1e-9 <= number <= high + 1e-9 for number in numbers)
 
 
-def ranked(row, key, place, given):
-    logits = row["logits"][key] if place else [0] * len(row["candidates"])
+def ranked(row, system, document, given):
+    stages = [stage["key"] for stage in document["first_stages"]]
+    found = row["stages"][stages.index(system["first_stage"])] if "stages" in row else row
+    logits = found["logits"][system["reranker"]] if system["reranker"] else [0] * len(found["candidates"])
     order = sorted(range(len(logits)), key=lambda at: -logits[at])
-    return [given["passage_ids"][row["candidates"][at]] for at in order]
+    return [given["passage_ids"][found["candidates"][at]] for at in order]
 
 
 def by_hand(name, ids, row):
@@ -178,7 +204,7 @@ def draw(outcome, document):
     for html in ("advice_html", "ceiling_html", "table_html", "notes_html"):
         check_html(getattr(evaluation, html)(document))
     figures = [eval_figures.frontier(document)]
-    for key in (system.key for system in document.rerankers):
+    for key in (system.key for system in document.reranked):
         for verdict in ("", *document.verdicts):
             check_html(
                 evaluation.queue_html(document, key, verdict, sort_worst_first(document.per_query, key))
@@ -196,7 +222,7 @@ def draw(outcome, document):
     check_html(files["report.html"])
     assert "default-src 'none'" in files["report.html"]
     assert all(
-        set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+        set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-~%")
         for name in files
     )
     for line in files["qrels.trec"].splitlines():
@@ -230,9 +256,11 @@ def read_or_refuse(content):
     return True
 
 
-def changed(way, value, version=2):
-    """The replay with another value at `queries.0.text` or the like."""
+def changed(way, value, version=3):
+    """The replay with another value at `queries.0.text` or the like; of scores and latencies, the first stage's."""
     document = json.loads(VERSIONS[version])
+    if version == 3:
+        way = way.replace("0.scores", "0.stages.0.scores").replace("latency.", "latency.bag>>")
     *parents, last = way.replace("scores", "cosines" if version == 1 else "scores").split(".")
     node = document
     for name in parents:
@@ -323,19 +351,20 @@ def test_whatever_is_changed_in_it_is_right_or_refused(document):
 REFUSED = {
     "gold without an id, where a ranking ends early": ("queries.0", {
         "query_id": "q", "text": "q", "qrels": {"": 1, "p001": 1}, "candidates": [0], "scores": [1], "cosines": [1], "logits": {"fixed": [1], "wise": [1]},
+        "stages": [{"candidates": [0], "scores": [1], "logits": {"fixed": [1], "wise": [1]}}] * 2,
     }),
     "fewer passages than it names": ("corpus.passages", 2),
     "scores in another order": ("queries.0.scores", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]),
     "no cosines": ("queries.0.scores", [6, 5, 4, 3, 2, 1]),
-    "p50 above p95": ("latency.fixed.p50", 1e8),
-    "one percentile": ("latency.fixed.p95", None),
+    "p50 above p95": ("latency.fixed.p95", 1e-8),
+    "no median": ("latency.fixed.p50", None),
     "cheaper at depth": ("latency.fixed.depth_ms", [6, 5, 4, 3, 2, 1]),
     "timed on more queries than there are": ("latency.fixed.queries", 5),
     "timed on none": ("latency.fixed.queries", 0),
     "numbers of an unknown source": ("latency.fixed.source", "unknown"),
     "a time that is none": ("created", "<img src=//a.bc>"),
     "a score below the scale": ("queries.0.scores.5", -2),
-    "more ids than candidates": ("passage_ids", [str(number) for number in range(25)]),
+    "more ids than candidates": ("passage_ids", [str(number) for number in range(49)]),
 }  # fmt: skip
 
 
@@ -365,7 +394,7 @@ def test_words_of_someone_else_stay_words(words):
         "versions": {words: words},
     }
     document["counts"] |= {words: 3, f"cut_gold:{words}": 3}
-    for system in (document["first_stage"]["embedder"], *document["rerankers"]):
+    for system in (document["first_stages"][0]["embedder"], *document["rerankers"]):
         system |= {"model": words, "revision": words, "languages": [words]}
     document["passage_ids"][0] = words
     document["passages"] = {words: {"title": words, "text": words}}
@@ -379,9 +408,9 @@ def test_numbers_that_a_replay_says_of_itself_are_not_believed():
     honest, lies = json.loads(SMALL), json.loads(SMALL)
     lies |= {
         name: {"mrr@3": 1.0}
-        for name in ("metrics", "ceiling", "verdicts", "systems", "per_query", "frontier", "advice")
+        for name in ("metrics", "ceilings", "verdicts", "systems", "per_query", "frontier", "advice")
     }
-    for system in (lies["first_stage"]["embedder"], *lies["rerankers"]):
+    for system in (lies["first_stages"][0]["embedder"], *lies["rerankers"]):
         system |= {"metrics": {"mrr@3": {"value": 1.0, "ci95": [1.0, 1.0]}}, "versus_first_stage": {}}
     for row in lies["queries"]:
         row |= {"rank_before": 1, "ranks": {"fixed": 1}, "verdict": "rescued", "metrics": {"mrr@3": 1.0}}
@@ -398,22 +427,18 @@ def many(rows, rerankers=1, gold=1):
     document["rerankers"] = [document["rerankers"][0] | {"key": key} for key in keys]
     document["settings"] = {"top_k": 200, "top_n": 5, "cutoffs": [1]}
     document["corpus"]["passages"] = 10_000
-    row = {
-        "text": "x",
-        "qrels": {"0": 1},
-        "candidates": [],
-        "scores": [],
-        "logits": {key: [] for key in keys},
-    }
+    document["first_stages"] = document["first_stages"][:1]
+    empty = {"candidates": [], "scores": [], "logits": {key: [] for key in keys}}
+    full = {"candidates": list(range(200)), "scores": [0] * 200, "logits": {key: [0] * 200 for key in keys}}
+    row = {"text": "x", "qrels": {"0": 1}, "stages": [empty]}
     document["queries"] = [row | {"query_id": str(number)} for number in range(rows)]
     document["queries"][0] = row | {
-        "query_id": "0", "candidates": list(range(200)), "scores": [0] * 200, "logits": {key: [0] * 200 for key in keys},
-        "qrels": {str(number): 1 for number in range(gold)},
+        "query_id": "0", "stages": [full], "qrels": {str(number): 1 for number in range(gold)},
     }  # fmt: skip
     return document | {"passage_ids": [str(number) for number in range(200)], "latency": {}}
 
 
-@pytest.mark.parametrize("write", [dict, as_version_1])
+@pytest.mark.parametrize("write", [dict, as_version_2, as_version_1])
 @pytest.mark.parametrize("sizes", [{"rows": 3_000, "rerankers": 16}, {"rows": 9_000, "gold": 1_000}])
 def test_a_short_replay_does_not_ask_for_gigabytes(sizes, write):
     with pytest.raises(InputError, match="numbers; expected at most"):

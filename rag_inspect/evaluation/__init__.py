@@ -1,4 +1,4 @@
-"""Run an eval set through the first stage and the rerankers. The score cache lets a stopped run resume."""
+"""Run an eval set through first stages and rerankers. The score cache lets a stopped run resume."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from importlib.metadata import version
 from rag_inspect import __version__
 from rag_inspect.corpora.language import find_languages
 from rag_inspect.evaluation.eval_set import EvalSet, count_unread, select_eval_set
-from rag_inspect.evaluation.outcome import FirstStageSystem, Outcome, System
-from rag_inspect.evaluation.passes import EvalProgress, Pass
+from rag_inspect.evaluation.machine import describe_machine
+from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.passes import Pass
+from rag_inspect.evaluation.progress import EvalProgress
+from rag_inspect.evaluation.systems import Model
+from rag_inspect.evaluation.timing import time_systems
 from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import Corpus, Reranker, Retriever
@@ -25,7 +29,7 @@ _VERSIONS = ("chromadb", "numpy", "sentence-transformers", "torch", "transformer
 
 def evaluate(
     corpus: Corpus,
-    retriever: Retriever,
+    retrievers: Sequence[Retriever],
     rerankers: Sequence[Reranker],
     cache: ScoreCache | None = None,
     *,
@@ -36,46 +40,51 @@ def evaluate(
     keep_identical_ids: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     timed: bool = True,
+    device: str = "cpu",
 ) -> Iterator[EvalProgress | Outcome]:
     """Yield progress after every batch of scores, then the Outcome; once `stopped` returns True, no Outcome.
 
-    Then each system is timed (if not `timed`, only the first stage); stopped there, the Outcome comes at once. Memory
-    grows by a few hundred bytes per query, plus the embedder's query vectors. Raises CorpusError, InputError,
-    RetrievalError or RerankError; the cache keeps the scores computed so far.
+    Each reranker scores each pair once, whichever first stages found it. Then each system is timed (if not `timed`,
+    only the first stages); stopped there, the Outcome comes at once. `device` is what the models run on, for the
+    record. Memory grows by a few hundred bytes per query and first stage, plus the embedder's query vectors. Raises
+    CorpusError, InputError, RetrievalError or RerankError; the cache keeps the scores computed so far.
     """
     check_depths(top_k, top_n)
     chosen = select_eval_set(corpus, split)
     own = frozenset() if keep_identical_ids else corpus.queries_as_passages
     every = len(corpus.passages) - all(query.query_id in own for query in chosen.queries)
-    depth = min(top_k, every)
-    work = Pass(corpus, chosen, retriever, rerankers, cache, depth, top_n, keep_identical_ids)
+    work = Pass(corpus, chosen, retrievers, rerankers, cache, min(top_k, every), top_n, keep_identical_ids)
     for progress in work.run():
         yield progress
         if stopped():
             yield work.progress(stopped=True)
             return
-    latency = yield from work.measure_latencies(stopped, timed)
+    work.notes += dict.fromkeys(note for stage in work.stages for note in stage.notes or ())
+    machine = describe_machine(device)
+    latency = yield from time_systems(work, stopped, timed)
+    outcome = _make_outcome(work, split, top_k, cutoffs)
+    yield replace(outcome, latency=latency, machine=machine, notes=tuple(work.notes))
+
+
+def _make_outcome(work: Pass, split: str, top_k: int, cutoffs: tuple[int, ...]) -> Outcome:
+    """Make the outcome of a pass that has scored everything, without its latencies."""
+    corpus, chosen = work.corpus, work.chosen
     spoken, source = find_languages(corpus)
-    yield Outcome(
+    return Outcome(
         corpus=corpus.name,
         corpus_fingerprint=corpus.fingerprint,
         passage_count=len(corpus.passages),
         split=split,
-        first_stage=FirstStageSystem.of(retriever.first_stage),
-        rerankers=tuple(System.of(reranker.spec) for reranker in rerankers),
+        stages=tuple(stage.to_outcome(work.deepest) for stage in work.stages),
+        rerankers=tuple(Model.of(reranker.spec) for reranker in work.rerankers),
         top_k=top_k,
-        top_n=top_n,
+        top_n=work.top_n,
         cutoffs=cutoffs,
         queries=chosen.queries,
         qrels=chosen.qrels,
         passage_ids=tuple(work.ids),
-        places=work.places,
-        scores=work.first_scores,
-        logits=work.logits,
-        latency=latency,
         languages=spoken,
         language_source=source,
-        notes=tuple(work.notes),
         counts=_count(corpus, chosen, work),
     )
 
@@ -88,8 +97,8 @@ def _count(corpus: Corpus, chosen: EvalSet, work: Pass) -> dict[str, int]:
         "unknown_gold": chosen.unknown_gold,
         "repeated": chosen.repeated,
         "twin_gold": chosen.twin_gold,
-        "left_out": work.left_out,
-        "tied": work.tied,
+        "left_out": len(work.left_out),
+        "tied": len(work.tied),
         "scored_pairs": work.scored,
         "cached_pairs": work.cached,
         **_count_unread(corpus, chosen, work),
@@ -98,9 +107,11 @@ def _count(corpus: Corpus, chosen: EvalSet, work: Pass) -> dict[str, int]:
 
 def _count_unread(corpus: Corpus, chosen: EvalSet, work: Pass) -> dict[str, int]:
     """Count what each model does not read of the queries and their gold."""
-    first = work.retriever.first_stage
-    window = first.embedder.max_tokens if first.embedder else sys.maxsize
-    found = count_unread(corpus, chosen, work.retriever, first.key, window)
+    found: dict[str, int] = {}
+    for stage in work.stages:
+        first = stage.retriever.first_stage
+        window = first.embedder.max_tokens if first.embedder else sys.maxsize
+        found |= count_unread(corpus, chosen, stage.retriever, first.key, window)
     for reranker in work.rerankers:
         found |= count_unread(corpus, chosen, reranker, reranker.spec.key, reranker.spec.max_tokens)
     return found

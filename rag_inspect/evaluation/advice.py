@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from rag_inspect.corpora.language import LANGUAGE_NAMES
 from rag_inspect.evaluation.document import Advice, Change, Numbers, SystemResult
-from rag_inspect.evaluation.outcome import Outcome, System
+from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.systems import Model
 from rag_inspect.metrics import parse
 from rag_inspect.words import format_count, format_p
 
@@ -56,29 +57,30 @@ def describe_change(change: Change, *, as_loss: bool = False) -> str:
     return f"{delta} (95 % interval {low} to {high}, p {format_p(change.p_holm, equals='= ')})"
 
 
-def best_reranker(numbers: Numbers) -> SystemResult:
-    """Return the reranker with the highest primary metric; the first one if several are equal."""
-    return max(numbers.rerankers, key=_value(numbers))
+def find_best(numbers: Numbers) -> SystemResult:
+    """Return the reranked system with the highest primary metric; the first one if several are equal."""
+    return max(numbers.reranked, key=_value(numbers))
 
 
 def _value(numbers: Numbers) -> Callable[[SystemResult], float]:
     return lambda system: system.metrics[numbers.primary].value
 
 
-def choose_reranker(numbers: Numbers) -> SystemResult:
-    """Choose the cheapest reranker with a clear lift and no detectable loss against the best; else the best."""
+def choose_system(numbers: Numbers) -> SystemResult:
+    """Choose the cheapest reranked system with a clear lift over the baseline and no detectable loss against the best.
+
+    If there is none, it is the best.
+    """
     near = [
-        system
-        for system in numbers.rerankers
-        if system.versus_best is None or system.versus_best.ci95[1] >= 0
+        system for system in numbers.reranked if system.versus_best is None or system.versus_best.ci95[1] >= 0
     ]
-    lifts = [system for system in near if _lifts(system.versus_first_stage[numbers.primary])]
+    lifts = [system for system in near if _lifts(system.versus_baseline[numbers.primary])]
     timed = all(system.latency.p50 is not None for system in lifts)
 
     def cost(system: SystemResult) -> float:
-        return (system.latency.p50 or 0.0) if timed else system.system.parameters
+        return (system.latency.p50 or 0.0) if timed else system.system.model.parameters
 
-    return min(lifts, key=cost) if lifts else best_reranker(numbers)
+    return min(lifts, key=cost) if lifts else find_best(numbers)
 
 
 def _primary(numbers: Numbers) -> str:
@@ -90,8 +92,9 @@ def _lifts(change: Change) -> bool:
 
 
 def _change(numbers: Numbers) -> tuple[SystemResult, Change]:
-    chosen = choose_reranker(numbers)
-    return chosen, chosen.versus_first_stage[numbers.primary]
+    """Return the system to decide about, and what it changes against the baseline."""
+    chosen = choose_system(numbers)
+    return chosen, chosen.versus_baseline[numbers.primary]
 
 
 def _decided(numbers: Numbers) -> bool:
@@ -115,34 +118,35 @@ def _few_queries(numbers: Numbers, outcome: Outcome) -> str | None:
 
 def _first_stage_language(numbers: Numbers, outcome: Outcome) -> str | None:
     lost = min(bar.unreachable for bar in numbers.ceiling_bars)
-    if _reads(outcome.systems[0], outcome) or lost < MUCH:
+    models, metric = [stage.first_stage.model for stage in outcome.stages], f"recall@{outcome.top_k}"
+    if any(_reads(model, outcome) for model in models) or lost < MUCH:
         return None
-    metric = f"recall@{outcome.top_k}"
+    model = max(models, key=lambda model: numbers.ceilings[model.key][metric])
     return (
-        f"{outcome.first_stage.key}, the first stage, reads {_join_languages(outcome.systems[0].languages)}; {_corpus_is_in(outcome)}, and "
-        f"{metric} is {numbers.ceiling[metric]:.3f}. Use a multilingual first stage (bge-m3) before a multilingual reranker."
+        f"{model.key}, the first stage, reads {_join_languages(model.languages)}; {_corpus_is_in(outcome)}, and "
+        f"{metric} is {numbers.ceilings[model.key][metric]:.3f}. Use a multilingual first stage (bge-m3) before a multilingual reranker."
     )
 
 
 def _other_language(numbers: Numbers, outcome: Outcome) -> str | None:
     """If no reranker supports all languages of the corpus, report what the best one did here."""
-    best = best_reranker(numbers)
-    system = next(system for system in outcome.rerankers if system.key == best.key)
-    if any(_reads(system, outcome) for system in outcome.rerankers):
+    best = find_best(numbers)
+    model = best.system.model
+    if any(_reads(reranker, outcome) for reranker in outcome.rerankers):
         return None
     change = best.versus_first_stage[numbers.primary]
     lifts = _lifts(change)
     effect = "a clear lift" if lifts else "a clear loss" if is_significant(change) else "within noise"
     return (
-        f"{system.key} reads {_join_languages(system.languages)}, {_corpus_is_in(outcome)}; {_primary(numbers)} changes by "
+        f"{model.key} reads {_join_languages(model.languages)}, {_corpus_is_in(outcome)}; {_primary(numbers)} changes by "
         f"{describe_change(change)}, {effect}. Use a multilingual reranker (v2-m3)"
         + (" and see whether it lifts more." if lifts else ".")
     )
 
 
-def _reads(system: System, outcome: Outcome) -> bool:
-    """Return False only if the languages of both are known and the system lacks one of the corpus's."""
-    reads = set(system.languages)
+def _reads(model: Model, outcome: Outcome) -> bool:
+    """Return False only if the languages of both are known and the model lacks one of the corpus's."""
+    reads = set(model.languages)
     return not reads or "multilingual" in reads or set(outcome.languages) <= reads
 
 
@@ -181,7 +185,8 @@ def _write_small_corpus(outcome: Outcome, here: str) -> str | None:
 
 
 def _recall_first(numbers: Numbers, outcome: Outcome) -> str | None:
-    bar = max(numbers.ceiling_bars[1:], key=lambda bar: bar.achieved)
+    reranked = {system.key for system in numbers.reranked}
+    bar = max((bar for bar in numbers.ceiling_bars if bar.system in reranked), key=lambda bar: bar.achieved)
     if bar.unreachable < MUCH or bar.unreachable <= bar.recoverable:
         return None
     candidates = format_count(min(outcome.top_k, outcome.passage_count), "candidate", "candidates")
@@ -196,21 +201,22 @@ def _hurts(numbers: Numbers, outcome: Outcome) -> str | None:
     best, change = _change(numbers)
     if not is_significant(change) or change.delta > 0:
         return None
-    return f"Drop the reranker: {best.key} lowers {_primary(numbers)} by {describe_change(change, as_loss=True)}."
+    loss = describe_change(change, as_loss=True)
+    return f"Drop the reranker: {best.key} lowers {_primary(numbers)} by {loss} against {numbers.baseline}."
 
 
 def _keep(numbers: Numbers, outcome: Outcome) -> str | None:
     chosen, change = _change(numbers)
     if not _pays(numbers):
         return None
-    spent, first = chosen.latency.p50, numbers.first_stage.latency.p50
+    spent, first = chosen.latency.p50, numbers.find(numbers.baseline).latency.p50
     more = 0 if spent is None or first is None else spent - first
     cost = f", for {more:,.0f} ms a query" if more >= 1 else ""
-    best = best_reranker(numbers)
+    best = find_best(numbers)
     rival = (
         "" if best is chosen else f"; no detectable difference from {best.key} ({_value(numbers)(best):.3f})"
     )
-    return f"Keep {chosen.key}: {_primary(numbers)} {describe_change(change)} against the first stage{cost}{rival}."
+    return f"Keep {chosen.key}: {_primary(numbers)} {describe_change(change)} against {numbers.baseline}{cost}{rival}."
 
 
 def _within_noise(numbers: Numbers, outcome: Outcome) -> str | None:
@@ -218,8 +224,8 @@ def _within_noise(numbers: Numbers, outcome: Outcome) -> str | None:
     if is_significant(change):
         return None
     return (
-        f"The change is within noise: {best.key} changes {_primary(numbers)} by {describe_change(change)} over "
-        f"{format_count(numbers.queries, 'query', 'queries')}; this many queries detect a change of {change.resolvable:.3f} "
+        f"The change is within noise: {best.key} changes {_primary(numbers)} by {describe_change(change)} against "
+        f"{numbers.baseline} over {format_count(numbers.queries, 'query', 'queries')}; this many queries detect a change of {change.resolvable:.3f} "
         "(80 % power). Judge more queries, or drop the reranker."
     )
 
@@ -228,7 +234,7 @@ def _shallower(numbers: Numbers, outcome: Outcome) -> str | None:
     """Never suggest a depth below top_n: the reranker could reorder the top n, but bring nothing into it."""
     if not _pays(numbers):
         return None
-    key, kept = choose_reranker(numbers).key, f"recall@{outcome.top_n}"
+    key, kept = choose_system(numbers).key, f"recall@{outcome.top_n}"
     *_, full = points = [p for p in numbers.frontier if p.system == key and p.depth]
     enough = (p for p in points if p.depth >= outcome.top_n and p.within_noise and p.keeps_recall)
     point = next(enough, full)
@@ -237,7 +243,7 @@ def _shallower(numbers: Numbers, outcome: Outcome) -> str | None:
     saved = (full.latency_ms or 0) - (point.latency_ms or 0)
     gain = f" and save {saved:,.0f} ms a query" if saved >= 1 else ""
     return (
-        f"Rerank {point.depth} of {full.depth} with {key}{gain}: with {format_count(numbers.queries)} there is no "
+        f"Rerank {point.depth} of {full.depth} in {key}{gain}: with {format_count(numbers.queries)} there is no "
         f"detectable loss in {_primary(numbers)} or {kept}."
     )
 
@@ -245,17 +251,17 @@ def _shallower(numbers: Numbers, outcome: Outcome) -> str | None:
 def _larger(numbers: Numbers, outcome: Outcome) -> str | None:
     chosen, _ = _change(numbers)
     bar = next(bar for bar in numbers.ceiling_bars if bar.system == chosen.key)
-    most = max(system.system.parameters for system in numbers.rerankers)
-    if bar.recoverable < MUCH or most > 500_000_000 or most > chosen.system.parameters:
+    model, most = chosen.system.model, max(reranker.parameters for reranker in outcome.rerankers)
+    if bar.recoverable < MUCH or most > 500_000_000 or most > model.parameters:
         return None
     return (
-        f"Try a larger reranker: a perfect one would still add {bar.recoverable:.3f} to {bar.metric}, and {chosen.key} "
-        f"is a small model ({chosen.system.parameters / 1e6:,.0f}M parameters)."
+        f"Try a larger reranker: a perfect one would still add {bar.recoverable:.3f} to {bar.metric}, and {model.key} "
+        f"is a small model ({model.parameters / 1e6:,.0f}M parameters)."
     )
 
 
 _CHANGE = "the change of {metric} with its 95 % interval and p"
-_PAIRED = "paired bootstrap and randomisation test over these queries, Holm-corrected over the rerankers"
+_PAIRED = "paired bootstrap and randomisation test over these queries, Holm-corrected over the systems"
 _FITS = "a corpus that fits in a prompt needs no retrieval: Anthropic, Contextual Retrieval, 2024; the limit of 200 is ours"
 
 # In order of priority. A rule of thumb comes before the measurement only if the measured change is not clear.

@@ -22,10 +22,11 @@ from rag_inspect.evaluation.document import (
 )
 from rag_inspect.evaluation.frontier import build_frontier, build_thresholds, count_gold_flow
 from rag_inspect.evaluation.notes import take_notes
-from rag_inspect.evaluation.outcome import Latency, Outcome
+from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.systems import Latency, split_key
 from rag_inspect.metrics import Metric, metrics_at, parse
 from rag_inspect.pipeline import name_verdict
-from rag_inspect.significance import differences, holm, intervals
+from rag_inspect.significance import Difference, differences, holm, intervals
 from rag_inspect.types import VERDICTS, Verdict
 
 Values = Mapping[str, np.ndarray]
@@ -56,15 +57,16 @@ def _compute(outcome: Outcome, more_metrics: Sequence[str]) -> Numbers:
     primary = parse(f"mrr@{outcome.top_n}")
     metrics = metrics_at(outcome.cutoffs, [str(primary), f"recall@{outcome.top_n}", *more_metrics])
     values = {
-        s.key: np.stack([m.values(outcome.judged_by(outcome.reranker_of(s.key))) for m in metrics], axis=1)
+        s.key: np.stack([m.values(outcome.judged_by(s.key)) for m in metrics], axis=1)
         for s in outcome.systems
     }
+    baseline = _choose_baseline(outcome, values, metrics.index(primary))
     rows = _per_query(outcome, metrics, values)
     return Numbers(
         corpus=outcome.corpus,
         split=outcome.split,
-        embedder=outcome.first_stage.key,
-        embedder_revision=outcome.systems[0].revision,
+        first_stages=tuple(stage.key for stage in outcome.stages),
+        stages=tuple(stage.first_stage for stage in outcome.stages),
         top_k=outcome.top_k,
         top_n=outcome.top_n,
         cutoffs=outcome.cutoffs,
@@ -73,33 +75,49 @@ def _compute(outcome: Outcome, more_metrics: Sequence[str]) -> Numbers:
         left_out={name: outcome.counts.get(name, 0) for name in ("unjudged", "without_gold")},
         passages=outcome.passage_count,
         primary=str(primary),
-        systems=_systems(outcome, metrics, values, metrics.index(primary)),
-        ceiling=_ceiling(outcome, metrics),
+        baseline=baseline,
+        systems=_systems(outcome, metrics, values, baseline, metrics.index(primary)),
+        ceilings={stage.key: _ceiling(outcome, stage.key, metrics) for stage in outcome.stages},
         ceiling_bars=tuple(_bar(outcome, s.key) for s in outcome.systems),
         verdicts=_verdicts(rows),
         frontier=build_frontier(outcome, primary),
-        gold_flow={s.key: count_gold_flow(outcome, s.key) for s in outcome.rerankers},
-        thresholds={s.key: build_thresholds(outcome, s.key) for s in outcome.rerankers},
+        gold_flow={s.key: count_gold_flow(outcome, s.key) for s in outcome.reranked},
+        thresholds={s.key: build_thresholds(outcome, s.key) for s in outcome.reranked},
         per_query=rows,
         scored_pairs=outcome.counts.get("scored_pairs", 0),
         cached_pairs=outcome.counts.get("cached_pairs", 0),
+        machine=outcome.machine,
         created=outcome.created,
         versions=dict(outcome.versions),
         tooltips={str(metric): metric.tooltip for metric in metrics},
     )
 
 
+def _choose_baseline(outcome: Outcome, values: Values, primary: int) -> str:
+    """Return the best system without a reranker; of equal ones the first."""
+    alone = [system.key for system in outcome.systems if system.kind != "reranked"]
+    return max(alone, key=lambda key: float(values[key][:, primary].mean()))
+
+
 def _systems(
-    outcome: Outcome, metrics: Sequence[Metric], values: Values, primary: int
+    outcome: Outcome, metrics: Sequence[Metric], values: Values, baseline: str, primary: int
 ) -> tuple[SystemResult, ...]:
     """Compute each system's results; `primary` is the column of the primary metric."""
-    changes, behind = _changes(outcome, metrics, values), _behind_best(outcome, values, primary)
+    own = {system.key: split_key(system.key)[0] for system in outcome.reranked}
+    others = {system.key: baseline for system in outcome.systems if system.key != baseline}
+    compared = {
+        (key, other): differences(values[other], values[key], outcome.groups)
+        for key, other in dict.fromkeys([*own.items(), *others.items()])
+    }
+    changes, fair = (_correct(pairs, compared, metrics) for pairs in (own, others))
+    behind = _behind_best(outcome, values, primary)
     return tuple(
         SystemResult(
             system=system,
             metrics=_means(values[system.key], metrics, outcome.groups),
             latency=outcome.latency.get(system.key, Latency()),
             versus_first_stage=changes.get(system.key, {}),
+            versus_baseline=fair.get(system.key, {}),
             versus_best=behind.get(system.key),
         )
         for system in outcome.systems
@@ -114,24 +132,26 @@ def _means(values: np.ndarray, metrics: Sequence[Metric], groups: np.ndarray) ->
     }
 
 
-def _changes(outcome: Outcome, metrics: Sequence[Metric], values: Values) -> dict[str, dict[str, Change]]:
-    """Compare each reranker with the first stage; for each metric, p is Holm-corrected over the rerankers."""
-    first = values[outcome.first_stage.key]
-    keys = [system.key for system in outcome.rerankers]
-    found = [differences(first, values[key], outcome.groups) for key in keys]
+def _correct(
+    pairs: Mapping[str, str],
+    compared: Mapping[tuple[str, str], Sequence[Difference]],
+    metrics: Sequence[Metric],
+) -> dict[str, dict[str, Change]]:
+    """Return each key's difference from its value in `pairs`; for each metric, p is Holm-corrected over the pairs."""
+    found = [compared[pair] for pair in pairs.items()]
     corrected = [holm([change.p_value for change in column]) for column in zip(*found, strict=True)]
     return {
         key: {
             str(metric): Change(**asdict(change), p_holm=adjusted[at])
             for metric, change, adjusted in zip(metrics, found[at], corrected, strict=True)
         }
-        for at, key in enumerate(keys)
+        for at, key in enumerate(pairs)
     }
 
 
 def _behind_best(outcome: Outcome, values: Values, primary: int) -> dict[str, BehindBest]:
-    """Compare every other reranker with the best one."""
-    keys = [system.key for system in outcome.rerankers]
+    """Compare every other reranked system with the best one."""
+    keys = [system.key for system in outcome.reranked]
     best = max(keys, key=lambda key: float(values[key][:, primary].mean()))
     pairs = {key: (values[best][:, [primary]], values[key][:, [primary]]) for key in keys if key != best}
     return {
@@ -140,20 +160,17 @@ def _behind_best(outcome: Outcome, values: Values, primary: int) -> dict[str, Be
     }
 
 
-def _ceiling(outcome: Outcome, metrics: Sequence[Metric]) -> dict[str, float]:
+def _ceiling(outcome: Outcome, first_stage: str, metrics: Sequence[Metric]) -> dict[str, float]:
     """Compute what a perfect reranker would reach with these candidates: recall@top_k, then every metric."""
-    best = outcome.judged.best_first
+    best = outcome.judged[first_stage].best_first
     depth = Metric("recall", outcome.top_k)
     return {str(metric): float(metric.values(best).mean()) for metric in dict.fromkeys([depth, *metrics])}
 
 
 def _bar(outcome: Outcome, key: str) -> CeilingBar:
     """Divide recall@top_n into its parts; see CeilingBar."""
-    metric, gold = Metric("recall", outcome.top_n), outcome.judged.gold
-    achieved, best = (
-        metric.values(outcome.judged_by(outcome.reranker_of(key))),
-        metric.values(outcome.judged.best_first),
-    )
+    metric, judged = Metric("recall", outcome.top_n), outcome.judged_by(key)
+    gold, achieved, best = judged.gold, metric.values(judged), metric.values(judged.best_first)
     fits = np.minimum(gold, outcome.top_n) / np.maximum(gold, 1)
     parts = {
         "achieved": achieved,
@@ -166,22 +183,20 @@ def _bar(outcome: Outcome, key: str) -> CeilingBar:
 
 
 def _per_query(outcome: Outcome, metrics: Sequence[Metric], values: Values) -> tuple[QueryResult, ...]:
-    before = outcome.judged.first_gold
-    after = {system.key: outcome.judged_by(system.key).first_gold for system in outcome.rerankers}
+    first_gold = {system.key: outcome.judged_by(system.key).first_gold for system in outcome.systems}
     named = [(at, str(metric)) for at, metric in enumerate(metrics)]
     rows = []
     for row, query in enumerate(outcome.queries):
         grades = outcome.qrels[query.query_id]
-        rank = int(before[row]) or None
-        ranks = {key: int(found[row]) or None for key, found in after.items()}
+        ranks = {key: int(found[row]) or None for key, found in first_gold.items()}
+        before = {system.key: ranks[split_key(system.key)[0]] for system in outcome.reranked}
         rows.append(
             QueryResult(
                 query_id=query.query_id,
                 query=query.text,
                 gold=tuple(sorted(pid for pid, grade in grades.items() if grade > 0)),
-                rank_before=rank,
                 ranks=ranks,
-                verdicts={key: name_verdict(rank, now, outcome.top_n) for key, now in ranks.items()},
+                verdicts={key: name_verdict(was, ranks[key], outcome.top_n) for key, was in before.items()},
                 metrics={
                     key: {name: round(float(own[row, at]), 6) for at, name in named}
                     for key, own in values.items()
@@ -192,6 +207,6 @@ def _per_query(outcome: Outcome, metrics: Sequence[Metric], values: Values) -> t
 
 
 def _verdicts(rows: Sequence[QueryResult]) -> dict[Verdict, int]:
-    """Count the queries with each verdict under the first reranker."""
+    """Count the queries with each verdict under the first reranked system."""
     counts = Counter(row.verdict for row in rows)
     return {verdict: counts[verdict] for verdict in VERDICTS}

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from rag_inspect.errors import ModelError, RerankError
-from rag_inspect.evaluation.latency import measure_first_stage
+from rag_inspect.evaluation.latency import measure_first_stage, take_p95
+from rag_inspect.evaluation.machine import describe_machine
 from rag_inspect.store import Lease
 from rag_inspect.tasks import Stage
 from rag_inspect.transformer import choose_device
-from rag_inspect.types import Availability, Corpus, ModelSpec, Passage, Reranker, Retriever
+from rag_inspect.types import Availability, Corpus, ModelSpec, Passage, Query, Reranker, Retriever
 
 DEPTHS = (5, 10, 20, 50)
 QUERIES = 5
@@ -39,21 +40,20 @@ def measure(
     here = {spec.key: found for spec, found in models if spec.kind == "reranker"}
     keys = _choose(keys, here)
     yield Stage(0, len(keys), "loading the first stage")
-    texts = [query.text for query in corpus.queries[:QUERIES]] or [
-        p.text[:100] for p in corpus.passages[:QUERIES]
-    ]
+    queries = corpus.queries[:QUERIES] or [Query("", p.text[:100]) for p in corpus.passages[:QUERIES]]
+    texts = [query.text for query in queries]
     with open_retriever(corpus) as index:
         retriever = index.value()
-        times, found = measure_first_stage(retriever, texts, max(DEPTHS))
+        times, found = measure_first_stage(retriever, queries, max(DEPTHS))
     stage = retriever.first_stage
     revision = stage.embedder.revision if stage.embedder else ""
     first = {"key": stage.key, "revision": revision, **_summarise(times)}
-    measured = []
+    measured, machine = [], describe_machine(str(choose_device(device)))
     for done, key in enumerate(keys):
         yield Stage(done, len(keys), f"rerankers measured; measuring {key}")
         measured.append(_measure_reranker(key, open_reranker, texts, found))
     yield {
-        "machine": {"device": str(choose_device(device)), "processors": os.cpu_count(), "platform": platform.platform()},
+        "machine": {"processors": os.cpu_count(), "platform": platform.platform(), **machine.to_json()},
         "corpus": corpus.name,
         "first_stage": first,
         "rerankers": measured,
@@ -109,8 +109,4 @@ def _time_depths(
 
 
 def _summarise(times: Sequence[float] | np.ndarray) -> dict[str, Any]:
-    return {
-        "p50_ms": float(np.percentile(times, 50)),
-        "p95_ms": float(np.percentile(times, 95)),
-        "runs": len(times),
-    }
+    return {"p50_ms": float(np.median(times)), "p95_ms": take_p95(times), "runs": len(times)}

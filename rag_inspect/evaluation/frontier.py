@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from rag_inspect.evaluation.document import FrontierPoint, GoldFlow, Thresholds, ThresholdStep
-from rag_inspect.evaluation.outcome import Latency, Outcome
+from rag_inspect.evaluation.latency import list_timed_depths
+from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.systems import Latency, split_key
 from rag_inspect.metrics import HEADLINE, Metric, parse
 from rag_inspect.significance import intervals
 
@@ -17,7 +19,7 @@ BINS = 40  # of each histogram
 
 
 def build_frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ...]:
-    """Return one point for each system and depth; depth 0 is the first stage alone.
+    """Return one point for each reranked system and depth, and one, at depth 0, for each first stage.
 
     At depth d a reranker reorders the first d candidates; the others follow in their old order. A point is
     `within_noise` if the paired 95 % interval of (best - point) on the primary metric contains 0; `keeps_recall` is
@@ -26,10 +28,7 @@ def build_frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ..
     """
     kept = Metric("recall", outcome.top_n)
     shown = tuple(dict.fromkeys([*map(parse, HEADLINE), primary, kept]))
-    grid = [
-        (key, depth, outcome.judged_by(key, depth) if depth else outcome.judged)
-        for key, depth in _list_depths(outcome)
-    ]
+    grid = [(key, depth, outcome.judged_by(key, depth)) for key, depth in _list_depths(outcome)]
     columns = [np.stack([metric.values(judged) for *_, judged in grid], axis=1) for metric in (primary, kept)]
     own = intervals(columns[0], groups=outcome.groups).tolist()
     near, keeps = (_near_best(values, outcome.groups) for values in columns)
@@ -42,6 +41,7 @@ def build_frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ..
             ci95=(low, high),
             within_noise=near[at],
             keeps_recall=keeps[at],
+            interpolated=_is_interpolated(outcome, key, depth),
         )
         for at, ((key, depth, judged), (low, high)) in enumerate(zip(grid, own, strict=True))
     ]
@@ -56,17 +56,22 @@ def _near_best(values: np.ndarray, groups: np.ndarray) -> list[bool]:
 
 
 def _list_depths(outcome: Outcome) -> list[tuple[str, int]]:
-    depths = range(1, outcome.places.shape[1] + 1)
-    return [(outcome.first_stage.key, 0), *((s.key, depth) for s in outcome.rerankers for depth in depths)]
+    depths = range(1, outcome.depth + 1)
+    return [(s.key, depth) for s in outcome.systems for depth in (depths if s.reranker else (0,))]
 
 
 def _latency_at(latency: Latency, depth: int) -> float | None:
     return latency.depth_ms[max(depth, 1) - 1] if latency.depth_ms else None
 
 
+def _is_interpolated(outcome: Outcome, key: str, depth: int) -> bool:
+    latency = outcome.latency.get(key, Latency())
+    return latency.source == "sample" and depth not in {0, *list_timed_depths(outcome.depth)}
+
+
 def _find_cheapest(outcome: Outcome, points: Sequence[FrontierPoint], primary: str) -> FrontierPoint:
     """Find the fastest point within noise; see `build_frontier`."""
-    parameters = {system.key: system.parameters or 1 for system in outcome.rerankers}
+    parameters = {system.key: system.model.parameters or 1 for system in outcome.reranked}
     known = all(point.latency_ms is not None for point in points)
     behind = max((point.metrics[primary] for point in points if not point.within_noise), default=0.0)
 
@@ -78,8 +83,8 @@ def _find_cheapest(outcome: Outcome, points: Sequence[FrontierPoint], primary: s
     return min((point for point in near if point.metrics[primary] >= behind), key=cost)
 
 
-def count_gold_flow(outcome: Outcome, key: str) -> GoldFlow:
-    """Count queries by the rank band of their best gold passage before (rows) and after (columns)."""
+def count_gold_flow(outcome: Outcome, system: str) -> GoldFlow:
+    """Count queries by the rank band of their best gold passage before (rows) and after (columns) the reranker."""
     edges = sorted({1, outcome.top_n, min(10, outcome.top_k), outcome.top_k})
     names = [
         f"{low + 1}–{high}" if high > low + 1 else str(high)
@@ -87,7 +92,8 @@ def count_gold_flow(outcome: Outcome, key: str) -> GoldFlow:
     ]
     bands = (*names, "not among the candidates")
     counts = np.zeros((len(bands), len(bands)), dtype=int)
-    before, after = (_band(judged.first_gold, edges) for judged in (outcome.judged, outcome.judged_by(key)))
+    pair = outcome.judged_by(split_key(system)[0]), outcome.judged_by(system)
+    before, after = (_band(judged.first_gold, edges) for judged in pair)
     np.add.at(counts, (before, after), 1)
     return GoldFlow(bands=bands, counts=tuple(map(tuple, counts.tolist())))
 
@@ -96,14 +102,16 @@ def _band(ranks: np.ndarray, edges: list[int]) -> np.ndarray:
     return np.where(ranks > 0, np.searchsorted(edges, ranks), len(edges))
 
 
-def build_thresholds(outcome: Outcome, key: str) -> Thresholds:
-    """Build histograms of the scores of gold and other candidates, and count what each score cutoff drops.
+def build_thresholds(outcome: Outcome, system: str) -> Thresholds:
+    """Build histograms of a reranker's scores of gold and other candidates, and count what each score cutoff drops.
 
     A cutoff is valid for this model and corpus only: scores cannot be compared across models or corpora.
     """
-    logits, gold = outcome.logits[key], outcome.judged.grades > 0
+    stage, reranker = outcome.find(system)
+    logits, gold = stage.logits[reranker or ""], outcome.judged[stage.key].grades > 0
     there = ~np.isnan(logits)
-    low, high = float(logits[there].min()), float(logits[there].max())
+    scores = logits[there] if there.any() else np.zeros(1)  # a first stage may find nothing at all
+    low, high = float(scores.min()), float(scores.max())
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     histograms = [np.histogram(logits[there & which], edges)[0].tolist() for which in (gold, ~gold)]
     best = np.nanmax(np.where(there, logits, -np.inf), axis=1)
@@ -114,7 +122,7 @@ def build_thresholds(outcome: Outcome, key: str) -> Thresholds:
             junk_dropped=int((logits[there & ~gold] < cutoff).sum()),
             queries_empty=int((best < cutoff).sum()),
         )
-        for cutoff in np.quantile(logits[there], np.linspace(0, 1, CUTOFFS))
+        for cutoff in np.quantile(scores, np.linspace(0, 1, CUTOFFS))
     )
     return Thresholds(
         edges=tuple(edges.tolist()),

@@ -30,7 +30,7 @@ class JobSettings(RunSettings):
         return cls(
             corpus=options.corpus,
             split=options.split,
-            embedder=options.embedder,
+            first_stages=tuple(options.first_stages),
             top_k=options.top_k,
             top_n=options.kept,
             rerankers=tuple(options.rerankers),

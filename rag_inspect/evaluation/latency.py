@@ -5,41 +5,50 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
-from rag_inspect.evaluation.outcome import Latency
+from rag_inspect.evaluation.systems import P95_QUERIES, Latency
 from rag_inspect.types import Passage, Query, Reranker, Retriever
 
-SAMPLE_QUERIES, LEAST_QUERIES = 12, 4  # without the warm-up, which is not counted
+SAMPLE_QUERIES, LEAST_QUERIES = P95_QUERIES, 4  # without the warm-up, which is not counted
 SAMPLE_SECONDS = 8.0  # after this time a sample ends, once LEAST_QUERIES are measured
-FIRST_STAGE_QUERIES = 12
+
+
+T = TypeVar("T")
 
 
 def measure_first_stage(
-    retriever: Retriever, texts: Sequence[str], depth: int
+    retriever: Retriever, queries: Sequence[Query], depth: int
 ) -> tuple[np.ndarray, list[list[Passage]]]:
     """Return (ms per query, passages found). Queries run one at a time; the first runs twice, to warm up."""
     times, found = [], []
-    for text in [texts[0], *texts]:
+    for query in [queries[0], *queries]:
         began = time.perf_counter()
         # Some first stages cache queries, so make each text new.
-        [candidates] = retriever.search([Query("", f"{text} {began}")], depth)
+        [candidates] = retriever.search([replace(query, text=f"{query.text} {began}")], depth)
         times.append((time.perf_counter() - began) * 1000)
         found.append(candidates.in_order)
     return np.array(times[1:]), found[1:]
 
 
-def sample_first_stage(retriever: Retriever, texts: Sequence[str], depth: int) -> Latency:
-    """Time the first stage on up to FIRST_STAGE_QUERIES of the texts. Its latency is the same at every depth."""
-    times, _ = measure_first_stage(retriever, sample_evenly(texts, FIRST_STAGE_QUERIES), depth)
-    p50, p95 = map(float, np.percentile(times, [50, 95]))
-    return Latency((float(times.mean()),), p50, p95, len(times), "sample")
+def sample_first_stage(retriever: Retriever, queries: Sequence[Query], depth: int) -> Latency:
+    """Time the first stage on up to SAMPLE_QUERIES of the queries. Its latency is the same at every depth."""
+    times, _ = measure_first_stage(retriever, sample_evenly(queries, SAMPLE_QUERIES), depth)
+    median = float(np.median(times))
+    return Latency((median,), median, take_p95(times), len(times), "sample")
 
 
-def sample_evenly(texts: Sequence[str], count: int) -> list[str]:
-    """Return `count` evenly spaced texts, or all if there are fewer."""
-    return [texts[row] for row in sorted({int(row) for row in np.linspace(0, len(texts) - 1, count)})]
+def take_p95(times: Sequence[float] | np.ndarray) -> float | None:
+    """Return the 95th percentile; None of fewer than P95_QUERIES."""
+    return float(np.percentile(times, 95)) if len(times) >= P95_QUERIES else None
+
+
+def sample_evenly(things: Sequence[T], count: int) -> list[T]:
+    """Return `count` evenly spaced things, or all if there are fewer."""
+    return [things[row] for row in sorted({int(row) for row in np.linspace(0, len(things) - 1, count)})]
 
 
 def list_timed_depths(depth: int) -> list[int]:
@@ -47,39 +56,45 @@ def list_timed_depths(depth: int) -> list[int]:
     return sorted({1, math.ceil(depth / 4), math.ceil(depth / 2), depth})
 
 
-def measure_live(
+def measure_reranker(
     retriever: Retriever,
     reranker: Reranker,
-    texts: Sequence[str],
+    queries: Sequence[Query],
     depth: int,
-    first_stage_ms: float,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[str, None, Latency]:
-    """Time a reranker on up to SAMPLE_QUERIES of the texts; if stopped, the latency is unknown.
+    """Time a reranker, without the first stage, on the candidates of up to SAMPLE_QUERIES of the queries.
 
-    Yields which query is next, in words. Each query runs at every depth of `list_timed_depths`; between these, the mean is interpolated.
+    Yields which query is next, in words. If stopped, the latency is unknown. Each query runs at every depth of
+    `list_timed_depths`; between these, the median is interpolated. Queries with fewer than `depth` candidates count
+    only if no query has that many.
     """
-    chosen, depths = sample_evenly(texts, SAMPLE_QUERIES), list_timed_depths(depth)
-    began, measured = time.perf_counter(), []  # one row per query: ms at each depth
-    for number, text in enumerate([chosen[0], *chosen]):
+    chosen, depths = sample_evenly(queries, SAMPLE_QUERIES), list_timed_depths(depth)
+    began, full, short = time.perf_counter(), list[list[float]](), list[list[float]]()
+    for number, query in enumerate([chosen[0], *chosen]):
         yield f"query {number} of {len(chosen)}" if number else "warming up"
-        passages = retriever.search([Query("", text)], depth)[0].in_order
+        passages = retriever.search([query], depth)[0].in_order
         row = []
         for some in depths if number else depths[:2]:  # the first query warms up
             start = time.perf_counter()
-            for _ in reranker.score_pairs([(text, passage) for passage in passages[:some]]):
+            for _ in reranker.score_pairs([(query.text, passage) for passage in passages[:some]]):
                 if stopped():
                     return Latency()
             row.append(1000 * (time.perf_counter() - start))
-        if number and len(passages) == depth:
-            measured.append(row)
-        if len(measured) >= LEAST_QUERIES and time.perf_counter() - began > SAMPLE_SECONDS:
+        if number and passages:
+            (full if len(passages) == depth else short).append(row)
+        if len(full) >= LEAST_QUERIES and time.perf_counter() - began > SAMPLE_SECONDS:
             break
-    times = np.array(measured)
+    return _summarise(np.array(full or short), depths)
+
+
+def _summarise(times: np.ndarray, depths: Sequence[int]) -> Latency:
+    """Summarise ms of shape (queries, depths)."""
     if not times.size:
         return Latency()
-    p50, p95 = (float(value) for value in np.percentile(first_stage_ms + times[:, -1], [50, 95]))
     # More pairs never take less time, but noise can make it look so.
-    means = np.maximum.accumulate(times.mean(axis=0))
-    steps = first_stage_ms + np.interp(np.arange(1, depth + 1), depths, means)
-    return Latency(tuple(map(float, steps)), p50, p95, len(times), "sample")
+    medians = np.maximum.accumulate(np.median(times, axis=0))
+    steps = np.interp(np.arange(1, depths[-1] + 1), depths, medians)
+    p95 = take_p95(times[:, -1])
+    most = None if p95 is None else max(p95, steps[-1])
+    return Latency(tuple(map(float, steps)), float(steps[-1]), most, len(times), "sample")

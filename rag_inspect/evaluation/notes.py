@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rag_inspect.evaluation.advice import describe_change, is_significant
-from rag_inspect.evaluation.document import Numbers, SystemResult
+from rag_inspect.evaluation.document import Numbers
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.metrics import parse
 from rag_inspect.words import format_count
@@ -40,7 +40,13 @@ UNREAD = {
 
 def take_notes(numbers: Numbers, outcome: Outcome) -> tuple[str, ...]:
     """Write the notes, one sentence each. The outcome has its own notes on how the run went."""
-    return (*_note_eval_set(outcome), *_note_depth(numbers, outcome), *_note_comparison(numbers))
+    return (
+        *_note_eval_set(outcome),
+        *_note_depth(numbers, outcome),
+        *_note_short_rankings(outcome),
+        *_note_comparison(numbers),
+        *_note_latency(numbers),
+    )
 
 
 def _note_eval_set(outcome: Outcome) -> Iterator[str]:
@@ -55,8 +61,8 @@ def _note_eval_set(outcome: Outcome) -> Iterator[str]:
 
 
 def _note_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
-    reached = outcome.places.shape[1]
-    deeper = [name for name in numbers.first_stage.metrics if parse(name).cutoff > reached]
+    reached = outcome.depth
+    deeper = [name for name in numbers.tooltips if parse(name).cutoff > reached]
     itself = outcome.counts.get("left_out") == numbers.queries  # then each query has one passage fewer
     if deeper and reached + itself < numbers.passages:
         yield (
@@ -65,23 +71,43 @@ def _note_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
         )
 
 
+def _note_short_rankings(outcome: Outcome) -> Iterator[str]:
+    """Say which first stages found less than there was room for."""
+    room = min(outcome.top_k, outcome.passage_count - 1)  # one passage may be the query itself
+    for stage in outcome.stages:
+        found = (stage.places >= 0).sum(axis=1)
+        if nothing := int((found == 0).sum()):
+            yield f"{stage.key} found nothing for {format_count(nothing)}; no system that starts with it can help there."
+        if short := int(((found > 0) & (found < room)).sum()):
+            yield f"{stage.key} found fewer than {room} candidates for {format_count(short)}; only these were reranked."
+
+
 def _note_comparison(numbers: Numbers) -> Iterator[str]:
     if numbers.distinct_queries == 1:
         yield "One query says nothing about others, so the intervals span the whole scale."
-    for system in numbers.rerankers:
-        change, label = system.versus_first_stage[numbers.primary], parse(numbers.primary).label
+    for system in numbers.reranked:
+        change, label = system.versus_baseline[numbers.primary], parse(numbers.primary).label
         if not is_significant(change) and numbers.distinct_queries > 1:
             yield (
                 f"{format_count(numbers.queries)} detect a change of {change.resolvable:.3f} in {label} "
-                f"(80 % power); {system.key}'s {describe_change(change)} is within noise."
+                f"(80 % power); the {describe_change(change)} of {system.key} against {numbers.baseline} is within noise."
             )
-        yield from _note_latency(system)
-    if len(numbers.rerankers) > 1:
-        yield "Several rerankers were compared. p_holm is corrected for this (Holm 1979), p_value is not; the advice uses p_holm."
+    if len(numbers.systems) > 2:
+        yield "Several systems were compared. p_holm is corrected for this (Holm 1979), p_value is not; the advice uses p_holm."
 
 
-def _note_latency(system: SystemResult) -> Iterator[str]:
-    if system.latency.source == "unknown":
-        yield f"The latency of {system.key} was not measured."
-    elif system.latency.source == "sample":
-        yield f"One query at a time, {system.key} was timed on {format_count(system.latency.queries)}."
+def _note_latency(numbers: Numbers) -> Iterator[str]:
+    unknown = [system.key for system in numbers.systems if system.latency.source == "unknown"]
+    if unknown:
+        yield f"The latency of {', '.join(unknown)} was not measured."
+    machine = numbers.machine
+    if machine is None:
+        return
+    load = "" if machine.load is None else f", load average {machine.load:.1f}"
+    on = f"{machine.cpu}, {format_count(machine.cores, 'core', 'cores')}, {machine.device}{load}"
+    yield f"Latencies are medians of single queries, timed on {on}."
+    if machine.was_busy:
+        yield (
+            f"The machine was busy while it was timed (load average {machine.load:.1f} on "
+            f"{format_count(machine.cores, 'core', 'cores')}), so the latencies are too high; evaluate again when it is idle."
+        )

@@ -1,9 +1,9 @@
-"""The work of an evaluation: retrieve, score and measure, one chunk of queries at a time."""
+"""The work of an evaluation: retrieve with each first stage and score with each reranker, a chunk of queries at a time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,47 +12,63 @@ import numpy as np
 
 from rag_inspect.errors import RagInspectError, RerankError, RetrievalError
 from rag_inspect.evaluation.eval_set import EvalSet
-from rag_inspect.evaluation.latency import list_timed_depths, measure_live, sample_first_stage
-from rag_inspect.evaluation.outcome import Latency
+from rag_inspect.evaluation.outcome import StageOutcome
+from rag_inspect.evaluation.progress import EvalProgress
+from rag_inspect.evaluation.systems import FirstStageSystem, join_key
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
 from rag_inspect.pipeline import clean_query, name_verdict, retrieve
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import order_columns, score_pairs
-from rag_inspect.types import Corpus, Passage, Reranker, Retriever
-from rag_inspect.words import format_count, format_duration
+from rag_inspect.types import Candidates, Corpus, Pair, Passage, Reranker, Retriever
 
 PAIRS_AT_ONCE = 512  # in one chunk, which may have many queries: sorted by length and scored together
 PAIRS_AT_FIRST = 128  # until the pace of the models is known
 CHUNK_SECONDS = 10.0  # a slow model reports rows at least this often
 PACE_HALF_LIFE = 60.0  # seconds of scoring, after which a batch has half its weight in the pace
-MAX_NOTE = 500  # characters of a note about a failure
 
 
-@dataclass(frozen=True)
-class EvalProgress:
-    """How far an evaluation is; `finished` has the rows that are new since the last progress."""
+class Found:
+    """What one first stage found, and what the rerankers scored it; the arrays are those of a StageOutcome."""
 
-    queries_done: int
-    queries: int
-    pairs_done: int
-    pairs: int
-    cached_pairs: int
-    pairs_per_second: float | None  # without cached pairs; None until a model has scored one
-    seconds_left: float | None
-    reranker: str  # the one that is scoring
-    means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # system -> metric -> mean so far
-    finished: tuple[Mapping[str, Any], ...] = ()  # {query_id, query, rank_before, ranks, verdicts}
-    stopped: bool = False
-    timing: str = ""  # the system whose latency is being measured, and how far that is; "" while scoring
+    def __init__(self, retriever: Retriever, shape: tuple[int, int], rerankers: Sequence[Reranker]) -> None:
+        self.retriever, self.key = retriever, retriever.first_stage.key
+        self.places = np.full(shape, -1, dtype=np.int32)
+        self.grades = np.zeros(shape)
+        self.scores = np.full(shape, np.nan)
+        self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
+        self.notes: list[str] | None = None  # what it says with every query that it finds something for
 
-    def __str__(self) -> str:
-        if self.timing:
-            scored = format_count(self.pairs_done, "pair", "pairs")
-            return f"{format_count(self.queries)}, {scored} scored; timing {self.timing}"
-        pace = f", {self.pairs_per_second:,.0f} a second" if self.pairs_per_second else ""
-        left = f", {format_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
-        done = f"{self.queries_done:,} / {self.queries:,} queries, {self.pairs_done:,} / {self.pairs:,} pairs"
-        return f"{done}{pace}{left} ({self.reranker})"
+    def keep_notes(self, candidates: Candidates) -> None:
+        """Keep of the notes those that are not about one query alone."""
+        if len(candidates):
+            said = list(candidates.notes) if self.notes is None else self.notes
+            self.notes = [note for note in said if note in candidates.notes]
+
+    def order(self, reranker: str, rows: slice) -> np.ndarray:
+        """Return the columns of these queries in a reranker's order."""
+        return order_columns(self.logits[reranker][rows])
+
+    def to_outcome(self, depth: int) -> StageOutcome:
+        """Return the first `depth` columns."""
+        return StageOutcome(
+            first_stage=FirstStageSystem.of(self.retriever.first_stage),
+            places=self.places[:, :depth],
+            scores=self.scores[:, :depth],
+            logits={key: logits[:, :depth] for key, logits in self.logits.items()},
+        )
+
+
+@dataclass(slots=True)
+class Cell:
+    """A pair that each reranker scores once, and every place (stage, row, column) that its score belongs to."""
+
+    text: str
+    passage: Passage
+    places: list[tuple[Found, int, int]] = field(default_factory=list)
+
+    @property
+    def pair(self) -> Pair:
+        return self.text, self.passage
 
 
 class Pass:
@@ -62,43 +78,43 @@ class Pass:
         self,
         corpus: Corpus,
         chosen: EvalSet,
-        retriever: Retriever,
+        retrievers: Sequence[Retriever],
         rerankers: Sequence[Reranker],
         cache: ScoreCache | None,
         depth: int,
         top_n: int,
         keep_identical_ids: bool = False,
     ) -> None:
-        self.corpus, self.chosen, self.retriever, self.rerankers = corpus, chosen, retriever, rerankers
-        self.cache, self.top_n, self.keep_identical_ids = cache, top_n, keep_identical_ids
+        self.corpus, self.chosen, self.rerankers, self.cache = corpus, chosen, rerankers, cache
+        self.depth, self.top_n, self.keep_identical_ids = depth, top_n, keep_identical_ids
         shape = (len(chosen.queries), depth)
+        self.stages = [Found(retriever, shape, rerankers) for retriever in retrievers]
         self.asked = [replace(query, text=clean_query(query.text)[0]) for query in chosen.queries]
         self.texts = [query.text for query in self.asked]
         self.ids: dict[str, int] = {}  # passage_id -> place, in order of first retrieval
-        self.places = np.full(shape, -1, dtype=np.int32)
-        self.grades = np.zeros(shape)
-        self.first_scores = np.full(shape, np.nan)
-        self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
-        # Queries that were candidates of themselves; queries whose last candidate ties with others.
-        self.left_out = self.tied = 0
+        # Rows of queries that were candidates of themselves; of those whose last candidate ties with others.
+        self.left_out: set[int] = set()
+        self.tied: set[int] = set()
         self.queries_done = self.pairs_done = self.scored = self.cached = 0
+        self.spared = (
+            0  # places that need no score of their own: empty ones, and pairs that another stage found too
+        )
         self.began, self.at_work = time.perf_counter(), ""
         self.lately = np.zeros(2)  # recent pairs that a model scored, and the seconds it took
         self.notes: list[str] = []
         self.sums: dict[str, dict[str, float]] = {}
 
     def run(self) -> Iterator[EvalProgress]:
-        """For each chunk: retrieve, then score with each reranker."""
-        n, depth = self.places.shape
+        """For each chunk: retrieve with each first stage, then score all that they found with each reranker."""
+        n, width = len(self.texts), self.depth * len(self.stages)
         while self.queries_done < n:
-            step = max(1, self._pairs_at_once // depth)
+            step = max(1, self._pairs_at_once // width)
             rows = range(self.queries_done, min(n, self.queries_done + step))
-            with self._explain_failure(self.retriever.first_stage.key, RetrievalError):
-                found = self.retrieve(rows)
+            cells = self.retrieve(rows)
             for reranker in self.rerankers:
                 self.at_work = reranker.spec.key
                 with self._explain_failure(reranker.spec.key, RerankError):
-                    yield from self.score(reranker, rows, found)
+                    yield from self.score(reranker, cells)
             self.queries_done = rows.stop
             self._add_up(rows)
             yield self.progress(tuple(self._row(row) for row in rows))
@@ -117,30 +133,43 @@ class Pass:
         pairs, seconds = self.lately
         return float(pairs / seconds) if seconds else None
 
-    def retrieve(self, rows: range) -> list[list[Passage]]:
-        """Fill the arrays with the candidates of these queries; return the passages."""
-        queries, depth = [self.asked[row] for row in rows], self.places.shape[1]
-        found = retrieve(self.retriever, self.corpus, queries, depth, self.keep_identical_ids)
-        self.left_out += sum(bool(candidates.left_out) for candidates in found)
-        self.tied += sum(bool(candidates.tied) for candidates in found)
-        for row, candidates in zip(rows, found, strict=True):
-            grades = self.chosen.qrels[self.chosen.queries[row].query_id]
-            for column, hit in enumerate(candidates.ranking):
-                self.places[row, column] = self.ids.setdefault(hit.passage_id, len(self.ids))
-                self.first_scores[row, column] = hit.score
-                self.grades[row, column] = max(0, grades.get(hit.passage_id, 0))
-        return [candidates.in_order for candidates in found]
+    def retrieve(self, rows: range) -> list[Cell]:
+        """Fill the arrays with the candidates of these queries; return the pairs, each once."""
+        queries, cells = [self.asked[row] for row in rows], dict[tuple[int, str], Cell]()
+        for stage in self.stages:
+            with self._explain_failure(stage.key, RetrievalError):
+                found = retrieve(stage.retriever, self.corpus, queries, self.depth, self.keep_identical_ids)
+            for row, candidates in zip(rows, found, strict=True):
+                self._take(stage, row, candidates, cells)
+        self.spared += len(rows) * self.depth * len(self.stages) - len(cells)
+        return list(cells.values())
 
-    def score(
-        self, reranker: Reranker, rows: range, found: Sequence[Sequence[Passage]]
-    ) -> Iterator[EvalProgress]:
-        """Score the candidates of these queries; yields progress after each batch."""
-        cells = [(row, c) for row, passages in zip(rows, found, strict=True) for c in range(len(passages))]
-        pairs = [(self.texts[row], p) for row, passages in zip(rows, found, strict=True) for p in passages]
-        logits = self.logits[reranker.spec.key]
-        for scored in score_pairs(reranker, pairs, self.cache):
+    def _take(
+        self, stage: Found, row: int, candidates: Candidates, cells: dict[tuple[int, str], Cell]
+    ) -> None:
+        """Put the candidates of one query into the arrays and among the pairs."""
+        stage.keep_notes(candidates)
+        if candidates.left_out:
+            self.left_out.add(row)
+        if candidates.tied:
+            self.tied.add(row)
+        grades = self.chosen.qrels[self.chosen.queries[row].query_id]
+        for column, (hit, passage) in enumerate(zip(candidates.ranking, candidates.in_order, strict=True)):
+            stage.places[row, column] = self.ids.setdefault(hit.passage_id, len(self.ids))
+            stage.scores[row, column] = hit.score
+            stage.grades[row, column] = max(0, grades.get(hit.passage_id, 0))
+            cell = cells.setdefault((row, hit.passage_id), Cell(self.texts[row], passage))
+            cell.places.append((stage, row, column))
+            if cell.passage.embedding is None:  # mini needs no embedder for a passage that brings its vector
+                cell.passage = passage
+
+    def score(self, reranker: Reranker, cells: Sequence[Cell]) -> Iterator[EvalProgress]:
+        """Score these pairs; yields progress after each batch."""
+        key = reranker.spec.key
+        for scored in score_pairs(reranker, [cell.pair for cell in cells], self.cache):
             for at, score in scored.scores.items():
-                logits[cells[at]] = score
+                for stage, row, column in cells[at].places:
+                    stage.logits[key][row, column] = score
             self.pairs_done += len(scored.scores)
             if scored.cached:
                 self.cached += len(scored.scores)
@@ -171,7 +200,8 @@ class Pass:
     def progress(
         self, finished: tuple[Mapping[str, Any], ...] = (), stopped: bool = False, timing: str = ""
     ) -> EvalProgress:
-        total = self.places.size * len(self.rerankers)
+        places = len(self.texts) * self.depth * len(self.stages)
+        total = (places - self.spared) * len(self.rerankers)
         pace = self._pace
         overall = self.pairs_done / max(time.perf_counter() - self.began, 1e-6)
         left = (total - self.pairs_done) / (pace or overall) if self.pairs_done else None
@@ -193,80 +223,34 @@ class Pass:
         )
 
     def _row(self, row: int) -> dict[str, Any]:
-        query, grades = self.chosen.queries[row], self.grades[row]
-        before = _find_first_gold(grades)
-        ranks = {
-            key: _find_first_gold(grades[self._order(key, slice(row, row + 1))[0]]) for key in self.logits
-        }
-        return {
-            "query_id": query.query_id,
-            "query": query.text,
-            "rank_before": before,
-            "ranks": ranks,
-            "verdicts": {key: name_verdict(before, rank, top_n=self.top_n) for key, rank in ranks.items()},
-        }
-
-    def _order(self, key: str, rows: slice) -> np.ndarray:
-        return order_columns(self.logits[key][rows])
+        query, ranks, verdicts = self.chosen.queries[row], dict[str, int | None](), {}
+        for stage in self.stages:
+            grades = stage.grades[row]
+            before = ranks[stage.key] = _find_first_gold(grades)
+            for reranker in stage.logits:
+                system = join_key(stage.key, reranker)
+                after = _find_first_gold(grades[stage.order(reranker, slice(row, row + 1))[0]])
+                ranks[system], verdicts[system] = after, name_verdict(before, after, top_n=self.top_n)
+        return {"query_id": query.query_id, "query": query.text, "ranks": ranks, "verdicts": verdicts}
 
     def _add_up(self, rows: range) -> None:
         """Add the metrics of these queries to the sums."""
         some = slice(rows.start, rows.stop)
-        qrels = (self.chosen.qrels[query.query_id] for query in self.chosen.queries[some])
-        first = Judged(self.grades[some], *ideal_grades(qrels, 10))
-        systems = {self.retriever.first_stage.key: first}
-        systems |= {key: first.reordered(self._order(key, some)) for key in self.logits}
-        for key, judged in systems.items():
-            sums = self.sums.setdefault(key, dict.fromkeys(HEADLINE, 0.0))
-            for name in HEADLINE:
-                sums[name] += float(parse(name).values(judged).sum())
+        ideal = ideal_grades((self.chosen.qrels[query.query_id] for query in self.chosen.queries[some]), 10)
+        for stage in self.stages:
+            first = Judged(stage.grades[some], *ideal)
+            systems = {stage.key: first}
+            for reranker in stage.logits:
+                systems[join_key(stage.key, reranker)] = first.reordered(stage.order(reranker, some))
+            for key, judged in systems.items():
+                sums = self.sums.setdefault(key, dict.fromkeys(HEADLINE, 0.0))
+                for name in HEADLINE:
+                    sums[name] += float(parse(name).values(judged).sum())
 
-    def measure_latencies(
-        self, stopped: Callable[[], bool], timed: bool
-    ) -> Generator[EvalProgress, None, dict[str, Latency]]:
-        """Time every system on a few queries, one at a time; if not `timed`, only the first stage.
-
-        If a model fails here, or once `stopped`, a latency is unknown and `notes` says why; the evaluation goes on.
-        """
-        depth, first = self.places.shape[1], self.retriever.first_stage.key
-        yield self.progress(timing=first)
-        try:
-            known = {first: sample_first_stage(self.retriever, self.texts, depth)}
-        except Exception as error:
-            self._note_untimed(first, error)
-            return {first: Latency()}
-        for reranker in self.rerankers if timed else ():
-            known[reranker.spec.key] = yield from self._time(reranker, known[first].depth_ms[0], stopped)
-        untimed = [key for key, latency in known.items() if latency.p50 is None]
-        if stopped() and untimed:
-            self.notes.append(f"Stopped while timing: the latency of {', '.join(untimed)} is unknown.")
-        *shallow, deepest = map(str, list_timed_depths(depth))
-        if len(known) > 1 + len(untimed) and len(shallow) + 1 < depth:
-            self.notes.append(
-                f"Rerankers were timed at depths {', '.join(shallow)} and {deepest}; between these, latency is interpolated."
-            )
-        return known
-
-    def _time(
-        self, reranker: Reranker, first_stage_ms: float, stopped: Callable[[], bool]
-    ) -> Generator[EvalProgress, None, Latency]:
-        key, depth = reranker.spec.key, self.places.shape[1]
-        if stopped():
-            return Latency()
-        steps = measure_live(self.retriever, reranker, self.texts, depth, first_stage_ms, stopped)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                measured: Latency = end.value
-                return measured
-            except Exception as error:
-                self._note_untimed(key, error)
-                return Latency()
-            yield self.progress(timing=f"{key}, {step}")
-
-    def _note_untimed(self, key: str, error: Exception) -> None:
-        self.notes.append(f"{key} could not be timed ({type(error).__name__}: {error})."[:MAX_NOTE])
+    @property
+    def deepest(self) -> int:
+        """The length of the longest ranking, at least 1."""
+        return max(1, max(int((stage.places >= 0).sum(axis=1).max()) for stage in self.stages))
 
 
 def _find_first_gold(grades: np.ndarray) -> int | None:

@@ -14,8 +14,9 @@ import numpy as np
 from rag_inspect.errors import CorpusError, RagInspectError
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import select_eval_set
-from rag_inspect.evaluation.outcome import FirstStageSystem, Outcome, System
+from rag_inspect.evaluation.outcome import Outcome, StageOutcome
 from rag_inspect.evaluation.replay import read_replay, to_replay
+from rag_inspect.evaluation.systems import FirstStageSystem, Model
 from rag_inspect.files import format_json, write_text
 from rag_inspect.types import Corpus, FirstStage, ModelSpec
 
@@ -57,8 +58,8 @@ def read_recorded(
         outcome.corpus_fingerprint == corpus.fingerprint
         and asked == [(query.query_id, query.text) for query in chosen.queries]
         and outcome.qrels == chosen.qrels
-        and outcome.first_stage == _find_first_stage(first_stages, outcome.first_stage.key)
-        and all(system == _find_reranker(rerankers, system.key) for system in outcome.rerankers)
+        and all(stage.first_stage == _find_first_stage(first_stages, stage.key) for stage in outcome.stages)
+        and all(model == _find_reranker(rerankers, model.key) for model in outcome.rerankers)
     )
     found = {pid: corpus.passage_by_id[pid] for pid in outcome.passage_ids} if same else {}
     texts = {pid: (passage.title, passage.text) for pid, passage in found.items()}
@@ -69,8 +70,8 @@ def _find_first_stage(table: Mapping[str, FirstStage], key: str) -> FirstStageSy
     return FirstStageSystem.of(table[key]) if key in table else None
 
 
-def _find_reranker(table: Mapping[str, ModelSpec], key: str) -> System | None:
-    return System.of(table[key]) if key in table else None
+def _find_reranker(table: Mapping[str, ModelSpec], key: str) -> Model | None:
+    return Model.of(table[key]) if key in table else None
 
 
 def record_evaluation(corpus: Corpus, outcome: Outcome) -> None:
@@ -82,10 +83,13 @@ def record_evaluation(corpus: Corpus, outcome: Outcome) -> None:
         raise CorpusError(
             f"{corpus.name} has no folder, so its evaluation cannot be recorded; read it from a folder"
         )
-    logits = {key: np.round(values, DIGITS) for key, values in outcome.logits.items()}
-    light = replace(outcome, scores=np.round(outcome.scores, DIGITS), logits=logits, passages={})
+    light = replace(outcome, stages=tuple(map(_round, outcome.stages)), passages={})
     for system in outcome.systems:
-        key = outcome.reranker_of(system.key)
-        if not np.array_equal(light.order(key), outcome.order(key)):
+        if not np.array_equal(light.order(system.key), outcome.order(system.key)):
             raise ValueError(f"{DIGITS} digits do not keep the order of {system.key} on {corpus.name}")
     write_text(corpus.path / FILE, format_json(to_replay(light)))
+
+
+def _round(stage: StageOutcome) -> StageOutcome:
+    logits = {key: np.round(values, DIGITS) for key, values in stage.logits.items()}
+    return replace(stage, scores=np.round(stage.scores, DIGITS), logits=logits)

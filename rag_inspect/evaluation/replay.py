@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from rag_inspect.errors import InputError
-from rag_inspect.evaluation.outcome import (
-    MAX_CARRIED,
-    FirstStageSystem,
-    Latency,
-    Outcome,
-    count_most_gold,
-    write_system,
-)
+from rag_inspect.evaluation.outcome import MAX_CARRIED, Outcome, StageOutcome, count_most_gold
 from rag_inspect.evaluation.replay_errors import refuse
+from rag_inspect.evaluation.systems import Latency, list_keys, name_file
 from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.types import Query
 from rag_inspect.words import describe_value
 
 if TYPE_CHECKING:  # load pydantic only when a replay is read
-    from rag_inspect.evaluation.replay_models import LatencyPart, Replay1, Replay2
+    from rag_inspect.evaluation.replay_models import AnyReplay, QueryPart
 
-KIND, VERSION = "rag-inspect replay", 2
+KIND, VERSION = "rag-inspect replay", 3
 MAX_BYTES = 128 << 20
 MAX_PARTS = 4_000_000  # lists and objects: "[]," takes 3 bytes in a file and 70 in memory
 MAX_CELLS = 8_000_000  # numbers in one table of the assessment: enough for a replay of MAX_BYTES; stops a short replay that asks for more
@@ -51,9 +45,10 @@ def to_replay(outcome: Outcome) -> dict[str, Any]:
             "languages": list(outcome.languages), "language_source": outcome.language_source,
         },
         "split": outcome.split,
-        "first_stage": _first_stage_document(outcome.first_stage),
-        "rerankers": [write_system(system) for system in outcome.rerankers],
+        "first_stages": [stage.first_stage.to_json() for stage in outcome.stages],
+        "rerankers": [model.to_json() for model in outcome.rerankers],
         "settings": {"top_k": outcome.top_k, "top_n": outcome.top_n, "cutoffs": list(outcome.cutoffs)},
+        "machine": outcome.machine.to_json() if outcome.machine else None,
         "created": outcome.created,
         "versions": dict(outcome.versions),
         "notes": list(outcome.notes),
@@ -65,11 +60,6 @@ def to_replay(outcome: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _first_stage_document(stage: FirstStageSystem) -> dict[str, Any]:
-    embedder = stage.embedder and write_system(stage.embedder)
-    return {"key": stage.key, "kind": stage.kind, "score_name": stage.score_name, "embedder": embedder}
-
-
 def _latency_document(latency: Latency) -> dict[str, Any]:
     return {
         "depth_ms": [round(ms, 4) for ms in latency.depth_ms], "p50": latency.p50, "p95": latency.p95,
@@ -78,14 +68,21 @@ def _latency_document(latency: Latency) -> dict[str, Any]:
 
 
 def _query_document(outcome: Outcome, row: int) -> dict[str, Any]:
-    query, there = outcome.queries[row], outcome.places[row] >= 0
+    query = outcome.queries[row]
     return {
         "query_id": query.query_id,
         "text": query.text,
         "qrels": dict(outcome.qrels[query.query_id]),
-        "candidates": outcome.places[row][there].tolist(),
-        "scores": outcome.scores[row][there].tolist(),
-        "logits": {key: logits[row][there].tolist() for key, logits in outcome.logits.items()},
+        "stages": [_stage_document(stage, row) for stage in outcome.stages],
+    }
+
+
+def _stage_document(stage: StageOutcome, row: int) -> dict[str, Any]:
+    there = stage.places[row] >= 0
+    return {
+        "candidates": stage.places[row][there].tolist(),
+        "scores": stage.scores[row][there].tolist(),
+        "logits": {key: logits[row][there].tolist() for key, logits in stage.logits.items()},
     }
 
 
@@ -123,30 +120,23 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
     replay = _read_version(document, name)
     cutoffs = parse_cutoffs(replay.settings.cutoffs)
     shape = _check_size(replay, cutoffs, name)
-    first, rerankers = replay.first_stage.system(), tuple(part.system() for part in replay.rerankers)
-    keys = {part.key for part in rerankers}
-    places, scores = np.full(shape, -1, dtype=np.int32), np.full(shape, np.nan)
-    logits = {part.key: np.full(shape, np.nan) for part in rerankers}
-    _fill(replay, places, scores, logits, name)
+    systems = set(_list_systems(replay))
+    latency = {replay.name_latency(key): part.read() for key, part in replay.latency.items()}
     return Outcome(
         corpus=replay.corpus.name,
         corpus_fingerprint=replay.corpus.fingerprint,
         passage_count=replay.corpus.passages,
         split=replay.split,
-        first_stage=first,
-        rerankers=rerankers,
+        stages=tuple(_read_stage(replay, at, shape, name) for at in range(len(replay.first_stages))),
+        rerankers=tuple(part.read() for part in replay.rerankers),
         top_k=replay.settings.top_k,
         top_n=replay.settings.top_n,
         cutoffs=cutoffs,
         queries=tuple(Query(row.query_id, row.text) for row in replay.queries),
         qrels={row.query_id: row.qrels for row in replay.queries},
         passage_ids=tuple(replay.passage_ids),
-        places=places,
-        scores=scores,
-        logits=logits,
-        latency={
-            key: _read_latency(part) for key, part in replay.latency.items() if key in {first.key, *keys}
-        },
+        latency={key: value for key, value in latency.items() if key in systems},
+        machine=replay.machine.read() if replay.machine else None,
         languages=tuple(replay.corpus.languages),
         language_source=replay.corpus.language_source,
         notes=tuple(replay.notes),
@@ -157,9 +147,14 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
     )
 
 
-def _read_version(document: Any, name: str) -> Replay1 | Replay2:
+def _list_systems(replay: AnyReplay) -> list[str]:
+    return list_keys([part.key for part in replay.first_stages], [part.key for part in replay.rerankers])
+
+
+def _read_version(document: Any, name: str) -> AnyReplay:
     """Read the document with the model of its version. Raises InputError if the version is unknown."""
-    from rag_inspect.evaluation.replay_models import MODELS, read_part
+    from rag_inspect.evaluation.replay_models import MODELS
+    from rag_inspect.evaluation.replay_parts import read_part
 
     if not isinstance(document, dict):
         refuse(name, (), f"is a {type(document).__name__}", "an object")
@@ -180,19 +175,20 @@ def _read_version(document: Any, name: str) -> Replay1 | Replay2:
     return read_part(MODELS[version], document, name)
 
 
-def _check_size(replay: Replay1 | Replay2, cutoffs: tuple[int, ...], name: str) -> tuple[int, int]:
+def _check_size(replay: AnyReplay, cutoffs: tuple[int, ...], name: str) -> tuple[int, int]:
     """Check that the parts fit together and need no more memory than allowed; return (queries, depth)."""
-    rows, ids = replay.queries, replay.passage_ids
-    keys = [replay.first_stage.key, *(part.key for part in replay.rerankers)]
-    depth = max(len(row.candidates) for row in rows)
-    cells = len(rows) * len(keys) * max(depth, len(metrics_at(cutoffs)))
-    widest = len(rows) * count_most_gold(row.qrels for row in rows)
-    if len(set(keys)) < len(keys):
-        refuse(name, ("rerankers",), f"has the keys {keys}", "each key once, and not that of the first stage")
-    if depth == 0:
-        refuse(name, ("queries",), "has no candidates at all", "at least one")
+    rows: Sequence[QueryPart] = replay.queries
+    ids, stages = replay.passage_ids, len(replay.first_stages)
+    _check_keys(replay, name)
+    for at, row in enumerate(rows):
+        if len(row.found) != stages:
+            place = ("queries", at, "stages")
+            refuse(name, place, f"has {len(row.found)} entries", f"{stages}, one for each first stage")
+    depth = max(1, max(len(stage.candidates) for row in rows for stage in row.found))
     if depth > replay.settings.top_k:
         refuse(name, ("queries",), f"has {depth} candidates", f"at most top_k ({replay.settings.top_k})")
+    cells = len(rows) * len(_list_systems(replay)) * max(depth, len(metrics_at(cutoffs)))
+    widest = len(rows) * count_most_gold(row.qrels for row in rows)
     if max(cells, widest) > MAX_CELLS:
         asked = (
             "queries, systems, depth and metrics" if cells > MAX_CELLS else "queries and the largest gold set"
@@ -205,49 +201,60 @@ def _check_size(replay: Replay1 | Replay2, cutoffs: tuple[int, ...], name: str) 
         )
     if len({row.query_id for row in rows}) < len(rows):
         refuse(name, ("queries",), "repeats a query_id", "each once")
-    if len(ids) > len(rows) * depth:
-        refuse(name, ("passage_ids",), f"has {len(ids):,} entries", f"at most {len(rows) * depth:,}")
+    most = len(rows) * depth * stages
+    if len(ids) > most:
+        refuse(name, ("passage_ids",), f"has {len(ids):,} entries", f"at most {most:,}")
     if replay.corpus.passages < len(ids):
         refuse(name, ("corpus", "passages"), f"is {replay.corpus.passages:,}", f"at least {len(ids):,}")
     _check_latency(replay, depth, name)
     return len(rows), depth
 
 
-def _check_latency(replay: Replay1 | Replay2, depth: int, name: str) -> None:
+def _check_keys(replay: AnyReplay, name: str) -> None:
+    """Check that every system has a name and a file of its own."""
+    for place, parts in (("first_stages", replay.first_stages), ("rerankers", replay.rerankers)):
+        keys = [part.key for part in parts]
+        if len(set(keys)) < len(keys):
+            refuse(name, (place,), f"has the keys {keys}", "each key once")
+    files = list(map(name_file, _list_systems(replay)))
+    if len(set(files)) < len(files):
+        refuse(name, ("first_stages",), "has keys that look the same in the name of a file", "other keys")
+
+
+def _check_latency(replay: AnyReplay, depth: int, name: str) -> None:
+    firsts = {part.key for part in replay.first_stages}
     for key, part in replay.latency.items():
         steps, place = len(part.depth_ms), ("latency", key)
-        # The first stage takes the same time at every depth, so one number is enough.
-        allowed = {0, depth, 1} if key == replay.first_stage.key else {0, depth}
+        # A first stage takes the same time at every depth, so one number is enough.
+        allowed = {0, depth, 1} if key in firsts else {0, depth}
         if steps not in allowed:
             refuse(name, (*place, "depth_ms"), f"has {steps} steps", f"none, or one for each depth ({depth})")
         if part.queries > len(replay.queries):
             refuse(name, (*place, "queries"), f"is {part.queries:,}", f"at most {len(replay.queries):,}")
 
 
-def _fill(
-    replay: Replay1 | Replay2,
-    places: np.ndarray,
-    scores: np.ndarray,
-    logits: Mapping[str, np.ndarray],
-    name: str,
-) -> None:
-    """Fill the arrays with the candidates and their scores. Raises InputError if their numbers differ."""
-    known, stage = len(replay.passage_ids), replay.first_stage
-    own, most = type(replay).scores_name, _LARGEST.get(stage.score_name, np.inf)
-    for at, row in enumerate(replay.queries):
-        count, place = len(row.candidates), ("queries", at)
-        if max(row.candidates, default=0) >= known:
-            refuse(
-                name, (*place, "candidates"), f"names passage {max(row.candidates):,}", f"less than {known:,}"
-            )
-        if max(map(abs, row.scores), default=0) > most:
+def _read_stage(replay: AnyReplay, at: int, shape: tuple[int, int], name: str) -> StageOutcome:
+    """Read what a first stage found. Raises InputError if the numbers of candidates and scores differ."""
+    stage, known, own = replay.first_stages[at], len(replay.passage_ids), type(replay).scores_name
+    most = _LARGEST.get(stage.score_name, np.inf)
+    places, scores = np.full(shape, -1, dtype=np.int32), np.full(shape, np.nan)
+    logits = {part.key: np.full(shape, np.nan) for part in replay.rerankers}
+    rows: Sequence[QueryPart] = replay.queries
+    for number, row in enumerate(rows):
+        found, place = row.found[at], ("queries", number, *row.place(at))
+        count = len(found.candidates)
+        if max(found.candidates, default=0) >= known:
+            last = max(found.candidates)
+            refuse(name, (*place, "candidates"), f"names passage {last:,}", f"less than {known:,}")
+        if max(map(abs, found.scores), default=0) > most:
             refuse(name, (*place, own), f"is not a {stage.score_name}", f"numbers from {-most} to {most}")
-        places[at, :count] = row.candidates
-        _fill_row(scores[at], row.scores, count, name, (*place, own))
+        places[number, :count] = found.candidates
+        _fill_row(scores[number], found.scores, count, name, (*place, own))
         for key, array in logits.items():
-            if key not in row.logits:
+            if key not in found.logits:
                 refuse(name, (*place, "logits"), f'has no "{key}"', "the scores of every reranker")
-            _fill_row(array[at], row.logits[key], count, name, (*place, "logits", key))
+            _fill_row(array[number], found.logits[key], count, name, (*place, "logits", key))
+    return StageOutcome(first_stage=stage.read(), places=places, scores=scores, logits=logits)
 
 
 def _fill_row(
@@ -258,15 +265,9 @@ def _fill_row(
     row[:count] = values
 
 
-def _read_latency(part: LatencyPart) -> Latency:
-    if part.source == "unknown":
-        return Latency()
-    return Latency(tuple(part.depth_ms), part.p50, part.p95, part.queries, part.source)
-
-
-def _read_passages(replay: Replay1 | Replay2, name: str) -> dict[str, tuple[str, str]]:
+def _read_passages(replay: AnyReplay, name: str) -> dict[str, tuple[str, str]]:
     """Read the texts of the passages in `passage_ids`; other texts are ignored."""
-    from rag_inspect.evaluation.replay_models import PassagePart, read_part
+    from rag_inspect.evaluation.replay_parts import PassagePart, read_part
 
     carried = ((pid, replay.passages[pid]) for pid in replay.passage_ids if pid in replay.passages)
     parts = {pid: read_part(PassagePart, value, name, ("passages", pid)) for pid, value in carried}

@@ -23,6 +23,7 @@ from rag_inspect.evaluation.document import (
 )
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import MAX_BYTES, from_replay, to_replay
+from rag_inspect.evaluation.systems import join_key, split_key
 from rag_inspect.files import format_json, write_text
 from rag_inspect.pipeline import name_verdict
 from rag_inspect.significance import differences, group_by_text
@@ -51,7 +52,10 @@ def save_run(
         "run_id": run_id, "owner": owner, "created": outcome.created, "corpus": outcome.corpus, "split": outcome.split,
         "queries": document.queries, "top_k": outcome.top_k, "top_n": outcome.top_n,
         "systems": [
-            {"key": s.key, "revision": s.system.revision, "metrics": {name: m.value for name, m in s.metrics.items()}}
+            {
+                "key": s.key, "first_stage": s.system.first_stage.key, "reranker": s.reranker, "revision": s.system.model.revision,
+                "metrics": {name: m.value for name, m in s.metrics.items()},
+            }
             for s in document.systems
         ],
         "advice": document.advice[0].text if document.advice else "",
@@ -92,8 +96,18 @@ def _read_summary(read: Mapping[str, Any]) -> dict[str, Any]:
     """Check that a summary has what the list shows. Raises KeyError, TypeError or ValueError."""
     whole = {name: int(read[name]) for name in ("queries", "top_k", "top_n")}
     words = {name: str(read[name]) for name in ("created", "corpus", "split", "advice")}
-    systems = [{**system, "key": str(system["key"])} for system in read["systems"]]
+    systems = _read_systems([{**system, "key": str(system["key"])} for system in read["systems"]])
     return {**read, **whole, **words, "systems": systems, "owner": str(read.get("owner", ""))}
+
+
+def _read_systems(systems: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add what each system consists of; until November 26, 2026, a reranker's own key stood for its system."""
+    first = systems[0]["key"] if systems else ""
+    for system in systems:
+        if "first_stage" not in system and system["key"] != first:
+            system["key"] = join_key(first, system["key"])
+        system["first_stage"], system["reranker"] = split_key(system["key"])
+    return systems
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -123,7 +137,7 @@ def compare_runs(
     """Compare two runs on their shared queries: the difference of each metric, and the verdicts that changed.
 
     A query is shared if its id, text and gold are the same. Both verdicts use the later run's top_n, so a verdict
-    changes only if a rank did. The systems default to each run's first reranker. Raises InputError if the runs share
+    changes only if a rank did. The systems default to each run's first reranked one. Raises InputError if the runs share
     no query, or if one does not have its system.
     """
     keys = _system_key(before, system_before), _system_key(after, system_after)
@@ -133,7 +147,7 @@ def compare_runs(
         raise InputError(
             f"the runs share no query ({before.corpus} and {after.corpus}); compare runs of one corpus and split"
         )
-    names = [name for name in after.first_stage.metrics if name in before.first_stage.metrics]
+    names = [name for name in after.tooltips if name in before.tooltips]
     first, second = (
         np.array([[pair[side].metrics[keys[side]][name] for name in names] for pair in pairs])
         for side in (0, 1)
@@ -149,16 +163,16 @@ def compare_runs(
     )
 
 
-def list_shared_rerankers(before: EvaluationDocument, after: EvaluationDocument) -> list[str]:
-    """List the keys of the rerankers that both runs have, in the order of the later run."""
-    known = {system.key for system in before.rerankers}
-    return [system.key for system in after.rerankers if system.key in known]
+def list_shared_systems(before: EvaluationDocument, after: EvaluationDocument) -> list[str]:
+    """List the keys of the reranked systems that both runs have, in the order of the later run."""
+    known = {system.key for system in before.reranked}
+    return [system.key for system in after.reranked if system.key in known]
 
 
 def _system_key(document: EvaluationDocument, key: str) -> str:
-    """Return the key, or that of the first reranker if it is "". Raises InputError if the run has no such system."""
+    """Return the key, or that of the first reranked system if it is "". Raises InputError if the run has no such system."""
     if not key:
-        return document.rerankers[0].key
+        return document.reranked[0].key
     if key not in {system.key for system in document.systems}:
         raise InputError(f"the run of {document.created} has no system {key[:40]!r}")
     return key
@@ -176,9 +190,10 @@ def _side(document: EvaluationDocument, key: str) -> ComparedRun:
 
 
 def _rank_change(old: QueryResult, new: QueryResult, keys: Sequence[str], top_n: int) -> VerdictChange:
-    ranks = [row.ranks.get(key, row.rank_before) for row, key in zip((old, new), keys, strict=True)]
+    ranks = [row.ranks[key] for row, key in zip((old, new), keys, strict=True)]
     verdicts = [
-        name_verdict(row.rank_before, rank, top_n) for row, rank in zip((old, new), ranks, strict=True)
+        name_verdict(row.rank_before(key), rank, top_n)
+        for row, key, rank in zip((old, new), keys, ranks, strict=True)
     ]
     return VerdictChange(
         query_id=new.query_id,

@@ -13,7 +13,6 @@ from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.locate import write_location
 from rag_inspect.options import (
     CUTOFFS,
-    EMBEDDER,
     FIRST_STAGE,
     SPLIT,
     TOP_K,
@@ -119,7 +118,7 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
     def evaluate(
         corpus: str,
         reranker: str | None = None,
-        embedder: str = EMBEDDER,
+        first_stages: str = FIRST_STAGE,
         top_k: int = TOP_K,
         cutoffs: str = ",".join(map(str, CUTOFFS)),
         split: str = SPLIT,
@@ -127,22 +126,23 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
         keep_identical_ids: bool = False,
         request: gr.Request | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Run a corpus's eval set through both stages: metrics with intervals, verdicts, latency and advice.
+        """Run a corpus's eval set through first stages and rerankers: metrics, intervals, verdicts, latency, advice.
 
         The last value is the result; earlier values report progress. If the client disconnects, the evaluation stops.
 
         Parameters:
             corpus: The name of a listed corpus with qrels or, on the user's own machine, the path of such a BEIR folder.
             reranker: One reranker, or several separated by commas; none means base if it is on disk, else mini.
-            embedder: The model of the first stage, such as minilm.
-            top_k: How many candidates the first stage finds for each query and each reranker scores, from 1 to 200.
+            first_stages: One first stage, such as minilm, or several separated by commas; each is also shown alone.
+            top_k: How many candidates each first stage finds for a query and each reranker scores, from 1 to 200.
             cutoffs: The k of recall@k, MRR@k and the other metrics, separated by commas.
             split: Which judgements to evaluate against; test means the file qrels/test.tsv of the corpus.
             top_n: How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.
             keep_identical_ids: True to keep candidates that have the id of their query, as ArguAna's and Quora's do.
         """
         options = EvalOptions(
-            corpus=corpus, rerankers=split_names(reranker), embedder=embedder, top_k=top_k, top_n=top_n,
+            corpus=corpus, first_stages=split_names(first_stages, "first stage"), rerankers=split_names(reranker),
+            top_k=top_k, top_n=top_n,
             cutoffs=cutoffs, split=split, keep_identical_ids=keep_identical_ids,
         )  # fmt: skip
         reported, caller = time.monotonic(), _name_caller(request)

@@ -264,10 +264,10 @@ def stage_update(bench: Workbench, corpus: str, chosen: str) -> Any:
     return gr.update(choices=stage_choices(here, recorded, value), value=value)
 
 
-def update_model_labels(bench: Workbench, *tables: Mapping[str, ModelSpec]) -> list[Any]:
-    """Update one dropdown per table: which models are on disk, and how much the others would download."""
+def update_rerankers(bench: Workbench) -> Any:
+    """Update a dropdown of rerankers: which are on disk, and how much the others would download."""
     here = {spec.key: availability for spec, availability in bench.models()}
-    return [gr.update(choices=model_choices(table.values(), here)) for table in tables]
+    return gr.update(choices=model_choices(RERANKERS.values(), here))
 
 
 def _clamp(value: str | None, low: int, high: int, default: int) -> int:

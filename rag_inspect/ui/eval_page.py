@@ -9,10 +9,9 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect.embedders import EMBEDDERS
-from rag_inspect.options import CUTOFFS, EMBEDDER, SPLIT
+from rag_inspect.options import CUTOFFS, FIRST_STAGE, SPLIT
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.ui.controls import depth_sliders, fold_html, model_choices
+from rag_inspect.ui.controls import depth_sliders, fold_html, model_choices, stage_choices
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
@@ -30,7 +29,7 @@ class Page:
 
     corpora: Callable[[], Collection[str]]
     corpus: gr.Dropdown
-    embedder: gr.Dropdown
+    first_stages: gr.Dropdown
     rerankers: gr.Dropdown
     top_k: gr.Slider
     top_n: gr.Slider
@@ -67,7 +66,7 @@ class Page:
     def settings(self) -> list[Any]:
         """The inputs of an evaluation, in the order `evaluate._read_settings` takes them."""
         return [
-            self.corpus, self.embedder, self.rerankers, self.top_k, self.top_n, self.cutoffs, self.split,
+            self.corpus, self.first_stages, self.rerankers, self.top_k, self.top_n, self.cutoffs, self.split,
         ]  # fmt: skip
 
     @property
@@ -89,11 +88,12 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
     _html(fold_html("evaluate"))
     with gr.Row(elem_id="eval-settings"):
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
-        embedder = gr.Dropdown(
-            model_choices(EMBEDDERS.values(), {}),
-            value=EMBEDDER,
-            label="Embedder (first stage)",
-            min_width=140,
+        first_stages = gr.Dropdown(
+            stage_choices({}),
+            value=[FIRST_STAGE],
+            multiselect=True,
+            label="First stages",
+            scale=2,
         )
         rerankers = gr.Dropdown(
             model_choices(RERANKERS.values(), {}),
@@ -107,7 +107,7 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
         cutoffs = gr.Textbox(",".join(map(str, CUTOFFS)), label="Cutoffs", min_width=90)
         split = gr.Dropdown([SPLIT], value=SPLIT, label="Split", min_width=90)
     return {
-        "corpus": corpus, "embedder": embedder, "rerankers": rerankers, "top_k": top_k, "top_n": top_n,
+        "corpus": corpus, "first_stages": first_stages, "rerankers": rerankers, "top_k": top_k, "top_n": top_n,
         "cutoffs": cutoffs, "split": split,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Draw the results of the Evaluate tab, and redraw parts of them for another reranker, verdict or cutoff."""
+"""Draw the results of the Evaluate tab, and redraw parts of them for another system, verdict or cutoff."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def draw_results(page: Page, evaluation: Evaluation, of: list[Any] | None = None
     While the form says something else than `of` (default: than when they came), they are greyed.
     """
     document = evaluation.document
-    keys = [system.key for system in document.rerankers]
+    keys = [system.key for system in document.reranked]
     return {
         page.advice: caption_html(document, of) + advice_html(document),
         page.ceiling: ceiling_html(document),
@@ -68,12 +68,12 @@ def draw_progress(job: Job, progress: EvalProgress) -> tuple[str, str]:
     rows = list(job.rows)
     if not rows:
         return table, ""
-    key = next(iter(rows[0].ranks))
+    key = next(iter(rows[0].verdicts))
     return table, queue_html(job.settings, key, "", sort_worst_first(rows, key))
 
 
 def _list_verdicts(document: EvaluationDocument, key: str) -> Any:
-    """List the verdicts of this reranker with their counts; "all verdicts" is chosen."""
+    """List the verdicts of this system with their counts; "all verdicts" is chosen."""
     counts = Counter(row.verdicts[key] for row in document.per_query)
     choices = [
         (f"{name.replace('_', ' ')} ({counts[name]})", name) for name in document.verdicts if counts[name]
@@ -82,7 +82,7 @@ def _list_verdicts(document: EvaluationDocument, key: str) -> Any:
 
 
 def _draw_system(page: Page, evaluation: Evaluation, key: str) -> dict[Any, Any]:
-    """Draw the results of one reranker: verdicts, queue, flow and threshold lab."""
+    """Draw the results of one reranked system: verdicts, queue, flow and threshold lab."""
     document = evaluation.document
     last = len(document.thresholds[key].steps) - 1
     return {
@@ -121,7 +121,7 @@ def _write_files(evaluation: Evaluation) -> Any:
 
 
 def wire(page: Page) -> None:
-    """Connect the verdict filter, the cutoff slider and the choice of reranker."""
+    """Connect the verdict filter, the cutoff slider and the choice of system."""
 
     def move_cutoff(evaluation: Evaluation | None, key: str, at: int) -> dict[Any, Any]:
         if evaluation is None:
@@ -133,7 +133,7 @@ def wire(page: Page) -> None:
             page.threshold: aside_html(figures.describe_cutoff(document, key, called, int(at))),
         }
 
-    def change_reranker(evaluation: Evaluation | None, key: str) -> dict[Any, Any]:
+    def change_system(evaluation: Evaluation | None, key: str) -> dict[Any, Any]:
         return _draw_system(page, evaluation, key) if evaluation else {page.queue: gr.skip()}
 
     page.verdict.input(
@@ -141,4 +141,4 @@ def wire(page: Page) -> None:
     )
     settings, lab = [page.evaluation, page.system, page.cutoff], [page.histogram, page.threshold]
     page.cutoff.change(move_cutoff, settings, lab, trigger_mode="always_last", **QUIET)
-    page.system.input(change_reranker, [page.evaluation, page.system], page.results, **QUIET)
+    page.system.input(change_system, [page.evaluation, page.system], page.results, **QUIET)

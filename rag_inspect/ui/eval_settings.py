@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
-from rag_inspect.embedders import EMBEDDERS
-from rag_inspect.errors import CorpusError, InputError
+from rag_inspect.errors import CorpusError, InputError, ModelError
 from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.jobs import JobSettings
-from rag_inspect.options import EvalOptions
+from rag_inspect.options import FIRST_STAGE, EvalOptions
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.ui.controls import PAGE_TOP_K, PAGE_TOP_N
+from rag_inspect.retrieval import find_first_stage
+from rag_inspect.ui.controls import PAGE_TOP_K, PAGE_TOP_N, list_recorded_stages, stage_choices
 from rag_inspect.ui.eval_page import Page
 from rag_inspect.workbench import Workbench
 
-TELL_SETTINGS = """(corpus, embedder, rerankers, k, n, cutoffs, split) =>
-  window.riControls('evaluate', corpus, embedder, rerankers, k, n, cutoffs.replace(/\\s/g, ''), split)"""
+TELL_SETTINGS = """(corpus, stages, rerankers, k, n, cutoffs, split) =>
+  window.riControls('evaluate', corpus, stages, rerankers, k, n, cutoffs.replace(/\\s/g, ''), split)"""
 """As TELL_CONTROLS of Explore."""
 
 
 def read_settings(
-    corpus: str, embedder: str, keys: list[str], top_k: int, top_n: int, cutoffs: str, split: str
+    corpus: str,
+    first_stages: list[str],
+    keys: list[str],
+    top_k: int,
+    top_n: int,
+    cutoffs: str,
+    split: str,
 ) -> EvalOptions:
     """Read the form. Raises InputError or ModelError."""
+    if not first_stages:
+        raise InputError("no first stage is chosen; choose one or more")
     if not keys:
         raise InputError("no reranker is chosen; choose one or more to compare with the first stage")
     return EvalOptions(
         corpus=corpus,
-        embedder=embedder,
+        first_stages=first_stages,
         rerankers=keys,
         top_k=top_k,
         top_n=top_n,
@@ -43,10 +52,10 @@ def settings_of(document: EvaluationDocument) -> JobSettings:
     return JobSettings(
         corpus=document.corpus,
         split=document.split,
-        embedder=document.embedder,
+        first_stages=document.first_stages,
         top_k=document.top_k,
         top_n=document.top_n,
-        rerankers=tuple(system.key for system in document.rerankers),
+        rerankers=document.rerankers,
         cutoffs=tuple(document.cutoffs),
     )
 
@@ -56,7 +65,7 @@ def fits_form(bench: Workbench, settings: JobSettings) -> bool:
     depths = (settings.top_k, *PAGE_TOP_K), (settings.top_n, *PAGE_TOP_N)
     return (
         settings.corpus in bench.corpora()
-        and settings.embedder in EMBEDDERS
+        and all(_has_stage(bench, settings.corpus, key) for key in settings.first_stages)
         and all(key in RERANKERS for key in settings.rerankers)
         and all(low <= depth <= high for depth, low, high in depths)
     )
@@ -68,7 +77,7 @@ def write_settings(page: Page, bench: Workbench, settings: JobSettings) -> dict[
         return {}
     return {
         page.corpus: settings.corpus,
-        page.embedder: settings.embedder,
+        page.first_stages: stages_update(bench, settings.corpus, settings.first_stages),
         page.rerankers: list(settings.rerankers),
         page.top_k: settings.top_k,
         page.top_n: settings.top_n,
@@ -81,9 +90,25 @@ def form_values(bench: Workbench, settings: JobSettings) -> list[Any] | None:
     """Return what the form says for these settings, in its order; None if it cannot say them."""
     if not fits_form(bench, settings):
         return None
-    cutoffs, rerankers = ",".join(map(str, settings.cutoffs)), list(settings.rerankers)
-    models = settings.embedder, rerankers
+    cutoffs = ",".join(map(str, settings.cutoffs))
+    models = list(settings.first_stages), list(settings.rerankers)
     return [settings.corpus, *models, settings.top_k, settings.top_n, cutoffs, settings.split]
+
+
+def stages_update(bench: Workbench, corpus: str, chosen: Sequence[str] = (FIRST_STAGE,)) -> Any:
+    """List the corpus's first stages and choose those of `chosen` that it has; the default if it has none of them."""
+    here = {spec.key: availability for spec, availability in bench.models()}
+    known = [key for key in chosen if _has_stage(bench, corpus, key)]
+    choices = stage_choices(here, [*list_recorded_stages(bench, corpus), *known])
+    return gr.update(choices=choices, value=known or [FIRST_STAGE])
+
+
+def _has_stage(bench: Workbench, corpus: str, key: str) -> bool:
+    try:
+        recorded = find_first_stage(key).kind == "recorded"
+    except ModelError:
+        return False
+    return not recorded or key in list_recorded_stages(bench, corpus)
 
 
 def split_update(bench: Workbench, corpus: str, split: str) -> Any:

@@ -8,16 +8,14 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.evaluation import EvalProgress
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.jobs import Job
 from rag_inspect.options import SPLIT
-from rag_inspect.rerankers import RERANKERS
 from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results, past_runs
-from rag_inspect.ui.controls import corpora_update, update_model_labels, watch_choice
+from rag_inspect.ui.controls import corpora_update, update_rerankers, watch_choice
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.eval_page import QUIET, Page, lay_out
 from rag_inspect.ui.eval_settings import (
@@ -26,6 +24,7 @@ from rag_inspect.ui.eval_settings import (
     read_settings,
     settings_of,
     split_update,
+    stages_update,
     write_settings,
 )
 from rag_inspect.views.evaluation import describe_record, progress_html
@@ -108,21 +107,24 @@ def _wire_form(page: Page, bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> Non
         kept = page.unchanged if job_id or said != nothing_said else {}
         return show_recorded(page, bench, corpus) | kept
 
-    def choose_corpus(job_id: str, visitor: object, corpus: str) -> dict[Any, Any]:
-        split = {page.split: split_update(bench, corpus, SPLIT)}
+    def choose_corpus(job_id: str, visitor: object, corpus: str, first_stages: list[str]) -> dict[Any, Any]:
+        lists = {
+            page.split: split_update(bench, corpus, SPLIT),
+            page.first_stages: stages_update(bench, corpus, first_stages),
+        }
         job = bench.job(job_id or "", Visitor.from_browser(visitor))
-        return split if job and not job.over else split | show_recorded(page, bench, corpus)
+        return lists if job and not job.over else lists | show_recorded(page, bench, corpus)
 
     told = {"fn": None, "inputs": page.settings, "js": TELL_SETTINGS, **QUIET}
     shown, whose = [page.progress, *page.results], [page.job_id, page.visitor, page.corpus]
     gr.on([part.change for part in page.settings], **told)
     tab.select(**told)
     tab.select(show_errors(show_first), [*whose, page.evaluation, page.progress], shown, **QUIET)
-    watch_choice(page.corpus).change(show_errors(choose_corpus), whose, [page.split, *shown], **QUIET)
+    chosen = [page.split, page.first_stages, *shown]
+    watch_choice(page.corpus).change(show_errors(choose_corpus), [*whose, page.first_stages], chosen, **QUIET)
     returned = [page.job_id, page.progress, page.timer, *page.settings]
     app.load(show_errors(partial(_restore_job, page, bench)), [page.job_id, page.visitor], returned, **QUIET)
-    labels = partial(update_model_labels, bench, EMBEDDERS, RERANKERS)
-    app.load(labels, None, [page.embedder, page.rerankers], **QUIET)
+    app.load(partial(update_rerankers, bench), None, page.rerankers, **QUIET)
 
 
 def show_recorded(page: Page, bench: Workbench, name: str) -> dict[Any, Any]:
@@ -220,7 +222,11 @@ def _restore_job(page: Page, bench: Workbench, job_id: str, visitor: object) -> 
     """
     job = bench.job(job_id or "", Visitor.from_browser(visitor))
     corpus = job.what if job else bench.default_corpus
-    lists = {page.corpus: corpora_update(bench, corpus), page.split: split_update(bench, corpus, SPLIT)}
+    lists = {
+        page.corpus: corpora_update(bench, corpus),
+        page.first_stages: stages_update(bench, corpus),
+        page.split: split_update(bench, corpus, SPLIT),
+    }
     if job is not None:
         filled = write_settings(page, bench, job.settings) | {page.corpus: lists[page.corpus]}
         return lists | filled | {page.timer: gr.Timer(active=True)}

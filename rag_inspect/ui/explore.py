@@ -30,7 +30,7 @@ from rag_inspect.ui.controls import (
     stage_choices,
     stage_update,
     story_html,
-    update_model_labels,
+    update_rerankers,
     watch_choice,
 )
 from rag_inspect.ui.errors import show_errors
@@ -168,7 +168,7 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     arrival = app.load(
         arrive, None, [*page.choice, page.picker, page.story, *page.results], concurrency_limit=None, **_QUIET
     )
-    app.load(lambda: update_model_labels(bench, RERANKERS)[0], None, page.reranker, **_QUIET)
+    app.load(partial(update_rerankers, bench), None, page.reranker, **_QUIET)
     searching = [
         page.query.submit,
         page.go.click,

@@ -47,7 +47,11 @@ def label_runs(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _label_run(run: Mapping[str, Any], when: str) -> str:
-    stages = " → ".join((run["systems"][0]["key"], ", ".join(system["key"] for system in run["systems"][1:])))
+    parts = (
+        ", ".join(dict.fromkeys(system[part] for system in run["systems"] if system[part]))
+        for part in ("first_stage", "reranker")
+    )
+    stages = " → ".join(parts)
     depths = f"top_k {run['top_k']}, top_n {run['top_n']}"
     split = "" if run["split"] == SPLIT else f" ({run['split']})"
     return f"{when.replace('T', ' ')} · {run['corpus']}{split} · {stages} · {depths} · {format_count(run['queries'])}"
@@ -66,8 +70,8 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
             raise InputError("choose two past runs to compare")
         asking = Visitor.from_browser(visitor)
         before, after = (bench.past_run(run_id, asking).document for run_id in sorted(chosen))
-        # "": without a reranker in common, compare the first of each run.
-        shared = runs.list_shared_rerankers(before, after) or [""]
+        # "": without a system in common, compare the first reranked one of each run.
+        shared = runs.list_shared_systems(before, after) or [""]
         return "".join(comparison_html(runs.compare_runs(before, after, key, key)) for key in shared)
 
     def replay(path: str | None) -> dict[Any, Any]:

@@ -19,7 +19,8 @@ from rag_inspect.words import format_count
 FLOW_HEIGHT, FLOW_TOP, FLOW_FOOT, FLOW_SIDE = 380, 60, 16, 112  # pixels: the figure and its margins
 NODE_GAP = 22  # pixels between two bands, so that the labels of thin bands do not overlap
 NOISE_WORDS = (  # plotly does not wrap lines; these fit on a phone
-    "Ring: the fastest point not measurably worse than<br>the best. Bars: each point's own 95 % interval."
+    "Ring: the fastest point not measurably worse than<br>the best. Bars: each point's own 95 % interval.<br>"
+    "Hollow: latency interpolated."
 )
 
 
@@ -35,7 +36,7 @@ def frontier(document: EvaluationDocument) -> Figure:
         values, colour = [point.metrics[primary] for point in own], LINES[number % len(LINES)]
         figure.add_scatter(
             x=[point.latency_ms if timed else point.depth for point in own], y=values, mode="lines+markers", name=escape(name_system(document, key)),
-            line={"color": colour, "width": 2}, marker={"size": 7},
+            line={"color": colour, "width": 2}, marker={"size": 7, "symbol": ["circle-open" if p.interpolated else "circle" for p in own]},
             error_y={
                 "type": "data", "symmetric": False, "thickness": 1, "width": 0, "color": _fade(colour),
                 "array": [p.ci95[1] - value for p, value in zip(own, values, strict=True)],
@@ -57,11 +58,12 @@ def frontier(document: EvaluationDocument) -> Figure:
         text=NOISE_WORDS, xref="paper", x=0, xanchor="left", yref="paper", y=1, yanchor="bottom", yshift=8, xshift=-52,
         align="left", showarrow=False, font={"size": 12},
     )  # fmt: skip
-    return _style_figure(figure, 462, top=76)
+    return _style_figure(figure, 480, top=94)
 
 
 def _describe_point(point: FrontierPoint, primary: str) -> str:
     cost = "latency not measured" if point.latency_ms is None else f"{format_ms(point.latency_ms)} ms"
+    cost += ", interpolated" if point.interpolated else ""
     value, bounds = format_mean(point.metrics[primary]), format_mean_range(point.ci95)
     return (
         f"{escape(point.system)}, depth {point.depth}<br>{format_metric(primary)} {value} {bounds}<br>{cost}"

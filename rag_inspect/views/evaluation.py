@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from rag_inspect.evaluation.document import Comparison, EvaluationDocument, RankedQuery, RunSettings
+from rag_inspect.evaluation.systems import split_key
 from rag_inspect.types import Verdict
 from rag_inspect.views.ceiling import describe_parts, lay_out_bars
 from rag_inspect.views.formats import format_ranks
@@ -40,23 +41,29 @@ class _QueueRow:
 
 def caption_html(document: EvaluationDocument, of: Sequence[object] | None = None) -> str:
     """What these are the results of; `of` is what the form said (see static/page.js), None if it cannot say it."""
-    models = ", ".join(system.key for system in document.rerankers)
+    models = " → ".join((", ".join(document.first_stages), ", ".join(document.rerankers)))
     depths = f"top_k {document.top_k}, top_n {document.top_n}"
-    words = f"{document.corpus} ({document.split}) · {document.first_stage.key} → {models} · {depths}"
+    words = f"{document.corpus} ({document.split}) · {models} · {depths}"
     return render("eval_caption.html", words=words, of=json.dumps(of) if of is not None else "")
 
 
 def describe_record(document: EvaluationDocument) -> str:
     """When and with what it was recorded, and what a run of the same would be."""
-    systems = ", ".join(f"{system.key} {system.system.revision[:8]}" for system in document.systems)
-    pairs = document.queries * document.top_k * len(document.rerankers)
-    times = [system.latency.p50 for system in document.rerankers]
+    models = ", ".join(f"{key} {revision[:8]}".strip() for key, revision in _list_models(document))
+    pairs = document.queries * document.top_k * len(document.reranked)
+    times = [system.latency.p50 for system in document.reranked]
     took = sum(time or 0 for time in times) * document.queries / 1000
     about = f", about {format_duration(took)} at the recorded pace" if all(times) else ""
     return (
-        f"Recorded on {document.created[:10]} with {systems}; nothing has run here. Evaluate would score up to "
+        f"Recorded on {document.created[:10]} with {models}; nothing has run here. Evaluate would score up to "
         f"{format_count(pairs, 'pair', 'pairs')} of {format_count(document.queries)}{about}."
     )
+
+
+def _list_models(document: EvaluationDocument) -> list[tuple[str, str]]:
+    """Return (key, revision) of each first stage and each reranker, once."""
+    models = [system.system.model for system in document.systems]
+    return list(dict.fromkeys((model.key, model.revision) for model in models))
 
 
 def advice_html(document: EvaluationDocument) -> str:
@@ -113,9 +120,9 @@ def _queue_row(
     settings: RunSettings, system: str, row: RankedQuery, links: bool, repeated: bool
 ) -> _QueueRow:
     """A query whose text is `repeated` by another shows its id."""
-    verdict = row.verdicts[system]
-    view = {"corpus": settings.corpus, "query_id": row.query_id, "q": row.query, "embedder": settings.embedder,
-            "reranker": system, "k": settings.top_k, "n": settings.top_n}  # fmt: skip
+    verdict, (first_stage, reranker) = row.verdicts[system], split_key(system)
+    view = {"corpus": settings.corpus, "query_id": row.query_id, "q": row.query, "first_stage": first_stage,
+            "reranker": reranker, "k": settings.top_k, "n": settings.top_n}  # fmt: skip
     link = urlencode(view)
     if len(link) >= MAX_LINK:  # the id is enough, as long as the corpus does not change
         link = urlencode({name: value for name, value in view.items() if name != "q"})
@@ -123,7 +130,7 @@ def _queue_row(
         verdict=verdict,
         label=verdict.replace("_", " "),
         query=f"{row.query[:300]} ({row.query_id[:80]})" if repeated else row.query[:300],
-        ranks=format_ranks(row.rank_before, row.ranks[system]),
+        ranks=format_ranks(row.rank_before(system), row.ranks[system]),
         link=link if links and len(link) < MAX_LINK else "",
     )
 

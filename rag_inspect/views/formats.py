@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rag_inspect.evaluation.outcome import Latency
+from rag_inspect.evaluation.systems import Latency
 from rag_inspect.metrics import parse
 from rag_inspect.types import FirstStage, FirstStageKind
 
@@ -67,10 +67,11 @@ def format_ms(value: float) -> str:
 
 
 def format_latency(latency: Latency) -> str:
-    """Median and 95th percentile in ms: `41 / 50`."""
-    if latency.p50 is None or latency.p95 is None:
+    """Median and 95th percentile in ms, and of how many queries: `41 / 50 (n = 20)`; `–` for a percentile of too few."""
+    if latency.p50 is None:
         return "not measured"
-    return f"{format_ms(latency.p50)} / {format_ms(latency.p95)}"
+    p95 = "–" if latency.p95 is None else format_ms(latency.p95)
+    return f"{format_ms(latency.p50)} / {p95} (n = {latency.queries:,})"
 
 
 def format_ranks(before: int | None, after: int | None) -> str:

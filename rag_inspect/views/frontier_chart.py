@@ -15,12 +15,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 900, 20, 270  # the plot area in a view of 92
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A system at one depth; the point to choose is `ringed`."""
+    """A system at one depth; the point to choose is `ringed`, one with an interpolated latency `hollow`."""
 
     x: str
     y: str
     label: str
     ringed: bool
+    hollow: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def lay_out_chart(document: EvaluationDocument) -> Chart:
                 name=name_system(document, key),
                 colour=LINES[number % len(LINES)],
                 points=tuple(
-                    Point(f"{x:.1f}", f"{y:.1f}", _label(point, primary), point.cheapest)
+                    Point(f"{x:.1f}", f"{y:.1f}", _label(point, primary), point.cheapest, point.interpolated)
                     for point, (x, y) in zip(own, places, strict=True)
                 ),
             )

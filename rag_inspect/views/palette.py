@@ -8,7 +8,8 @@ from __future__ import annotations
 
 GOLD, NEUTRAL = "#c98a1b", "#8a94a3"
 INK, GRID = "#6b7280", "rgba(128,136,148,.25)"
-LINES = ("#3b82c4", "#c9772b", "#5f9e5f", "#9277b8", NEUTRAL)  # one per reranker, in their order
+# One per system, in their order; beyond these they begin again.
+LINES = ("#3b82c4", "#c9772b", "#5f9e5f", "#9277b8", NEUTRAL, "#3a9696", "#bf6590", "#94863c")
 RISEN, FALLEN = "#2f9e5f", "#c0504d"  # gold that a reranker moved up or down
 # The parts of a ceiling bar: fill, and the colour of the words on it (contrast 4.5:1).
 ACHIEVED = ("#2b5fb3", "#fff")

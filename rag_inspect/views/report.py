@@ -36,7 +36,7 @@ def report_html(document: EvaluationDocument, score_names: Mapping[str, str]) ->
 
     `score_names`: reranker key -> the name of its score.
     """
-    key = document.rerankers[0].key
+    key = document.reranked[0].key
     ranked = sort_worst_first(document.per_query, key)
     listed = _fit_queries(ranked)
     return render(
@@ -54,24 +54,27 @@ def report_html(document: EvaluationDocument, score_names: Mapping[str, str]) ->
         flows=_lay_out_flows(document),
         thresholds=_lay_out_thresholds(document, score_names),
         ranked_by=key,
-        queries=[(row, row.query[:MAX_CHARACTERS], row.query_id[:60]) for row in listed],
+        queries=[
+            (row, row.rank_before(key), row.query[:MAX_CHARACTERS], row.query_id[:60]) for row in listed
+        ],
+        models=list(dict.fromkeys(system.system.model for system in document.systems)),
         left=len(ranked) - len(listed),
     )
 
 
 def _summarise(document: EvaluationDocument) -> str:
-    systems = " and ".join(system.key for system in document.rerankers)
+    first_stages, rerankers = (" and ".join(keys) for keys in (document.first_stages, document.rerankers))
     queries = format_count(document.queries, "judged query", "judged queries")
     return (
         f"{queries} (split {document.split}) over {document.passages:,} passages; the first {document.top_k} by "
-        f"{document.first_stage.key}, reranked by {systems}"
+        f"{first_stages}, reranked by {rerankers}"
     )
 
 
 def _describe_fastest(document: EvaluationDocument) -> str:
     """Describe the ringed point."""
     point = next(point for point in document.frontier if point.cheapest)
-    where = f"depth {point.depth} of {point.system}" if point.depth else "the first stage alone"
+    where = f"depth {point.depth} of {point.system}" if point.depth else f"{point.system} alone"
     return where if point.latency_ms is None else f"{where}, {format_ms(point.latency_ms)} ms a query"
 
 
@@ -81,10 +84,10 @@ def _write_verdict(verdict: str) -> str:
 
 def _count_verdicts(document: EvaluationDocument) -> _Table:
     rows = []
-    for system in document.rerankers:
+    for system in document.reranked:
         counts = Counter(row.verdicts[system.key] for row in document.per_query)
         rows.append((system.key, *(f"{counts[verdict]:,}" for verdict in VERDICTS)))
-    return _Table(("reranker", *map(_write_verdict, VERDICTS)), tuple(rows))
+    return _Table(("system", *map(_write_verdict, VERDICTS)), tuple(rows))
 
 
 def _lay_out_flows(document: EvaluationDocument) -> list[_Table]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rag_inspect.evaluation.document import EvaluationDocument
+from rag_inspect.evaluation.systems import P95_QUERIES
 from rag_inspect.metrics import HEADLINE, parse
 from rag_inspect.views.formats import format_metric
 
@@ -18,8 +19,8 @@ class Column:
 
 
 def name_system(document: EvaluationDocument, key: str) -> str:
-    """Return the key; the first stage is marked, because short names are easy to confuse."""
-    return f"{key} (first stage)" if key == document.first_stage.key else key
+    """Return the key; a first stage alone is marked, because short names are easy to confuse."""
+    return f"{key} (first stage)" if key in document.first_stages else key
 
 
 def describe_columns(document: EvaluationDocument) -> list[Column]:
@@ -31,12 +32,13 @@ def describe_columns(document: EvaluationDocument) -> list[Column]:
 def describe_comparison(document: EvaluationDocument) -> list[Column]:
     """Return the columns that hold no metric's mean: change, p, wins / ties / losses, latency."""
     primary = format_metric(document.primary)
-    several = ", Holm-corrected over the rerankers" if len(document.rerankers) > 1 else ""
+    several = ", Holm-corrected over the systems" if len(document.systems) > 2 else ""
+    baseline = document.baseline
     return [
-        Column(f"Δ {primary}", f"change of {primary} against the first stage, with its paired 95 % bootstrap interval"),
+        Column(f"Δ {primary}", f"change of {primary} against {baseline}, with its paired 95 % bootstrap interval"),
         Column("p", f"paired randomisation test{several}"),
-        Column("W / T / L", "queries on which it is better than, equal to, or worse than the first stage"),
-        Column("p50 / p95 ms", "milliseconds a query, first stage included: median and 95th percentile of a few queries, timed one at a time"),
+        Column("W / T / L", f"queries on which it is better than, equal to, or worse than {baseline}"),
+        Column("p50 / p95 ms", f"milliseconds a query, first stage included: median of n queries, timed one at a time, and from {P95_QUERIES} queries their 95th percentile"),
     ]  # fmt: skip
 
 

@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from rag_inspect.evaluation.document.rows import QueryResult
-from rag_inspect.evaluation.outcome import Latency, System, write_system
+from rag_inspect.evaluation.machine import Machine
+from rag_inspect.evaluation.systems import FirstStageSystem, Latency, System, SystemKind
 from rag_inspect.significance import Difference
 from rag_inspect.types import Verdict
+
+VERSION = 2  # of the document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +31,14 @@ class MetricValue:
 
 @dataclass(frozen=True, kw_only=True)
 class Change(Difference):
-    """A reranker's difference from the first stage; `p_holm` is Holm-corrected over the rerankers of the run."""
+    """A system's difference from another; `p_holm` is Holm-corrected over the systems compared in the same way."""
 
     p_holm: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class BehindBest(Difference):
-    """A reranker's difference from the best one, `system`, on the primary metric."""
+    """A reranked system's difference from the best one, `system`, on the primary metric."""
 
     system: str
 
@@ -45,28 +48,43 @@ class BehindBest(Difference):
 
 @dataclass(frozen=True, kw_only=True)
 class SystemResult:
-    """The results of one system. The first stage has no `versus_first_stage`, and the best reranker no `versus_best`."""
+    """The results of one system.
+
+    Only a reranked system has `versus_first_stage`: what the reranker did to its own candidates. Every system but the
+    run's baseline has `versus_baseline`. The best reranked system has no `versus_best`.
+    """
 
     system: System
     metrics: Mapping[str, MetricValue]
     latency: Latency
     versus_first_stage: Mapping[str, Change] = field(default_factory=dict)
+    versus_baseline: Mapping[str, Change] = field(default_factory=dict)
     versus_best: BehindBest | None = None
 
     @property
     def key(self) -> str:
         return self.system.key
 
+    @property
+    def kind(self) -> SystemKind:
+        return self.system.kind
+
+    @property
+    def reranker(self) -> str | None:
+        """The key of its reranker; None without one."""
+        return self.system.reranker.key if self.system.reranker else None
+
     def to_json(self) -> dict[str, Any]:
-        described = write_system(self.system) | {
+        described = self.system.to_json() | {
             "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
             "latency_ms": {"p50": self.latency.p50, "p95": self.latency.p95},
             "latency_measured": {"queries": self.latency.queries, "source": self.latency.source},
         }
-        if self.versus_first_stage:
-            changes = {name: change.to_json() for name, change in self.versus_first_stage.items()}
-            best = self.versus_best.to_json() if self.versus_best else None
-            described |= {"versus_first_stage": changes, "versus_best": best}
+        for name in ("versus_first_stage", "versus_baseline"):
+            if changes := getattr(self, name):
+                described[name] = {metric: change.to_json() for metric, change in changes.items()}
+        if self.reranker:
+            described["versus_best"] = self.versus_best.to_json() if self.versus_best else None
         return described
 
 
@@ -91,7 +109,10 @@ class CeilingBar:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontierPoint:
-    """A system at one depth; depth 0 is the first stage alone, and `frontier.build_frontier` explains the flags."""
+    """A system at one depth; a first stage alone has depth 0. `frontier.build_frontier` explains the flags.
+
+    interpolated: its latency was not timed but lies between two that were.
+    """
 
     system: str
     depth: int
@@ -100,6 +121,7 @@ class FrontierPoint:
     ci95: tuple[float, float]
     within_noise: bool
     keeps_recall: bool
+    interpolated: bool = False
     cheapest: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -159,7 +181,7 @@ class RunSettings:
 
     corpus: str
     split: str
-    embedder: str  # key of the first stage
+    first_stages: tuple[str, ...]
     top_k: int
     top_n: int
 
@@ -168,10 +190,12 @@ class RunSettings:
 class Numbers(RunSettings):
     """All numbers of an evaluation; the advice and the notes are based on them.
 
-    systems[0] is the first stage; `verdicts` counts the verdicts of the first reranker.
+    systems: for each first stage, it alone and then with each reranker. baseline: the best of those without a
+    reranker by the primary metric. ceilings: by first stage. verdicts: the counts of the first reranked system.
     """
 
-    embedder_revision: str
+    stages: tuple[FirstStageSystem, ...]
+    baseline: str
     cutoffs: tuple[int, ...]
     queries: int
     distinct_queries: int
@@ -179,7 +203,7 @@ class Numbers(RunSettings):
     passages: int
     primary: str
     systems: tuple[SystemResult, ...]
-    ceiling: Mapping[str, float]
+    ceilings: Mapping[str, Mapping[str, float]]
     ceiling_bars: tuple[CeilingBar, ...]
     verdicts: Mapping[Verdict, int]
     frontier: tuple[FrontierPoint, ...]
@@ -188,17 +212,27 @@ class Numbers(RunSettings):
     per_query: tuple[QueryResult, ...]
     scored_pairs: int
     cached_pairs: int
+    machine: Machine | None
     created: str
     versions: Mapping[str, str]
     tooltips: Mapping[str, str]
 
     @property
-    def first_stage(self) -> SystemResult:
-        return self.systems[0]
+    def reranked(self) -> tuple[SystemResult, ...]:
+        """The systems with a reranker."""
+        return tuple(system for system in self.systems if system.reranker)
 
     @property
-    def rerankers(self) -> tuple[SystemResult, ...]:
-        return self.systems[1:]
+    def rerankers(self) -> tuple[str, ...]:
+        """The keys of the rerankers."""
+        return tuple(dict.fromkeys(system.reranker for system in self.systems if system.reranker))
+
+    def find(self, system: str) -> SystemResult:
+        """Return the results of the system with this key. Raises KeyError."""
+        for result in self.systems:
+            if result.key == system:
+                return result
+        raise KeyError(system)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,9 +249,10 @@ class EvaluationDocument(Numbers):
     def to_json(self) -> dict[str, Any]:
         """Return the stable document of `eval --json`, without the id of the run."""
         return {
+            "version": VERSION,
             "corpus": self.corpus,
             "split": self.split,
-            "embedder": {"key": self.embedder, "revision": self.embedder_revision},
+            "first_stages": [stage.to_json() for stage in self.stages],
             "top_k": self.top_k,
             "top_n": self.top_n,
             "cutoffs": list(self.cutoffs),
@@ -226,8 +261,9 @@ class EvaluationDocument(Numbers):
             "left_out": dict(self.left_out),
             "passages": self.passages,
             "primary": self.primary,
+            "baseline": self.baseline,
             "systems": [system.to_json() for system in self.systems],
-            "ceiling": dict(self.ceiling),
+            "ceilings": {key: dict(values) for key, values in self.ceilings.items()},
             "ceiling_bars": [bar.to_json() for bar in self.ceiling_bars],
             "verdicts": dict(self.verdicts),
             "frontier": [point.to_json() for point in self.frontier],
@@ -236,6 +272,7 @@ class EvaluationDocument(Numbers):
             "per_query": [row.to_json() for row in self.per_query],
             "scored_pairs": self.scored_pairs,
             "cached_pairs": self.cached_pairs,
+            "machine": self.machine.to_json() if self.machine else None,
             "created": self.created,
             "versions": dict(self.versions),
             "tooltips": dict(self.tooltips),

@@ -1,4 +1,4 @@
-"""The rows of an evaluation, running or finished: each query with the ranks of its best gold and its verdicts."""
+"""The rows of an evaluation, running or finished: each query with the rank of its best gold in each system."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from rag_inspect.evaluation.systems import split_key
 from rag_inspect.types import VERDICTS, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankedQuery:
-    """A query with the rank of its best gold before and after each reranker; None: not among the candidates."""
+    """A query with the rank of its best gold in each system (None: not among the candidates).
+
+    `verdicts` has each reranked system's, against its own first stage.
+    """
 
     query_id: str
     query: str
-    rank_before: int | None
     ranks: Mapping[str, int | None]
     verdicts: Mapping[str, Verdict]
+
+    def rank_before(self, system: str) -> int | None:
+        """Return the rank in the system's first stage."""
+        return self.ranks[split_key(system)[0]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,22 +35,18 @@ class QueryResult(RankedQuery):
     metrics: Mapping[str, Mapping[str, float]]
 
     @property
-    def rank_after(self) -> int | None:
-        """The rank under the first reranker."""
-        return next(iter(self.ranks.values()))
-
-    @property
     def verdict(self) -> Verdict:
-        """The verdict of the first reranker."""
+        """The verdict of the first reranked system."""
         return next(iter(self.verdicts.values()))
 
     def to_json(self) -> dict[str, Any]:
+        first = next(iter(self.verdicts))
         return {
             "query_id": self.query_id,
             "query": self.query,
             "gold": list(self.gold),
-            "rank_before": self.rank_before,
-            "rank_after": self.rank_after,
+            "rank_before": self.rank_before(first),
+            "rank_after": self.ranks[first],
             "verdict": self.verdict,
             "ranks": dict(self.ranks),
             "verdicts": dict(self.verdicts),
@@ -54,11 +57,11 @@ class QueryResult(RankedQuery):
 Row = TypeVar("Row", bound=RankedQuery)
 
 
-def sort_worst_first(rows: Sequence[Row], key: str) -> list[Row]:
+def sort_worst_first(rows: Sequence[Row], system: str) -> list[Row]:
     """Sort rows by verdict, `lost` first; within a verdict, the largest drop in rank first."""
 
     def place(row: Row) -> tuple[int, int]:
-        fall = (row.ranks[key] or 0) - (row.rank_before or 0)
-        return VERDICTS.index(row.verdicts[key]), -fall
+        fall = (row.ranks[system] or 0) - (row.rank_before(system) or 0)
+        return VERDICTS.index(row.verdicts[system]), -fall
 
     return sorted(rows, key=place)

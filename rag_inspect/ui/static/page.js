@@ -5,7 +5,7 @@
   const controls = {};
   const sum = {
     explore: (query, corpus, stage, reranker, k, n) => `${corpus} · ${stage} → ${reranker} · top_k ${k}, top_n ${n}`,
-    evaluate: (corpus, embedder, rerankers, k, n) => `${corpus} · ${embedder} → ${rerankers.join(', ')} · top_k ${k}, top_n ${n}`,
+    evaluate: (corpus, stages, rerankers, k, n) => `${corpus} · ${stages.join(', ')} → ${rerankers.join(', ')} · top_k ${k}, top_n ${n}`,
   };
   const invisible = /[\u00ad\u200b-\u200f\u2060\ufeff]/g;
   const fold = (value) => typeof value === 'string' ? value.replace(invisible, '').replace(/\s+/g, ' ').trim().slice(0, 200) : value;
