@@ -125,8 +125,8 @@ def test_metrics_are_written_one_way(document, report):
         (format_p, 0.0009, "< 0.001"),
         (format_p, 0.0421, "0.042"),
         (formats.format_share, 0.8306, "83.1%"),
-        (formats.format_latency, Latency((), 1240.4, 2050.6, 20), "1,240 / 2,051 (n = 20)"),
-        (formats.format_latency, Latency((), 1240.4, None, 9), "1,240 / – (n = 9)"),
+        (formats.format_latency, Latency((), 1240.4, 2050.6, 20), "1,240 / 2,051 (20)"),
+        (formats.format_latency, Latency((), 1240.4, None, 9), "1,240 / – (9)"),
         (formats.format_latency, Latency(), "not measured"),
         (formats.format_metric, "ndcg@10", "nDCG@10"),
         (formats.format_date, "2026-01-01T10:20:30+00:00", "2026-01-01 10:20"),
@@ -155,7 +155,7 @@ def test_a_record_says_so_and_what_a_run_would_be(document):
 
 def test_the_table_says_its_p_values_and_latencies(document):
     words = Page(evaluation.table_html(document)).words
-    assert "1,240 / 2,050 (n = 20)" in words and "not measured" in words and "baseline" in words
+    assert "1,240 / 2,050 (20)" in words and "not measured" in words and "baseline" in words
     assert "evaluated 2026-01-01 10:20. Small print: 95 % bootstrap intervals." in words
 
 

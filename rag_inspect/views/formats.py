@@ -67,11 +67,11 @@ def format_ms(value: float) -> str:
 
 
 def format_latency(latency: Latency) -> str:
-    """Median and 95th percentile in ms, and of how many queries: `41 / 50 (n = 20)`; `–` for a percentile of too few."""
+    """Median and 95th percentile in ms, and of how many queries: `41 / 50 (20)`; `–` for a percentile of too few."""
     if latency.p50 is None:
         return "not measured"
     p95 = "–" if latency.p95 is None else format_ms(latency.p95)
-    return f"{format_ms(latency.p50)} / {p95} (n = {latency.queries:,})"
+    return f"{format_ms(latency.p50)} / {p95} ({latency.queries:,})"
 
 
 def format_ranks(before: int | None, after: int | None) -> str:
