@@ -10,7 +10,7 @@ from rag_inspect.metrics import metrics_at, parse_cutoffs
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.retrieval import find_first_stage
 from rag_inspect.types import ModelSpec
-from rag_inspect.words import describe_value
+from rag_inspect.words import describe_value, format_count
 
 MAX_TOP_K = 200
 EMBEDDER = FIRST_STAGE = "minilm"
@@ -19,6 +19,7 @@ TOP_N = 5
 CUTOFFS = (1, 5, 10)
 LONGEST_QUERY = 200_000  # characters; a query past what a model reads is cut, one far past it refused
 PUBLIC_WORK = 100_000  # characters of the query times top_k: what one search may cost in public mode
+PUBLIC_PAIRS = 25_000  # queries, candidates, first stages and rerankers multiplied: what one evaluation may cost in public mode
 SPLIT = "test"
 
 
@@ -53,6 +54,23 @@ def check_length(options: SearchOptions) -> None:
         raise InputError(
             f"the query has {length:,} characters; with top_k {options.top_k} expected at most {most:,} here: "
             "shorten the query or lower top_k"
+        )
+
+
+def check_pairs(options: EvalOptions, queries: int, passages: int) -> None:
+    """Raise InputError if this evaluation, of so many queries and passages, is too much work for public mode.
+
+    Pairs in the score cache count too, and a pair that two first stages find counts twice: whether a request is
+    refused then depends on nothing but the request.
+    """
+    stages, rerankers = len(options.first_stages), max(1, len(options.rerankers))
+    pairs = queries * min(options.top_k, passages) * stages * rerankers
+    if pairs > PUBLIC_PAIRS:
+        raise InputError(
+            f"the evaluation has {pairs:,} pairs ({format_count(queries)}, top_k {options.top_k}, "
+            f"{format_count(stages, 'first stage', 'first stages')}, "
+            f"{format_count(rerankers, 'reranker', 'rerankers')}); expected at most {PUBLIC_PAIRS:,} here: "
+            "lower top_k, choose fewer first stages or rerankers, or another split"
         )
 
 

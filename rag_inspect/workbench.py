@@ -19,7 +19,7 @@ from rag_inspect.errors import InputError, ModelError
 from rag_inspect.evaluation import EvalProgress, add_provenance, evaluate
 from rag_inspect.evaluation.archive import Archive
 from rag_inspect.evaluation.assessment import Evaluation
-from rag_inspect.evaluation.eval_set import select_eval_set
+from rag_inspect.evaluation.eval_set import check_evaluation
 from rag_inspect.evaluation.jobs import Job, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.recorded import RecordedEvaluations
@@ -227,7 +227,7 @@ class Workbench:
         self, options: EvalOptions, stopped: Callable[[], bool], visitor: Visitor
     ) -> Iterator[Stage | EvalProgress | Evaluation]:
         chosen, keys = self.corpus(options.corpus), options.rerankers or (self.default_reranker,)
-        select_eval_set(chosen, options.split)
+        check_evaluation(chosen, options, public=bool(self.settings.public))
         turn = Turn(
             self.settings.home, f"{chosen.name} with {', '.join(keys)}", private=bool(self.settings.public)
         )
@@ -265,11 +265,12 @@ class Workbench:
     def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL) -> Job:
         """Run `evaluate` as a job in its own thread; its visitor finds it again with `job`, by its id.
 
-        Raises InputError if `evaluations` has no place for the visitor, and in public mode for a visitor without an
-        id, who could neither watch nor stop it.
+        Raises CorpusError or InputError if the request is wrong, InputError if `evaluations` has no place for the
+        visitor, and in public mode for a visitor without an id, who could neither watch nor stop it.
         """
         if not self.sessions.may_see(visitor, visitor.owner):
             raise InputError("this page has no visitor id yet; wait a moment or reload it, then try again")
+        check_evaluation(self.corpus(options.corpus), options, public=bool(self.settings.public))
         place = self.evaluations.take(visitor.owner)
         job = self.jobs.start(
             lambda stopped: self._evaluate(options, stopped, visitor),

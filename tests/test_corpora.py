@@ -12,9 +12,12 @@ from rag_inspect.corpora import FORMATS, opener
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.corpora.notes import note_search
 from rag_inspect.errors import CorpusError
-from rag_inspect.evaluation.eval_set import select_eval_set
+from rag_inspect.evaluation.eval_set import check_evaluation, select_eval_set
+from rag_inspect.options import EvalOptions
+from rag_inspect.rerankers import RERANKERS
 from rag_inspect.settings import BUILT_IN_CORPORA, Settings
 from rag_inspect.types import Corpus, CorpusCard
+from rag_inspect.ui.controls import PAGE_TOP_K
 
 BUILT_IN = sorted(path.parent.name for path in BUILT_IN_CORPORA.glob("*/corpus.jsonl*"))
 WORD = re.compile(r"\w+")
@@ -47,6 +50,14 @@ def test_its_card_is_complete(built_in):
 def test_it_is_large_enough_to_mean_something(built_in):
     assert len(built_in.passages) >= 240
     assert sum(bool(built_in.gold(query.query_id)) for query in built_in.queries) >= 80
+
+
+def test_public_mode_evaluates_it_with_every_built_in_reranker(built_in):
+    for split in built_in.splits:
+        options = EvalOptions(
+            corpus=built_in.card.name, rerankers=list(RERANKERS), top_k=PAGE_TOP_K[1], split=split
+        )
+        check_evaluation(built_in, options, public=True)
 
 
 def test_no_passage_is_there_twice(built_in):

@@ -7,7 +7,10 @@ import time
 import httpx
 import pytest
 
+from rag_inspect.errors import InputError
 from rag_inspect.evaluation.turn import Turn
+from rag_inspect.options import EvalOptions
+from rag_inspect.sessions import Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.ui.guard import Listeners
 from rag_inspect.workbench import Workbench
@@ -20,6 +23,8 @@ ASKED = "where do apples keep"
 def bench(tmp_path_factory):
     root = tmp_path_factory.mktemp("public")
     write_corpus(root / "corpora" / "fruit", FRUIT, {ASKED: "p0"})
+    many = [f"passage {number}" for number in range(200)]
+    write_corpus(root / "corpora" / "vast", many, {f"query {number}": "p0" for number in range(126)})
     settings = Settings(
         root / "home", corpora_dir=root / "corpora", hub_endpoint="http://127.0.0.1:9", hub_offline=True, public=True
     )  # fmt: skip
@@ -131,6 +136,14 @@ def test_eight_stuck_searches_do_not_stop_a_ninth(bench, http):
 def test_one_search_may_cost_so_much(http):
     event, said = call(http, "search", query="x" * 600, corpus="fruit", top_k=200)
     assert event == "error" and "with top_k 200 expected at most 500 here" in said["error"]
+
+
+def test_one_evaluation_may_cost_so_much(bench, http):
+    event, said = call(http, "eval", corpus="vast", top_k=200)
+    assert event == "error" and "25,200 pairs" in said["error"] and "at most 25,000 here" in said["error"]
+    with pytest.raises(InputError, match="25,200 pairs"):  # the page learns it before there is a job
+        bench.start_evaluation(EvalOptions(corpus="vast", top_k=200), Visitor("ann"))
+    assert not bench.jobs.running and not len(bench.evaluations)
 
 
 def test_no_folder_and_no_download(bench, http):

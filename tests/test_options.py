@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_inspect.errors import CorpusError, InputError, ModelError, RagInspectError
-from rag_inspect.options import LONGEST_QUERY, EvalOptions, SearchOptions, split_names
+from rag_inspect.options import (
+    LONGEST_QUERY,
+    PUBLIC_PAIRS,
+    EvalOptions,
+    SearchOptions,
+    check_pairs,
+    split_names,
+)
 from rag_inspect.ui.controls import from_link
 
 WRONG = [["mini"], 2.0, True, None, 10**5000, 0, -1, 201]
@@ -113,6 +120,26 @@ def test_split_names_are_whole_and_once(text):
 def test_a_list_is_no_list_of_names():
     with pytest.raises(InputError, match="expected a string"):
         split_names(["mini"])
+
+
+def test_an_evaluation_has_so_many_pairs_in_public_mode():
+    options = EvalOptions(corpus="c", rerankers=["mini", "base"], top_k=50)
+    check_pairs(options, queries=PUBLIC_PAIRS // 100, passages=1_000)
+    two = EvalOptions(corpus="c", first_stages=["minilm", "bm25"], top_k=50)
+    check_pairs(two, queries=PUBLIC_PAIRS // 100, passages=1_000)
+    with pytest.raises(InputError, match="25,100 pairs"):
+        check_pairs(two, queries=PUBLIC_PAIRS // 100 + 1, passages=1_000)
+    check_pairs(options, queries=PUBLIC_PAIRS // 6, passages=3)  # it has no more candidates than passages
+    with pytest.raises(InputError) as caught:
+        check_pairs(options, queries=PUBLIC_PAIRS // 100 + 1, passages=1_000)
+    assert str(caught.value) == (
+        "the evaluation has 25,100 pairs (251 queries, top_k 50, 1 first stage, 2 rerankers); expected at most "
+        "25,000 here: lower top_k, choose fewer first stages or rerankers, or another split"
+    )
+    with pytest.raises(
+        InputError, match=r"25,001 pairs \(25,001 queries, top_k 1, 1 first stage, 1 reranker\)"
+    ):
+        check_pairs(EvalOptions(corpus="c", top_k=1, top_n=1), queries=25_001, passages=9)
 
 
 def test_what_is_made_is_whole():

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from rag_inspect.errors import CorpusError
+from rag_inspect.options import EvalOptions, check_pairs
 from rag_inspect.types import Corpus, Passage, Qrels, Query, Reading
 from rag_inspect.words import format_count
 
@@ -61,6 +62,13 @@ def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
         len(judged) - len(queries), len(gold - set(corpus.passage_by_id)), len(queries) - len(texts),
         len(_find_twins(corpus, [qrels[query.query_id] for query in queries])),
     )  # fmt: skip
+
+
+def check_evaluation(corpus: Corpus, options: EvalOptions, *, public: bool) -> None:
+    """Raise CorpusError if there is nothing to evaluate, and in public mode InputError if it is too much."""
+    queries = select_eval_set(corpus, options.split).queries
+    if public:
+        check_pairs(options, len(queries), len(corpus.passages))
 
 
 def _check_queries(corpus: Corpus, split: str) -> None:
