@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from rag_inspect.settings import Settings
 
@@ -42,18 +41,7 @@ class Sessions:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._owners: WeakKeyDictionary[object, str] = (
-            WeakKeyDictionary()
-        )  # an entry lives as long as its object
 
     def may_see(self, visitor: Visitor, owner: str) -> bool:
         """Return whether the visitor may see the owner's runs and jobs: in public mode only their own, else all."""
         return not self._settings.public or (owner != "" and owner == visitor.owner)
-
-    def set_owner(self, thing: object, visitor: Visitor) -> None:
-        """Record that the object (such as a job) belongs to this visitor, for as long as the object lives."""
-        self._owners[thing] = visitor.owner
-
-    def owner(self, thing: object) -> str:
-        """Return the `Visitor.owner` of the object; "" if it has none."""
-        return self._owners.get(thing, "")

@@ -272,19 +272,18 @@ class Workbench:
             raise InputError("this page has no visitor id yet; wait a moment or reload it, then try again")
         check_evaluation(self.corpus(options.corpus), options, public=bool(self.settings.public))
         place = self.evaluations.take(visitor.owner)
-        job = self.jobs.start(
+        return self.jobs.start(
             lambda stopped: self._evaluate(options, stopped, visitor),
             options.corpus,
             JobSettings.of(options),
+            owner=visitor.owner,
             on_over=place.release,
         )
-        self.sessions.set_owner(job, visitor)
-        return job
 
     def job(self, job_id: str, visitor: Visitor = LOCAL) -> Job | None:
         """Return the job with this id; None if it does not exist, is gone, or this visitor may not see it."""
         job = self.jobs.get(job_id)
-        return job if job and self.sessions.may_see(visitor, self.sessions.owner(job)) else None
+        return job if job and self.sessions.may_see(visitor, job.owner) else None
 
     def close(self) -> None:
         """Stop the running tasks and close everything; a thing in use is closed when its last lease is released."""

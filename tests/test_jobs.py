@@ -12,7 +12,7 @@ import pytest
 from rag_inspect.errors import RerankError
 from rag_inspect.evaluation import add_provenance
 from rag_inspect.evaluation.assessment import Evaluation, assess
-from rag_inspect.evaluation.jobs import KEPT, Jobs, JobSettings
+from rag_inspect.evaluation.jobs import ALL_KEPT, KEPT, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.tasks import Stage
@@ -67,14 +67,50 @@ def test_a_job_stops_and_a_jobs_error_is_kept():
     assert not broke.stopped
 
 
-def test_the_oldest_jobs_that_are_over_are_forgotten():
-    jobs = Jobs()
+def finish(jobs, owner="", count=1):
+    """The ids of so many jobs of this owner, each over at once."""
     ids = []
-    for _ in range(KEPT + 3):
-        job = jobs.start(lambda stopped: iter(()), "nothing", SETTINGS)
+    for _ in range(count):
+        job = jobs.start(lambda stopped: iter(()), "nothing", SETTINGS, owner=owner)
         ids.append(job.job_id)
-        assert list(job.watch(0.01)) == []
-    assert [bool(jobs.get(job_id)) for job_id in ids] == [False] * 3 + [True] * KEPT
+        assert list(job.watch(0.001)) == []
+    return ids
+
+
+def count_found(jobs, ids):
+    return sum(jobs.get(job_id) is not None for job_id in ids)
+
+
+def test_the_oldest_finished_jobs_of_an_owner_are_forgotten_and_nobody_elses():
+    jobs = Jobs()
+    hers = finish(jobs, "ann")
+    his = finish(jobs, "bob", KEPT + 3)
+    assert [bool(jobs.get(job_id)) for job_id in his] == [False] * 3 + [True] * KEPT
+    assert count_found(jobs, hers) == 1
+
+
+def test_many_owners_share_what_is_kept_and_who_has_most_gives_first():
+    jobs = Jobs()
+    hers = finish(jobs, "ann")
+    his = finish(jobs, "bob", KEPT)
+    others = [finish(jobs, f"visitor {number}")[0] for number in range(ALL_KEPT - 2)]
+    assert count_found(jobs, hers) == count_found(jobs, his) == 1 and jobs.get(his[-1])
+    assert count_found(jobs, others) == ALL_KEPT - 2
+    finish(jobs, "one more")
+    assert count_found(jobs, [*hers, *his, *others]) == ALL_KEPT - 1  # of one each, the oldest goes
+
+
+def test_a_job_that_runs_is_never_forgotten():
+    go_on, jobs = threading.Event(), Jobs()
+
+    def wait(stopped):
+        go_on.wait(30)
+        yield Stage(0, 0, "at work")
+
+    running = [jobs.start(wait, "long", SETTINGS, owner="ann") for _ in range(KEPT + 1)]
+    finish(jobs, "ann", 2)
+    assert all(jobs.get(job.job_id) is job for job in running)
+    go_on.set()
 
 
 def test_only_one_evaluation_has_the_machine_and_the_second_is_told_who(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ from rag_inspect.evaluation.document import RankedQuery, RunSettings
 from rag_inspect.options import EvalOptions
 from rag_inspect.tasks import Stage, Task
 
-KEPT = 20  # finished jobs that can still be found
+KEPT = 10  # jobs of one owner, more than may wait; the oldest finished ones beyond are forgotten
+ALL_KEPT = 40  # jobs in all; beyond it, the owner with the most loses their oldest finished one
 Make = Callable[[Callable[[], bool]], Iterator[object]]
 """make(stopped) yields the moments of an evaluation; the last is the Evaluation, unless `stopped` returned True."""
 
@@ -42,11 +44,18 @@ class Job(Task[Evaluation]):
     """One evaluation. It keeps `moment` and `rows`, so a page may close and come back."""
 
     def __init__(
-        self, make: Make, what: str, settings: JobSettings, on_over: Callable[[], None] = lambda: None
+        self,
+        make: Make,
+        what: str,
+        settings: JobSettings,
+        *,
+        owner: str = "",
+        on_over: Callable[[], None] = lambda: None,
     ) -> None:
+        """`owner` is `Visitor.owner`."""
         super().__init__(lambda job: job.follow(make(lambda: job.stopping)), what, on_over=on_over)
         self.job_id = secrets.token_hex(8)
-        self.settings = settings
+        self.settings, self.owner = settings, owner
         self.moment: object = Stage(0, 0, "starting")
         self.rows: list[RankedQuery] = []  # of the finished queries
 
@@ -70,17 +79,37 @@ class Jobs:
         self._lock = threading.Lock()
 
     def start(
-        self, make: Make, what: str, settings: JobSettings, on_over: Callable[[], None] = lambda: None
+        self,
+        make: Make,
+        what: str,
+        settings: JobSettings,
+        *,
+        owner: str = "",
+        on_over: Callable[[], None] = lambda: None,
     ) -> Job:
-        """Start a job, which may wait for its turn on this machine. Forgets the oldest finished jobs."""
+        """Start a job, which may wait for its turn on this machine. Forgets finished jobs that are too many."""
+        job = Job(make, what, settings, owner=owner, on_over=on_over)
         with self._lock:
-            over = [job_id for job_id, job in self._jobs.items() if job.over]
-            for job_id in over[: max(0, len(over) - KEPT + 1)]:
-                del self._jobs[job_id]
-            job = Job(make, what, settings, on_over)
             self._jobs[job.job_id] = job
+            self._make_room()
         job.start()
         return job
+
+    def _make_room(self) -> None:
+        """Forget finished jobs beyond KEPT of one owner and ALL_KEPT in all; the owner with the most gives first."""
+        counts = Counter(job.owner for job in self._jobs.values())
+        finished: dict[str, list[str]] = {}
+        for job_id, job in self._jobs.items():  # the oldest first
+            if job.over:
+                finished.setdefault(job.owner, []).append(job_id)
+        while finished:
+            owner = max(finished, key=counts.__getitem__)
+            if counts[owner] <= KEPT and len(self._jobs) <= ALL_KEPT:
+                break
+            del self._jobs[finished[owner].pop(0)]
+            counts[owner] -= 1
+            if not finished[owner]:
+                del finished[owner]
 
     def get(self, job_id: str) -> Job | None:
         """Return the job with this id, or None if there is none or it is forgotten."""
