@@ -18,6 +18,7 @@ TOP_K = 20
 TOP_N = 5
 CUTOFFS = (1, 5, 10)
 LONGEST_QUERY = 200_000  # characters; a query past what a model reads is cut, one far past it refused
+PUBLIC_QUERY = 10_000  # characters; the page's longest request, see PUBLIC_BODY in ui/guard.py
 PUBLIC_WORK = 100_000  # characters of the query times top_k: what one search may cost in public mode
 PUBLIC_PAIRS = 25_000  # queries, candidates, first stages and rerankers multiplied: what one evaluation may cost in public mode
 SPLIT = "test"
@@ -49,7 +50,7 @@ def check_text(name: str, value: object, expected: str = "a string") -> None:
 
 def check_length(options: SearchOptions) -> None:
     """Raise InputError if this search is too much work for public mode, where everybody shares one machine."""
-    length, most = len(options.query), PUBLIC_WORK // options.top_k
+    length, most = len(options.query), min(PUBLIC_QUERY, PUBLIC_WORK // options.top_k)
     if length > most:
         raise InputError(
             f"the query has {length:,} characters; with top_k {options.top_k} expected at most {most:,} here: "

@@ -9,7 +9,7 @@ import pytest
 
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation.turn import Turn
-from rag_inspect.options import EvalOptions
+from rag_inspect.options import PUBLIC_QUERY, EvalOptions
 from rag_inspect.sessions import Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.ui.guard import Listeners
@@ -78,11 +78,23 @@ def waiting(bench):
 def test_large_posts_are_refused_and_leave_nothing(app, http):
     sessions = app.server_app.state_holder.session_data
     for number in range(5):
-        body = {"data": ["x" * 1_500_000], "fn_index": 0, "session_hash": f"large{number}"}
+        body = {"data": ["x" * 70_000], "fn_index": 0, "session_hash": f"large{number}"}
         answer = http.post("/gradio_api/queue/join", json=body)
-        assert answer.status_code == 413 and "larger than 1 MB" in answer.json()["detail"]
+        assert answer.status_code == 413 and "larger than 64,000 bytes" in answer.json()["detail"]
     assert not any(name.startswith("large") for name in sessions)
     assert app.server_app.state_holder.capacity == 200
+
+
+@pytest.mark.parametrize("letter", ["\U0001f99c", "\u8a9e"], ids=["four bytes", "escaped"])
+def test_the_longest_query_passes_and_one_longer_gets_a_word(http, letter):
+    for length, event in ((PUBLIC_QUERY, "complete"), (PUBLIC_QUERY + 1, "error")):
+        asked = {"query": letter * length, "corpus": "fruit", "top_k": 3}
+        body = json.dumps(asked, ensure_ascii=letter == "\u8a9e").encode()
+        answer = http.post(
+            "/gradio_api/call/v2/search", content=body, headers={"content-type": "application/json"}
+        )
+        found, said = listen(http, "search", answer.json()["event_id"])
+        assert found == event and (event == "complete" or "at most 10,000 here" in said["error"])
 
 
 def test_a_post_of_another_site_is_refused_by_the_running_app(http):

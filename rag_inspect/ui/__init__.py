@@ -17,7 +17,7 @@ from rag_inspect.errors import InputError
 from rag_inspect.settings import Settings
 from rag_inspect.ui import api, cards, evaluate, explore
 from rag_inspect.ui.errors import explain_missing_values
-from rag_inspect.ui.guard import MAX_FILE, Guard, Listeners, Rules
+from rag_inspect.ui.guard import MAX_BODY, MAX_FILE, PUBLIC_BODY, Guard, Listeners, Rules
 from rag_inspect.ui.theme import css, head, theme
 from rag_inspect.ui.uploads import prepare_uploads
 from rag_inspect.workbench import Workbench
@@ -103,7 +103,11 @@ def _wait(app: gr.Blocks) -> None:
 
 def _make_rules(settings: Settings, hosts: frozenset[str], uploads: Path) -> Rules:
     return Rules(
-        public=bool(settings.public), on_space=settings.on_space, hosts=hosts - {""}, uploads=uploads
+        public=bool(settings.public),
+        on_space=settings.on_space,
+        hosts=hosts - {""},
+        uploads=uploads,
+        max_body=PUBLIC_BODY if settings.public else MAX_BODY,
     )
 
 

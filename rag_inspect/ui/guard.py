@@ -24,6 +24,9 @@ from rag_inspect.settings import THIS_MACHINE
 from rag_inspect.ui.uploads import measure_folder
 
 MAX_BODY = 1_000_000  # bytes of any request but an upload
+# The same in public mode, where many come: gradio keeps what each session last sent to each of some 40 inputs. It holds
+# the longest query (options.PUBLIC_QUERY) as UTF-8 or with \u escapes; nothing else that the page sends is as long.
+PUBLIC_BODY = 64_000
 MAX_FILE = 20_000_000  # bytes of one uploaded file
 MAX_UPLOADS = 200_000_000  # bytes of all uploaded files
 _FORM = 100_000  # bytes of an upload's form around its file
