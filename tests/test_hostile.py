@@ -13,6 +13,7 @@ from rag_inspect.options import PUBLIC_QUERY, EvalOptions
 from rag_inspect.sessions import Visitor
 from rag_inspect.settings import Settings
 from rag_inspect.ui.guard import Listeners
+from rag_inspect.ui.mailboxes import MOST
 from rag_inspect.workbench import Workbench
 from tests.browsing import FRUIT, wait_until, write_corpus
 
@@ -83,6 +84,16 @@ def test_large_posts_are_refused_and_leave_nothing(app, http):
         assert answer.status_code == 413 and "larger than 64,000 bytes" in answer.json()["detail"]
     assert not any(name.startswith("large") for name in sessions)
     assert app.server_app.state_holder.capacity == 200
+
+
+def test_results_that_nobody_fetches_are_dropped_and_the_next_one_still_comes(app, http):
+    kept = app._queue.pending_messages_per_session
+    first, *_ = [start(http, "search", query="x", corpus="none") for _ in range(MOST // 3 + 10)]
+    wait_until(lambda: not len(app._queue) and not any(app._queue.active_jobs))
+    event, said = call(http, "search", query="x", corpus="none")
+    assert event == "error" and "unknown corpus" in said["error"]
+    assert sum(box.qsize() for box in kept.values()) <= MOST and first not in kept
+    assert first not in app._queue.pending_event_ids_session
 
 
 @pytest.mark.parametrize("letter", ["\U0001f99c", "\u8a9e"], ids=["four bytes", "escaped"])

@@ -18,6 +18,7 @@ from rag_inspect.settings import Settings
 from rag_inspect.ui import api, cards, evaluate, explore
 from rag_inspect.ui.errors import explain_missing_values
 from rag_inspect.ui.guard import MAX_BODY, MAX_FILE, PUBLIC_BODY, Guard, Listeners, Rules
+from rag_inspect.ui.mailboxes import Mailboxes
 from rag_inspect.ui.theme import css, head, theme
 from rag_inspect.ui.uploads import prepare_uploads
 from rag_inspect.workbench import Workbench
@@ -76,7 +77,8 @@ def serve(
     _check_port(host, port)
     app = build_app(bench, listeners)
     block = not launch.pop("prevent_thread_lock", False)
-    door = Middleware(Guard, rules=rules, listeners=listeners)
+    mailboxes = Mailboxes(lambda: app._queue, listeners)
+    door = Middleware(Guard, rules=rules, listeners=listeners, before_post=mailboxes.trim)
     try:
         _launch(app, host, port, [door], root_path=root_path or None, **launch)
     except (OSError, ValueError, HTTPError) as error:

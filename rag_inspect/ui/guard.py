@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +95,7 @@ class Guard:
     app: ASGIApp
     rules: Rules = field(default_factory=Rules)
     listeners: Listeners = field(default_factory=Listeners)
+    before_post: Callable[[], Awaitable[None]] | None = None  # makes room for what the post will leave
     arriving: int = 0  # bytes of uploads that are on their way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,6 +107,8 @@ class Guard:
         if refused:
             await _answer(scope, receive, send, *refused)
             return
+        if scope["method"] not in _SAFE and self.before_post:
+            await self.before_post()
         session = _find_session(scope)
         if session is None:
             await self._limit_body(scope, receive, send)
