@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag_inspect.deadline import call_in_time
 from rag_inspect.errors import ModelError
 from rag_inspect.hub import WEIGHTS, first_line, format_size, hub_obstacle, local_folder
 from rag_inspect.settings import Settings
@@ -23,7 +24,7 @@ from rag_inspect.types import ModelSpec, Progress
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
-ANSWER_SECONDS = 10.0  # how long the hub may take to describe a model
+ANSWER_SECONDS = 10.0  # how long the hub may take to describe a model, however slowly the bytes come
 
 
 def model_folder(spec: ModelSpec, settings: Settings, on_progress: Progress | None = None) -> Path:
@@ -65,7 +66,8 @@ def _download(spec: ModelSpec, settings: Settings, report: Progress) -> Path:
 
     try:
         shutil.rmtree(staging, ignore_errors=True)  # left by a download that was killed
-        files = _list_files(spec, settings)
+        hub = f"the hub {settings.hub_endpoint}"
+        files = call_in_time(lambda: _list_files(spec, settings), ANSWER_SECONDS, hub)
         _check_space(staging, sum(file.size or 0 for file in files))
         snapshot = _download_snapshot(spec, settings, staging, sum(file.size or 0 for file in files), tell)
         _check_sums(snapshot, files)

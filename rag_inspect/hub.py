@@ -11,6 +11,7 @@ from os import SEEK_END
 from pathlib import Path
 from typing import Any
 
+from rag_inspect.deadline import call_in_time
 from rag_inspect.errors import ModelError
 from rag_inspect.settings import Settings
 from rag_inspect.types import Availability, ModelSpec
@@ -168,21 +169,19 @@ def _explain_switch(settings: Settings) -> str:
 
 def _ask(endpoint: str) -> str:
     """Return the obstacle within PROBE_SECONDS. Asks in a thread, because a name lookup has no timeout."""
-    answer: list[str] = []
 
     def ask() -> None:
         from huggingface_hub import get_session
 
-        try:
-            get_session().head(endpoint, timeout=PROBE_SECONDS)
-            answer.append("")
-        except Exception as error:
-            answer.append(f"the hub {endpoint} cannot be reached ({first_line(error)})")
+        get_session().head(endpoint, timeout=PROBE_SECONDS)
 
-    thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return answer[0] if answer else f"the hub {endpoint} did not answer within {PROBE_SECONDS:g} seconds"
+    try:
+        call_in_time(ask, PROBE_SECONDS, f"the hub {endpoint}")
+    except TimeoutError as error:
+        return str(error)
+    except Exception as error:
+        return f"the hub {endpoint} cannot be reached ({first_line(error)})"
+    return ""
 
 
 def first_line(error: BaseException) -> str:

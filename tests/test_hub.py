@@ -1,11 +1,13 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,8 +144,6 @@ def test_a_workbench_asks_the_hub_once_however_often_models_are_listed(
 
 
 def test_a_hub_that_never_answers_is_known_within_three_seconds(settings: Settings, cache: Path) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent_hub = replace(
             settings, hub_offline=False, hub_endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -158,8 +158,6 @@ def test_a_hub_that_never_answers_is_known_within_three_seconds(settings: Settin
 
 
 def test_a_command_ends_soon_after_a_hub_that_never_answers(tmp_path: Path, cache: Path) -> None:
-    import socket
-
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "corpus.jsonl").write_text('{"_id": "p", "text": "a passage"}\n')
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -174,6 +172,41 @@ def test_a_command_ends_soon_after_a_hub_that_never_answers(tmp_path: Path, cach
         )
     assert process.returncode == 1
     assert f"the hub {endpoint} did not answer within 2.5 seconds" in process.stderr.splitlines()[-1]
+
+
+@contextmanager
+def dripping_hub() -> Iterator[str]:
+    """A hub that is there, and then answers a byte at a time for as long as anybody reads."""
+
+    def talk(client: socket.socket) -> None:
+        with suppress(OSError), client:
+            if client.recv(65536).startswith(b"HEAD / "):
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while True:
+                client.sendall(b" ")
+                time.sleep(0.1)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=talk, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_hub_that_answers_a_byte_at_a_time_is_given_up(
+    settings: Settings, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download_module, "ANSWER_SECONDS", 0.5)
+    with dripping_hub() as endpoint:
+        online = replace(settings, hub_offline=False, hub_endpoint=endpoint)
+        with pytest.raises(ModelError, match=r"the hub http://127.* did not answer within 0\.5 seconds"):
+            fetch(BASE, online)
+    assert not list(cache.glob(".rag-inspect-*"))
 
 
 # -- a download ----------------------------------------------------------------------------------------------

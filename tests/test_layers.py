@@ -17,7 +17,7 @@ from tests.source import MODULES, ROOT, TREES, Import, read_imports
 FLOORS = (
     ("", "errors", "words"),
     ("types",),
-    ("settings", "files", "tasks", "admission"),
+    ("settings", "files", "tasks", "admission", "deadline"),
     ("store", "sessions", "hub", "transformer", "score_cache", "metrics", "significance"),
     ("corpora", "download", "scoring"),
     ("embedders",),

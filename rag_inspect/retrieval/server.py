@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from rag_inspect.deadline import call_in_time
 from rag_inspect.errors import RetrievalError
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 SILENCE_SECONDS = 10.0  # how long a server may send nothing, or take to accept a connection
 DEADLINE_SECONDS = 60.0  # how long one request may take in all, however slowly the bytes come
-_T = TypeVar("_T")
 
 
 def open_server(url: str, silence: float = SILENCE_SECONDS, deadline: float = DEADLINE_SECONDS) -> ClientAPI:
@@ -47,30 +45,12 @@ class TimedSession(httpx.Client):
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """Send as httpx does. Raises httpx.ReadTimeout at the deadline."""
-        return call_in_time(
-            lambda: httpx.Client.send(self, request, **options), self._deadline, str(request.url)
-        )
-
-
-def call_in_time(call: Callable[[], _T], seconds: float, place: str) -> _T:
-    """Return or raise what the call does; raise httpx.ReadTimeout if that takes longer. The thread is left to end."""
-    answers: list[_T] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
         try:
-            answers.append(call())
-        except BaseException as error:  # raised below, for whoever waits
-            errors.append(error)
-
-    thread = threading.Thread(target=work, name="chroma-request", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not answers:
-        raise httpx.ReadTimeout(f"{place} did not answer within {seconds:g} s")
-    return answers[0]
+            return call_in_time(
+                lambda: httpx.Client.send(self, request, **options), self._deadline, str(request.url)
+            )
+        except TimeoutError as error:
+            raise httpx.ReadTimeout(str(error), request=request) from error
 
 
 def _parse_address(text: str) -> tuple[str, int, bool]:
