@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from dataclasses import dataclass
 from typing import Self
 
 from rag_inspect.errors import InputError
 
 
+@dataclass(frozen=True)
+class Asker:
+    """Who asks: a name that tells visitors or tabs apart, and the network address that the request came from.
+
+    Anybody can make up another name, but not another address; many visitors may share one address.
+    """
+
+    name: str = ""
+    address: str = ""
+
+
+OURSELVES = Asker()
+"""This process itself, such as the command line: only the limit for all holds for it."""
+
+
 class Place:
     """One admitted request, until `release` or the end of a `with` block."""
 
-    def __init__(self, admission: Admission, who: str) -> None:
+    def __init__(self, admission: Admission, who: Asker) -> None:
         self._admission, self._who = admission, who
         self._open = threading.Lock()  # acquired once, by the first release
 
@@ -28,36 +43,39 @@ class Place:
 
 
 class Admission:
-    """`most` places in all, `each` for one asker. `what` names what they do, in the plural. Safe to use from many threads.
+    """Places for `what` (in the plural): `most` in all, `each` for one name, `each_address` for one network address.
 
-    An asker without a name ("") is this process itself, such as the command line: only `most` holds for it.
+    `each_address` should be below `most`, so that nobody takes every place by making up names, and well above `each`:
+    all visitors behind one proxy may have one address. Safe to use from many threads.
     """
 
-    def __init__(self, what: str, most: int, each: int) -> None:
-        self.what, self.most, self.each = what, most, each
-        self._held: Counter[str] = Counter()
+    def __init__(self, what: str, *, most: int, each: int, each_address: int) -> None:
+        self.what, self.most, self.each, self.each_address = what, most, each, each_address
+        self._held: list[Asker] = []
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Count the places that are taken."""
-        return self._held.total()
+        return len(self._held)
 
-    def take(self, who: str) -> Place:
+    def take(self, who: Asker) -> Place:
         """Return a place for this asker. Raises InputError at once if there is none."""
         with self._lock:
-            if who and self._held[who] >= self.each:
+            if who.name and sum(other.name == who.name for other in self._held) >= self.each:
                 raise InputError(
                     f"you already have {self.each} {self.what} running or waiting; wait for one to end, or stop it"
+                )
+            if who.address and sum(other.address == who.address for other in self._held) >= self.each_address:
+                raise InputError(
+                    f"your network address already has {self.each_address} {self.what} running or waiting; wait for one to end"
                 )
             if len(self) >= self.most:
                 raise InputError(
                     f"this machine already has {self.most} {self.what} running or waiting; try again later"
                 )
-            self._held[who] += 1
+            self._held.append(who)
         return Place(self, who)
 
-    def _give_back(self, who: str) -> None:
+    def _give_back(self, who: Asker) -> None:
         with self._lock:
-            self._held[who] -= 1
-            if not self._held[who]:
-                del self._held[who]
+            self._held.remove(who)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_inspect import pipeline
-from rag_inspect.admission import Admission
+from rag_inspect.admission import OURSELVES, Admission, Asker
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.corpora.notes import note_evaluation, note_search
 from rag_inspect.errors import InputError, ModelError
@@ -72,8 +72,9 @@ class Workbench:
         self._settings = settings
         self.library, self.sessions = CorpusLibrary(settings), Sessions(settings)
         self.archive = Archive(settings.home / "runs", self.sessions)
-        self.searches = Admission("searches", most=32, each=8 if settings.public else 32)
-        self.evaluations = Admission("evaluations", most=8, each=2 if settings.public else 8)
+        (each, near), (few, some) = ((8, 24), (2, 6)) if settings.public else ((32, 32), (8, 8))
+        self.searches = Admission("searches", most=32, each=each, each_address=near)
+        self.evaluations = Admission("evaluations", most=8, each=few, each_address=some)
 
     # Corpora and models by name
 
@@ -145,7 +146,7 @@ class Workbench:
 
     # Searches and evaluations
 
-    def search(self, options: SearchOptions, who: str = "") -> Iterator[Stage | Reranking]:
+    def search(self, options: SearchOptions, who: Asker = OURSELVES) -> Iterator[Stage | Reranking]:
         """Yield a Stage while something loads, then Rerankings as the query is scored; the last one is complete.
 
         Loads the reranker's weights only if the score cache lacks a pair. Raises a RagInspectError; if the request
@@ -211,7 +212,7 @@ class Workbench:
         *,
         stopped: Callable[[], bool] = lambda: False,
         visitor: Visitor = LOCAL,
-        who: str = "",
+        who: Asker | None = None,
     ) -> Iterator[Stage | EvalProgress | Evaluation]:
         """Yield a Stage while it waits its turn or loads something, then EvalProgress, then the Evaluation.
 
@@ -220,7 +221,7 @@ class Workbench:
         saved. Raises a RagInspectError; if the request is wrong, or `evaluations` has no place for `who` (default:
         the visitor), before any slow work.
         """
-        with self.evaluations.take(who or visitor.owner):
+        with self.evaluations.take(who or Asker(visitor.owner)):
             yield from self._evaluate(options, stopped, visitor)
 
     def _evaluate(
@@ -262,16 +263,17 @@ class Workbench:
         finally:
             turn.free()
 
-    def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL) -> Job:
+    def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL, address: str = "") -> Job:
         """Run `evaluate` as a job in its own thread; its visitor finds it again with `job`, by its id.
 
+        `address` is the network address that asks, "" if that is this machine.
         Raises CorpusError or InputError if the request is wrong, InputError if `evaluations` has no place for the
         visitor, and in public mode for a visitor without an id, who could neither watch nor stop it.
         """
         if not self.sessions.may_see(visitor, visitor.owner):
             raise InputError("this page has no visitor id yet; wait a moment or reload it, then try again")
         check_evaluation(self.corpus(options.corpus), options, public=bool(self.settings.public))
-        place = self.evaluations.take(visitor.owner)
+        place = self.evaluations.take(Asker(visitor.owner, address))
         return self.jobs.start(
             lambda stopped: self._evaluate(options, stopped, visitor),
             options.corpus,

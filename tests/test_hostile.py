@@ -116,7 +116,8 @@ def test_a_post_of_another_site_is_refused_by_the_running_app(http):
 
 
 def test_evaluations_that_wait_lock_nobody_out_and_end_when_nobody_listens(bench, http, waiting):
-    for _ in range(bench.evaluations.most):
+    for number in range(bench.evaluations.most):
+        http.headers["X-Forwarded-For"] = f"198.51.100.{number % 2}"
         start(http, "eval", corpus="fruit")
     wait_until(lambda: len(bench.evaluations) == bench.evaluations.most)
     event, said = call(http, "eval", corpus="fruit")
@@ -126,6 +127,20 @@ def test_evaluations_that_wait_lock_nobody_out_and_end_when_nobody_listens(bench
     assert call(http, "search", query=ASKED, corpus="fruit")[0] == "complete"
     assert http.get("/").status_code == 200
     wait_until(lambda: not len(bench.evaluations))
+
+
+def test_sessions_made_up_at_one_address_leave_room_for_others(bench, http, waiting):
+    for number in range(bench.evaluations.each_address):
+        http.headers["X-Forwarded-For"] = (
+            f"192.0.2.{number}, 198.51.100.1"  # the first is the client's own word
+        )
+        start(http, "eval", corpus="fruit")
+    wait_until(lambda: len(bench.evaluations) == bench.evaluations.each_address)
+    event, said = call(http, "eval", corpus="fruit")
+    assert event == "error" and "your network address already has 6 evaluations" in said["error"]
+    http.headers["X-Forwarded-For"] = "198.51.100.2"
+    start(http, "eval", corpus="fruit")
+    wait_until(lambda: len(bench.evaluations) == bench.evaluations.each_address + 1)
 
 
 def test_an_evaluation_that_somebody_hears_goes_on(bench, http, waiting):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from rag_inspect.admission import Asker
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.options import EvalOptions
@@ -157,7 +158,7 @@ def test_each_visitor_has_so_many_evaluations_and_the_machine_so_many(public, qu
     with pytest.raises(InputError, match="this machine already has 8 evaluations"):
         queued(bench, Visitor("d"))
     with pytest.raises(InputError, match="this machine already has 8 evaluations"):
-        next(bench.evaluate(EvalOptions(corpus="tiny", rerankers=["mini"]), who="an API client"))
+        next(bench.evaluate(EvalOptions(corpus="tiny", rerankers=["mini"]), who=Asker("an API client")))
     jobs[0].stop()
     list(jobs[0].watch())
     queued(bench, Visitor("d"))

@@ -22,6 +22,7 @@ from rag_inspect.options import (
     split_names,
 )
 from rag_inspect.types import Reranking, write_search
+from rag_inspect.ui.askers import read_asker
 from rag_inspect.ui.controls import SEARCHES
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.guard import Listeners
@@ -71,7 +72,7 @@ def _build_search(bench: Workbench) -> None:
             top_n=top_n,
             keep_identical_ids=keep_identical_ids,
         )
-        moments = bench.search(options, _name_caller(request))
+        moments = bench.search(options, read_asker(request, on_space=bench.settings.on_space))
         *_, end = (moment for moment in moments if isinstance(moment, Reranking))
         return write_search([end])
 
@@ -145,8 +146,8 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
             top_k=top_k, top_n=top_n,
             cutoffs=cutoffs, split=split, keep_identical_ids=keep_identical_ids,
         )  # fmt: skip
-        reported, caller = time.monotonic(), _name_caller(request)
-        for moment in bench.evaluate(options, stopped=listeners.watch(caller), who=caller):
+        reported, caller = time.monotonic(), read_asker(request, on_space=bench.settings.on_space)
+        for moment in bench.evaluate(options, stopped=listeners.watch(caller.name), who=caller):
             if isinstance(moment, Evaluation):
                 yield moment.to_json()
             elif time.monotonic() - reported > REPORT_SECONDS:
@@ -166,8 +167,3 @@ def _offer(operation: Callable[..., Any], name: str, **limits: Any) -> None:
         component: Any = app.blocks[component_id]
         component.label = parameter
         component._api_info = component._api_info | {"additional_description": descriptions[parameter]}
-
-
-def _name_caller(request: gr.Request | None) -> str:
-    """Return what tells this client from others: the session that each makes up for itself."""
-    return (request.session_hash if request else None) or ""

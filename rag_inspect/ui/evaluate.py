@@ -15,6 +15,7 @@ from rag_inspect.evaluation.jobs import Job
 from rag_inspect.options import SPLIT
 from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results, past_runs
+from rag_inspect.ui.askers import read_asker
 from rag_inspect.ui.controls import corpora_update, update_rerankers, watch_choice
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.eval_page import QUIET, Page, lay_out
@@ -68,7 +69,8 @@ def _wire_job(page: Page, bench: Workbench, newest: Newest) -> None:
     """Connect the events that start, poll and stop a job."""
 
     def start(request: gr.Request, job_id: str, name: object, *settings: Any) -> dict[Any, Any]:
-        begun = _start(page, bench, job_id, name, *settings)
+        address = read_asker(request, on_space=bench.settings.on_space).address
+        begun = _start(page, bench, job_id, name, address, *settings)
         newest.begin(request, begun[page.job_id])
         return begun
 
@@ -142,7 +144,9 @@ def show_recorded(page: Page, bench: Workbench, name: str) -> dict[Any, Any]:
     return eval_results.clear_results(page) | {page.progress: aside_html(words)}
 
 
-def _start(page: Page, bench: Workbench, job_id: str, name: object, *settings: Any) -> dict[Any, Any]:
+def _start(
+    page: Page, bench: Workbench, job_id: str, name: object, address: str, *settings: Any
+) -> dict[Any, Any]:
     """Start an evaluation. Raises InputError if this visitor's last one is still running or too many are waiting."""
     options, visitor = read_settings(*settings), Visitor.from_browser(name)
     before = bench.job(job_id or "", visitor)
@@ -150,7 +154,7 @@ def _start(page: Page, bench: Workbench, job_id: str, name: object, *settings: A
         before.over or before.stopping
     ):  # a new job would replace its id, and nobody could stop it
         raise InputError("your last evaluation is still running; wait for it or stop it")
-    job = bench.start_evaluation(options, visitor)
+    job = bench.start_evaluation(options, visitor, address)
     begun = {page.job_id: job.job_id, page.rows_seen: 0, page.timer: gr.Timer(active=True)}
     return begun | {page.progress: aside_html("starting …")} | eval_results.clear_results(page)
 

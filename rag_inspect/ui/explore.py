@@ -158,7 +158,7 @@ def _lay_out(bench: Workbench) -> _Page:
 def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     """Connect all events; returns those that end in a search."""
 
-    running = search_stream.Running()
+    running = search_stream.Running(on_space=bench.settings.on_space)
 
     @show_errors
     def arrive(request: gr.Request) -> Iterator[Any]:

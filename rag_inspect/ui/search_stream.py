@@ -12,10 +12,12 @@ from typing import Any
 
 import gradio as gr
 
+from rag_inspect.admission import OURSELVES, Asker
 from rag_inspect.errors import InputError, ModelError, RagInspectError
 from rag_inspect.options import FIRST_STAGE, SearchOptions
 from rag_inspect.retrieval import find_first_stage
 from rag_inspect.types import Reranking
+from rag_inspect.ui.askers import read_asker
 from rag_inspect.ui.controls import (
     control_values,
     corpora_update,
@@ -39,9 +41,9 @@ _RERANKER = 3  # its place among the six controls
 
 @dataclass
 class Run:
-    """One search of the browser tab `who`: whether another one has taken its place, or the user stopped it."""
+    """One search of a browser tab: who asks, whether another one has taken its place, or the user stopped it."""
 
-    who: str = ""
+    who: Asker = OURSELVES
     superseded: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -53,7 +55,8 @@ class Running:
     until every corpus chosen before it is indexed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_space: bool) -> None:
+        self._on_space = on_space
         self._runs: dict[str | None, Run] = {}
 
     def end(self, request: gr.Request) -> None:
@@ -71,7 +74,7 @@ class Running:
     @contextmanager
     def search(self, request: gr.Request) -> Iterator[Run]:
         """Register a search of this tab."""
-        run = self._runs[request.session_hash] = Run(request.session_hash or "")
+        run = self._runs[request.session_hash] = Run(read_asker(request, on_space=self._on_space))
         try:
             yield run
         finally:
@@ -163,7 +166,7 @@ def _describe_loading(stage: str, recorded: Reranking | None) -> str:
 
 
 def _fall_back_on_mini(
-    bench: Workbench, choice: SearchOptions, who: str, notes: tuple[str, ...]
+    bench: Workbench, choice: SearchOptions, who: Asker, notes: tuple[str, ...]
 ) -> Iterator[Outputs]:
     """Search; if the reranker is not available, search with mini instead, say so, and choose mini in the list."""
     try:
@@ -178,7 +181,7 @@ def _fall_back_on_mini(
 
 
 def _stream_outputs(
-    bench: Workbench, choice: SearchOptions, who: str, notes: tuple[str, ...]
+    bench: Workbench, choice: SearchOptions, who: Asker, notes: tuple[str, ...]
 ) -> Iterator[Outputs]:
     """Search; while something loads, show the recorded search with these settings, if there is one."""
     loading, recorded = False, None
