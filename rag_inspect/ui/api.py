@@ -108,7 +108,7 @@ def _build_explain(bench: Workbench) -> None:
             query=query, corpus=corpus, query_id=query_id or None, first_stage=first_stage,
             reranker=None if reranker == "" else reranker, top_k=top_k, top_n=top_n,
         )  # fmt: skip
-        moments = bench.search(options, _name_caller(request))
+        moments = bench.search(options, read_asker(request, on_space=bench.settings.on_space))
         *_, end = (moment for moment in moments if isinstance(moment, Reranking))
         return write_location(end, bench.locate(end, passage))
 
