@@ -1,10 +1,13 @@
-"""The app as browsers reach it: seven tabs at once, under a path behind a proxy, and with a strict policy."""
+"""The app as browsers reach it: seven tabs at once, also while models warm up, under a path behind a proxy, and with a strict policy."""
+
+import threading
 
 import pytest
 
 from rag_inspect.settings import Settings
+from rag_inspect.tasks import Task
 from rag_inspect.workbench import Workbench
-from tests.browsing import ask, wait_for_ranking, write_corpus
+from tests.browsing import ask, wait_for_ranking, wait_for_words, wait_until, write_corpus
 from tests.loopback_proxy import loopback_proxy
 
 pytestmark = pytest.mark.browser
@@ -25,6 +28,80 @@ def test_seven_tabs_of_one_browser_all_work(chromium, address):
         for page in (tabs[0], tabs[-1]):
             page.bring_to_front()
             ask(page, "do bananas like the cold")
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def warming(tmp_path):
+    """(the address of an app that warms up until the event is set, that event)."""
+    from rag_inspect.ui import serve
+
+    write_corpus(tmp_path / "corpora" / "fruit", FRUIT, {"where do apples keep": "p0"})
+    settings = Settings(
+        tmp_path / "home",
+        corpora_dir=tmp_path / "corpora",
+        hub_endpoint="http://127.0.0.1:9",
+        hub_offline=True,
+    )
+    bench, go_on = Workbench(settings), threading.Event()
+    app = serve(bench, host="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    wait_until(lambda: not bench.warming)
+    bench._warm_up = Task(lambda task: go_on.wait(120), "indexing slowly").start()
+    yield app.local_url, go_on
+    go_on.set()
+    app.close()
+
+
+def test_seven_tabs_opened_while_models_warm_up_all_show_their_first_screen(chromium, warming):
+    address, go_on = warming
+    context, tabs = chromium.new_context(), []
+    try:
+        for _ in range(7):
+            page = context.new_page()
+            page.set_default_timeout(30_000)
+            page.goto(address, wait_until="domcontentloaded")
+            wait_for_words(page, "indexing slowly")
+            page.locator("#story").get_by_text("3 passages").wait_for()
+            tabs.append(page)
+        go_on.set()
+        for page in tabs:
+            page.bring_to_front()
+            wait_for_ranking(page)
+    finally:
+        context.close()
+
+
+def test_a_search_made_while_models_warm_up_is_not_replaced_by_the_first_one(chromium, warming):
+    address, go_on = warming
+    context = chromium.new_context()
+    try:
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.goto(address, wait_until="domcontentloaded")
+        wait_for_words(page, "indexing slowly")
+        ask(page, "pears")
+        wait_for_ranking(page)
+        go_on.set()
+        page.wait_for_timeout(2_000)  # two polls
+        assert page.locator(".ri-rankings").get_attribute("data-query") == "pears"
+    finally:
+        context.close()
+
+
+def test_stop_ends_the_wait_for_the_first_search(chromium, warming):
+    address, go_on = warming
+    context = chromium.new_context()
+    try:
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.goto(address, wait_until="domcontentloaded")
+        wait_for_words(page, "indexing slowly")
+        page.get_by_role("button", name="Stop", exact=True).first.click()
+        wait_for_words(page, "Stopped before anything was scored")
+        go_on.set()
+        page.wait_for_timeout(2_000)
+        wait_for_words(page, "Stopped before anything was scored")
     finally:
         context.close()
 

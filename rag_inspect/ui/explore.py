@@ -66,6 +66,7 @@ class _Page:
     rankings: gr.HTML
     passage: gr.HTML
     search: gr.State
+    timer: gr.Timer
 
     @property
     def choice(self) -> list[Any]:
@@ -82,7 +83,7 @@ class _Page:
 
 
 def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
-    """Lay out the tab and connect its events; none of its components must exist while another tab is open."""
+    """Lay out the tab and connect its events; returns the component that must exist while another tab is open."""
     page = _lay_out(bench)
     searches = _wire(page, bench, app)
     page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
@@ -97,7 +98,7 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     gr.on([part.change for part in page.choice], None, page.choice, None, js=told, **_QUIET)
     drawers.build_figures(page.search, searches)
     drawers.build_code(page.search, searches)
-    return []
+    return [page.timer]
 
 
 def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
@@ -152,22 +153,14 @@ def _lay_out(bench: Workbench) -> _Page:
         rankings=_html(elem_id="rankings", js_on_load=read_script("rankings.js")),
         passage=_html(aside_html(search_stream.HINT), elem_id="passage"),
         search=gr.State(None),
+        timer=gr.Timer(0.5, active=False, render=False),
     )
 
 
 def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     """Connect all events; returns those that end in a search."""
-
     running = search_stream.Running(on_space=bench.settings.on_space)
-
-    @show_errors
-    def arrive(request: gr.Request) -> Iterator[Any]:
-        with running.search(request) as run:
-            yield from search_stream.arrive(bench, dict(request.query_params), run)
-
-    arrival = app.load(
-        arrive, None, [*page.choice, page.picker, page.story, *page.results], concurrency_limit=None, **_QUIET
-    )
+    arrival, warm = _wire_arrival(page, bench, app, running)
     app.load(partial(update_rerankers, bench), None, page.reranker, **_QUIET)
     searching = [
         page.query.submit,
@@ -177,7 +170,12 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
         page.top_k.release,
         page.top_n.release,
         _wire_query_choice(page, bench).change,
+        warm.change,
     ]
+
+    def end(request: gr.Request) -> gr.Timer:
+        running.end(request)
+        return gr.Timer(active=False)  # the first search is this one now
 
     @show_errors  # not named "search": gradio names the endpoint after the function, and /search belongs to the API
     def answer(request: gr.Request, *values: Any) -> Iterator[Any]:
@@ -185,7 +183,7 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
             yield from search_stream.stream_search(bench, *values, run=run)
 
     ended = gr.on(
-        searching, running.end, None, None, cancels=[arrival], trigger_mode="multiple", queue=False, **_QUIET
+        searching, end, None, page.timer, cancels=[arrival], trigger_mode="multiple", queue=False, **_QUIET
     )
     # After it, not beside it: the listeners of a state's change run at the same time, and a late end would end the
     # search that it makes room for. One listener for all events: two would stream two searches into the same columns.
@@ -199,8 +197,29 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     )
     shown = show_errors(partial(_show_picked, bench)), [page.corpus, page.query, page.picker], page.picker
     run.then(*shown, **_QUIET).then(None, [*page.choice, page.picker], None, js=WRITE_LINK, **_QUIET)
-    page.stop.click(running.stop, None, None, **_QUIET)
+
+    def stop(request: gr.Request) -> list[Any]:
+        return search_stream.stop_search(bench, running, request)
+
+    page.stop.click(stop, None, [page.aside, page.timer], **_QUIET)
     return [arrival, run]
+
+
+def _wire_arrival(
+    page: _Page, bench: Workbench, app: gr.Blocks, running: search_stream.Running
+) -> tuple[Any, gr.State]:
+    """Connect the first screen; returns its event, and a state that changes when the models are warm after it."""
+
+    @show_errors
+    def arrive(request: gr.Request) -> Iterator[Any]:
+        with running.search(request) as run:
+            yield from search_stream.arrive(bench, dict(request.query_params), run)
+
+    shown = [*page.choice, page.picker, page.story, *page.results, page.timer]
+    arrival, warm = app.load(arrive, None, shown, concurrency_limit=None, **_QUIET), gr.State(0)
+    wait = show_errors(partial(search_stream.wait_for_models, bench))
+    page.timer.tick(wait, [page.search, page.query], [page.aside, page.timer, warm], **_QUIET)
+    return arrival, warm
 
 
 def _wire_query_choice(page: _Page, bench: Workbench) -> gr.State:

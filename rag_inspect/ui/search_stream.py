@@ -64,12 +64,12 @@ class Running:
         if found := self._runs.get(request.session_hash):
             found.superseded.set()
 
-    def stop(self, request: gr.Request) -> None:
-        """Tell this tab's search to stop; it says so itself, after its next output. With none running, say that."""
-        if found := self._runs.get(request.session_hash):
+    def stop(self, request: gr.Request) -> bool:
+        """Tell this tab's search to stop; it says so itself, after its next output. Return False if none is running."""
+        found = self._runs.get(request.session_hash)
+        if found:
             found.stopped.set()
-        else:
-            gr.Info("No search is running.")
+        return found is not None
 
     @contextmanager
     def search(self, request: gr.Request) -> Iterator[Run]:
@@ -83,34 +83,61 @@ class Running:
 
 
 def arrive(bench: Workbench, params: Mapping[str, str], run: Run) -> Iterator[Outputs]:
-    """Stream the first screen: the view a link names, or the default example, recorded until the models are warm.
+    """Stream the first screen: the view a link names, or the default example, recorded while the models warm up.
 
     Yields the six controls, the query picker and the story, then the results without the reranker's list, which is
-    one of the controls. The controls come first, so that the user can choose another corpus if this one cannot be
-    read.
+    one of the controls, then the timer. The controls come first, so that the user can choose another corpus if this
+    one cannot be read. While the models warm up, the search is left to the timer's `wait_for_models`.
     """
     choice, trouble = from_link(params, bench)
     query, _, first_stage, *rest = control_values(choice)
     stages = stage_update(bench, choice.corpus, first_stage)
-    yield [query, corpora_update(bench, choice.corpus), stages, *rest, *[gr.skip()] * 7]
+    yield [query, corpora_update(bench, choice.corpus), stages, *rest, *[gr.skip()] * 8]
     corpus = bench.corpus(choice.corpus)
     picker = picker_update(corpus, choice.query, choice.query_id)
     controls = [*[gr.skip()] * 6, picker, story_html(corpus)]
-    recorded = _find_example(bench, choice) if bench.warming else None
-    yield controls + (
+    warming = bench.warming is not None
+    recorded = _find_example(bench, choice) if warming else None
+    first = (
         _draw_outputs(recorded)[:-1]
         if recorded
         else ["", aside_html(trouble or "starting …"), "", aside_html(HINT), None]
     )
+    yield [*controls, *first, gr.Timer(active=warming)]
+    if warming:
+        if trouble:
+            gr.Warning(escape(trouble))
+        return
     keep = [gr.skip()] * len(controls)
-    while (stage := bench.warming) and not (run.superseded.is_set() or run.stopped.is_set()):
-        yield keep + _write_aside(_describe_loading(f"{stage} …", recorded))[:-1]
-        time.sleep(0.3)
     if choice.query:
         for *results, reranker in stream_search(
             bench, *control_values(choice), choice.query_id, note=trouble, run=run
         ):
-            yield [*keep[:_RERANKER], reranker, *keep[_RERANKER + 1 :], *results]
+            yield [*keep[:_RERANKER], reranker, *keep[_RERANKER + 1 :], *results, gr.skip()]
+
+
+def wait_for_models(bench: Workbench, shown: Reranking | None, query: str) -> list[Any]:
+    """Return the quiet line, the timer, and a new moment once the first search can run.
+
+    Asked again and again while the models warm up: a stream for each tab that waits would use up the six connections
+    that browsers allow, and the seventh tab would stay blank.
+    """
+    if stage := bench.warming:
+        return [aside_html(_describe_loading(f"{stage} …", shown)), gr.skip(), gr.skip()]
+    if not query.strip():
+        return ["", gr.Timer(active=False), gr.skip()]
+    return [gr.skip(), gr.Timer(active=False), time.time_ns()]
+
+
+def stop_search(bench: Workbench, running: Running, request: gr.Request) -> list[Any]:
+    """Stop this tab's search, or its wait for the first one; return the quiet line and the timer."""
+    off = gr.Timer(active=False)
+    if running.stop(request):
+        return [gr.skip(), off]
+    if bench.warming:
+        return [_write_stopped(None)[1], off]
+    gr.Info("No search is running.")
+    return [gr.skip(), off]
 
 
 def stream_search(bench: Workbench, *values: Any, note: str = "", run: Run) -> Iterator[Outputs]:
