@@ -1,4 +1,4 @@
-"""The app as browsers reach it: seven tabs at once, also while models warm up, under a path behind a proxy, and with a strict policy."""
+"""The app as browsers reach it: seven tabs at once, while models warm up, below a path, and with a strict policy."""
 
 import threading
 
