@@ -10,6 +10,8 @@ RagInspectError
 Every message is one line: the place, what was found, what was expected, what to do.
 """
 
+INTERRUPTED = 130  # the exit code after Ctrl+C, as a shell has it: 128 + SIGINT
+
 
 class RagInspectError(Exception):
     """Anything this package refuses, in words meant for the person who asked."""

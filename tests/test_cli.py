@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rag_inspect import loading
-from rag_inspect.__main__ import main
+from rag_inspect.cli import main
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.rerankers import RERANKERS
@@ -346,6 +346,28 @@ def test_ctrl_c_ends_a_running_command_with_one_line(home):
         turn.free()
     assert "queued" in first and (running.returncode, out) == (130, "")
     assert err == "rag-inspect: stopped; scores so far are kept; run the same command to continue\n"
+
+
+STARTS = {
+    "module": ["-m", "rag_inspect"],
+    "console script": ["-c", "from rag_inspect.__main__ import run; run()"],
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process there")
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_ctrl_c_while_modules_load_is_one_line(tmp_path, start):
+    (tmp_path / "argparse.py").write_text(
+        "import time; print('loading', flush=True)\nwhile True: time.sleep(1)"
+    )
+    running = subprocess.Popen(
+        [sys.executable, *start, "corpora"], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout.readline() == "loading\n"
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate()
+    assert (running.returncode, err) == (130, "rag-inspect: stopped\n")
 
 
 # As a process

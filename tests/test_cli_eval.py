@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_inspect.__main__ import main
+from rag_inspect.cli import main
 from rag_inspect.errors import CorpusError, InputError, ModelError
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.turn import Turn
@@ -297,7 +297,7 @@ def test_bench_measures_what_is_here_and_names_what_is_not(capsys, monkeypatch):
 
 
 def test_the_commands_help_loads_no_torch_and_no_scipy():
-    code = "import sys; from rag_inspect.__main__ import parser; parser(); sys.exit(bool({'torch', 'scipy', 'plotly', 'chromadb'} & set(sys.modules)))"
+    code = "import sys; from rag_inspect.cli import parser; parser(); sys.exit(bool({'torch', 'scipy', 'plotly', 'chromadb'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_inspect.__main__ import main, parser
+from rag_inspect.cli import main, parser
 from rag_inspect.completion import SHELLS, write_script
 from rag_inspect.rerankers import RERANKERS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_inspect.__main__ import main, parser
+from rag_inspect.cli import main, parser
 from rag_inspect.cli_examples import EXAMPLES
 from rag_inspect.settings import Settings
 

@@ -29,6 +29,7 @@ FLOORS = (
     ("workbench",),
     ("views", "terminal", "usage"),
     ("ui", "cli_examples", "cli_eval", "cli_search", "cli_corpora", "completion", "recording"),
+    ("cli",),
     ("__main__",),
 )
 FLOOR = {f"rag_inspect.{room}".rstrip("."): floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -140,7 +141,7 @@ def test_a_library_stays_in_its_room(library):
     assert not outside
 
 
-@pytest.mark.parametrize("statement", ["import app", "import rag_inspect.__main__", "import rag_inspect.ui"])
+@pytest.mark.parametrize("statement", ["import app", "import rag_inspect.cli", "import rag_inspect.ui"])
 def test_importing_loads_nothing_heavy(statement):
     code = f"import sys; {statement}; print(*sorted(sys.modules), sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -154,6 +155,6 @@ def test_the_readers_load_pyarrow_only_to_read():
 
 
 def test_the_command_line_and_its_help_load_no_page():
-    code = "import sys; from rag_inspect.__main__ import main\ntry: main(['--help'])\nfinally: sys.exit('gradio' in sys.modules)"
+    code = "import sys; from rag_inspect.cli import main\ntry: main(['--help'])\nfinally: sys.exit('gradio' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

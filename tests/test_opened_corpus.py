@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rag_inspect import ui
-from rag_inspect.__main__ import main
+from rag_inspect.cli import main
 from rag_inspect.errors import CorpusError
 from rag_inspect.ui.controls import from_link
 from rag_inspect.workbench import Workbench

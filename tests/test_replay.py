@@ -163,7 +163,7 @@ def test_a_refusal_names_the_place_what_is_there_and_what_should_be(change, mess
         read_replay(json.dumps(document | change).encode())
 
 
-@pytest.mark.parametrize("statement", ["import rag_inspect.__main__", "import rag_inspect.exports"])
+@pytest.mark.parametrize("statement", ["import rag_inspect.cli", "import rag_inspect.exports"])
 def test_pydantic_is_loaded_when_a_replay_is_read_and_not_before(statement):
     code = f"import sys; {statement}; sys.exit('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

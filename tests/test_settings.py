@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rag_inspect.__main__ import main
+from rag_inspect.cli import main
 from rag_inspect.errors import InputError
 from rag_inspect.settings import Settings, half_of_memory
 
