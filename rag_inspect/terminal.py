@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 _CONTROL_CODES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
-_IN_ASCII = {"→": "->", "Δ": "+/-", "–": "-", "…": "...", "×": "x", "≤": "<=", "≥": ">="}
+_IN_ASCII = {"→": "->", "Δ": "change", "–": "-", "…": "...", "×": "x", "≤": "<=", "≥": ">="}
 _WIDEST = 60  # characters; in plain text a longer cell moves the rest of its row
 
 

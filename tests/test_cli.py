@@ -446,7 +446,7 @@ def test_plain_text_is_a_line_per_row_with_our_own_words_in_ascii(capsys):
     print_table("first → second", ["number", "text", "last"], rows)
     print_lines("Δ MRR@5 …")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "first -> second" and lines[4] == "+/- MRR@5 ..."
+    assert lines[0] == "first -> second" and lines[4] == "change MRR@5 ..."
     assert lines[2].startswith(" 1,000  long long") and lines[2].endswith("日本 →")
     assert lines[3] == "     7  a b"
 
