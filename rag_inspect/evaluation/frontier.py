@@ -24,7 +24,7 @@ def build_frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ..
     At depth d a reranker reorders the first d candidates; the others follow in their old order. A point is
     `within_noise` if the paired 95 % interval of (best - point) on the primary metric contains 0; `keeps_recall` is
     the same for recall@top_n. `cheapest` is the fastest point within noise whose metric is at least that of every
-    point outside noise. If a latency is unknown, the fastest is the one with the least depth times parameters.
+    point outside noise; if a latency is unknown, it is the one of these with the least depth times parameters.
     """
     kept = Metric("recall", outcome.top_n)
     shown = tuple(dict.fromkeys([*map(parse, HEADLINE), primary, kept]))
@@ -70,7 +70,7 @@ def _is_interpolated(outcome: Outcome, key: str, depth: int) -> bool:
 
 
 def _find_cheapest(outcome: Outcome, points: Sequence[FrontierPoint], primary: str) -> FrontierPoint:
-    """Find the fastest point within noise; see `build_frontier`."""
+    """Find the cheapest point within noise; see `build_frontier`."""
     parameters = {system.key: system.model.parameters or 1 for system in outcome.reranked}
     known = all(point.latency_ms is not None for point in points)
     behind = max((point.metrics[primary] for point in points if not point.within_noise), default=0.0)

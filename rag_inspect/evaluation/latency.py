@@ -15,9 +15,25 @@ from rag_inspect.types import Passage, Query, Reranker, Retriever
 
 SAMPLE_QUERIES, LEAST_QUERIES = P95_QUERIES, 4  # without the warm-up, which is not counted
 SAMPLE_SECONDS = 8.0  # after this time a sample ends, once LEAST_QUERIES are measured
-
+MAX_NOTE = 500  # characters of a note about a failure
+_STOPPED, _FAILED = "Stopped while timing:", "could not be timed"
 
 T = TypeVar("T")
+
+
+def note_stop(keys: Sequence[str]) -> str:
+    """Write the note of a run that was stopped before these models were timed."""
+    return f"{_STOPPED} the latency of {', '.join(keys)} is unknown."
+
+
+def note_failure(key: str, error: Exception) -> str:
+    """Write the note of a run in which this model failed while it was timed."""
+    return f"{key} {_FAILED} ({type(error).__name__}: {error})."[:MAX_NOTE]
+
+
+def is_explained(models: Sequence[str | None], notes: Sequence[str]) -> bool:
+    """Return True if a note of the run says why the latency of a system of these models is unknown."""
+    return any(note.startswith((_STOPPED, *(f"{key} {_FAILED}" for key in models))) for note in notes)
 
 
 def measure_first_stage(

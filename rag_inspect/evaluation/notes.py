@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from rag_inspect.evaluation.advice import describe_change, is_significant
 from rag_inspect.evaluation.document import Numbers
+from rag_inspect.evaluation.latency import is_explained
 from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.systems import split_key
 from rag_inspect.metrics import parse
 from rag_inspect.words import format_count
 
@@ -45,7 +47,7 @@ def take_notes(numbers: Numbers, outcome: Outcome) -> tuple[str, ...]:
         *_note_depth(numbers, outcome),
         *_note_short_rankings(outcome),
         *_note_comparison(numbers),
-        *_note_latency(numbers),
+        *_note_latency(numbers, outcome),
     )
 
 
@@ -96,8 +98,12 @@ def _note_comparison(numbers: Numbers) -> Iterator[str]:
         yield "Several systems were compared. p_holm is corrected for this (Holm 1979), p_value is not; the advice uses p_holm."
 
 
-def _note_latency(numbers: Numbers) -> Iterator[str]:
-    unknown = [system.key for system in numbers.systems if system.latency.source == "unknown"]
+def _note_latency(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
+    unknown = [
+        system.key
+        for system in numbers.systems
+        if system.latency.source == "unknown" and not is_explained(split_key(system.key), outcome.notes)
+    ]
     if unknown:
         yield f"The latency of {', '.join(unknown)} was not measured."
     machine = numbers.machine

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
-from rag_inspect.evaluation.latency import list_timed_depths, measure_reranker, sample_first_stage
+from rag_inspect.evaluation.latency import (
+    list_timed_depths,
+    measure_reranker,
+    note_failure,
+    note_stop,
+    sample_first_stage,
+)
 from rag_inspect.evaluation.passes import Found, Pass
 from rag_inspect.evaluation.progress import EvalProgress
 from rag_inspect.evaluation.systems import Latency, join_key
 from rag_inspect.types import Reranker
-
-MAX_NOTE = 500  # characters of a note about a failure
 
 Timing = Generator[EvalProgress, None, dict[str, Latency]]
 
@@ -28,7 +32,7 @@ def time_systems(work: Pass, stopped: Callable[[], bool], timed: bool) -> Timing
     measured = firsts | alone
     untimed = [key for key, latency in measured.items() if latency.p50 is None]
     if stopped() and untimed:
-        work.notes.append(f"Stopped while timing: the latency of {', '.join(untimed)} is unknown.")
+        work.notes.append(note_stop(untimed))
     known = dict(firsts)
     for first, before in firsts.items():
         known |= {join_key(first, key): latency.after(before) for key, latency in alone.items()}
@@ -49,7 +53,7 @@ def _time_first_stages(work: Pass, stopped: Callable[[], bool]) -> Timing:
         try:
             firsts[stage.key] = sample_first_stage(stage.retriever, work.asked, work.deepest)
         except Exception as error:
-            _note_failure(work, stage.key, error)
+            work.notes.append(note_failure(stage.key, error))
     return firsts
 
 
@@ -89,10 +93,6 @@ def _time_reranker(
             measured: Latency = end.value
             return measured
         except Exception as error:
-            _note_failure(work, reranker.spec.key, error)
+            work.notes.append(note_failure(reranker.spec.key, error))
             return Latency()
         yield work.progress(timing=f"{reranker.spec.key}, {step}")
-
-
-def _note_failure(work: Pass, key: str, error: Exception) -> None:
-    work.notes.append(f"{key} could not be timed ({type(error).__name__}: {error})."[:MAX_NOTE])

@@ -116,9 +116,7 @@ def _lay_out_results() -> dict[str, Any]:
     """Lay out the results of an evaluation, the decision first."""
     advice, ceiling = _html(elem_id="eval-advice"), _html(elem_id="eval-ceiling")
     table = _html(elem_id="eval-table")
-    frontier = gr.Plot(
-        label="Quality against latency, at every depth", visible=False, elem_id="eval-frontier"
-    )
+    frontier = gr.Plot(label="Quality at every depth", visible=False, elem_id="eval-frontier")
     with gr.Row():
         verdict = gr.Dropdown([ALL], value=ALL, label="Verdict", visible=False, elem_id="eval-verdict")
         system = gr.Dropdown([], label="Show results of", visible=False)

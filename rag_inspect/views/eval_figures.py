@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,16 +13,14 @@ if TYPE_CHECKING:
 
 from rag_inspect.evaluation.document import EvaluationDocument, FrontierPoint
 from rag_inspect.views.formats import format_mean, format_mean_range, format_metric, format_ms
+from rag_inspect.views.frontier_chart import is_timed, name_ringed
 from rag_inspect.views.palette import FALLEN, GOLD, GRID, INK, LINES, NEUTRAL, RISEN
 from rag_inspect.views.systems import name_system
 from rag_inspect.words import format_count
 
 FLOW_HEIGHT, FLOW_TOP, FLOW_FOOT, FLOW_SIDE = 380, 60, 16, 112  # pixels: the figure and its margins
+PHONE_CHARACTERS = 50  # of a line above a figure
 NODE_GAP = 22  # pixels between two bands, so that the labels of thin bands do not overlap
-NOISE_WORDS = (  # plotly does not wrap lines; these fit on a phone
-    "Ring: the fastest point not measurably worse than<br>the best. Bars: each point's own 95 % interval.<br>"
-    "Hollow: latency interpolated."
-)
 
 
 def frontier(document: EvaluationDocument) -> Figure:
@@ -29,7 +28,7 @@ def frontier(document: EvaluationDocument) -> Figure:
     import plotly.graph_objects as go
 
     points, primary = document.frontier, document.primary
-    timed = all(point.latency_ms is not None for point in points)
+    timed, ringed = is_timed(document), name_ringed(document)
     figure = go.Figure()
     for number, key in enumerate(dict.fromkeys(point.system for point in points)):
         own = [point for point in points if point.system == key]
@@ -46,7 +45,7 @@ def frontier(document: EvaluationDocument) -> Figure:
         )  # fmt: skip
     cheapest = next(point for point in points if point.cheapest)
     figure.add_scatter(
-        x=[cheapest.latency_ms if timed else cheapest.depth], y=[cheapest.metrics[primary]], mode="markers", name="fastest, not measurably worse than the best",
+        x=[cheapest.latency_ms if timed else cheapest.depth], y=[cheapest.metrics[primary]], mode="markers", name=f"{ringed}, not measurably worse than the best",
         marker={"size": 17, "symbol": "circle-open", "color": GOLD, "line": {"width": 3}},
         hovertext=[_describe_point(cheapest, primary)], hoverinfo="text",
     )  # fmt: skip
@@ -54,11 +53,16 @@ def frontier(document: EvaluationDocument) -> Figure:
         title="ms a query, measured" if timed else "depth (latency not measured)", rangemode="tozero"
     )
     figure.update_yaxes(title=format_metric(primary))
+    words = f"Ring: the {ringed} not measurably worse than the best. Bars: each point's own 95 % interval."
+    if any(point.interpolated for point in points):
+        words += " Hollow: latency interpolated."
+    lines = wrap(words, PHONE_CHARACTERS)  # plotly wraps none
     figure.add_annotation(
-        text=NOISE_WORDS, xref="paper", x=0, xanchor="left", yref="paper", y=1, yanchor="bottom", yshift=8, xshift=-52,
+        text="<br>".join(lines), xref="paper", x=0, xanchor="left", yref="paper", y=1, yanchor="bottom", yshift=8, xshift=-52,
         align="left", showarrow=False, font={"size": 12},
     )  # fmt: skip
-    return _style_figure(figure, 480, top=94)
+    top = 46 + 16 * len(lines)
+    return _style_figure(figure, 386 + top, top=top)
 
 
 def _describe_point(point: FrontierPoint, primary: str) -> str:

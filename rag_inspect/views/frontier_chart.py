@@ -13,6 +13,16 @@ from rag_inspect.views.systems import name_system
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 900, 20, 270  # the plot area in a view of 920 × 300
 
 
+def is_timed(document: EvaluationDocument) -> bool:
+    """Return True if every point has a latency; otherwise the points stand at their depths."""
+    return all(point.latency_ms is not None for point in document.frontier)
+
+
+def name_ringed(document: EvaluationDocument) -> str:
+    """Name what the ringed point is among those that are not measurably worse than the best."""
+    return "fastest point" if is_timed(document) else "point of least work (depth × parameters)"
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """A system at one depth; the point to choose is `ringed`, one with an interpolated latency `hollow`."""
@@ -50,7 +60,7 @@ class Chart:
 def lay_out_chart(document: EvaluationDocument) -> Chart:
     """Lay out the primary metric against latency, or against depth if a latency is unknown."""
     points, primary = document.frontier, document.primary
-    timed = all(point.latency_ms is not None for point in points)
+    timed = is_timed(document)
     across = _read_latency if timed else _read_depth
     columns, rows = [across(point) for point in points], [point.metrics[primary] for point in points]
     place_x, place_y = _scale(columns, _LEFT, _RIGHT), _scale(rows, _BOTTOM, _TOP)

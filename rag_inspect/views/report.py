@@ -13,7 +13,7 @@ from rag_inspect.types import VERDICTS
 from rag_inspect.views.ceiling import describe_parts, lay_out_bars
 from rag_inspect.views.evaluation import describe_verdict
 from rag_inspect.views.formats import format_ms
-from rag_inspect.views.frontier_chart import lay_out_chart
+from rag_inspect.views.frontier_chart import lay_out_chart, name_ringed
 from rag_inspect.views.systems import describe_systems
 from rag_inspect.views.templates import render
 from rag_inspect.words import format_count
@@ -48,7 +48,8 @@ def report_html(document: EvaluationDocument, score_names: Mapping[str, str]) ->
         bars=lay_out_bars(document),
         parts=describe_parts(document),
         chart=lay_out_chart(document),
-        best=_describe_fastest(document),
+        ringed=name_ringed(document),
+        best=_describe_ringed(document),
         verdicts=_count_verdicts(document),
         meanings={_write_verdict(name): describe_verdict(name, document.top_n) for name in VERDICTS},
         flows=_lay_out_flows(document),
@@ -71,7 +72,7 @@ def _summarise(document: EvaluationDocument) -> str:
     )
 
 
-def _describe_fastest(document: EvaluationDocument) -> str:
+def _describe_ringed(document: EvaluationDocument) -> str:
     """Describe the ringed point."""
     point = next(point for point in document.frontier if point.cheapest)
     where = f"depth {point.depth} of {point.system}" if point.depth else f"{point.system} alone"
