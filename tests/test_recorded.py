@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rag_inspect import pipeline
+from rag_inspect import pipeline, recording
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError
@@ -59,6 +59,20 @@ def test_what_the_cached_pairs_took_goes_there_and_back(search, tiny, ms):
     del document["cached_ms"]  # as it was written before
     [back] = read_search(document, tiny, *MODELS)
     assert back.cached_ms is None and back.ranking == search.ranking
+
+
+def test_an_example_that_is_no_query_stops_the_recording_with_one_line(tiny, settings, monkeypatch, capsys):
+    (tiny.path / "corpus.yaml").write_text("examples: [q, nobody]")
+    monkeypatch.setattr(Settings, "from_env", lambda: settings)
+    monkeypatch.setattr("sys.argv", ["recording"])
+    assert recording.run() == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert (
+        f'{tiny.path / "corpus.yaml"} has the example "nobody"' in err
+        and "expected ids of its queries" in err
+    )
+    assert not (tiny.path / FILE).exists()
 
 
 def test_several_rerankings_of_the_same_candidates_are_one_document(search, tiny):
