@@ -86,6 +86,8 @@ DIALECTS = {
     "tabs named CSV": {"qrels/test.csv": rows("\t", "query-id", "corpus-id", "score"), **GONE},
     "JSON Lines": {"qrels/test.jsonl": json_rows(), **GONE},
     "JSON Lines, other names": {"qrels/test.jsonl": json_rows("queryId", "docid", "label", str), **GONE},
+    "one JSON document": {"qrels/test.json": json.dumps(QRELS), **GONE},
+    "one JSON document, at the root, whole floats": {"qrels.json": json.dumps({key: {at: float(grade) for at, grade in judged.items()} for key, judged in QRELS.items()}, indent=1), **GONE},
     "at the root": {"qrels.tsv": rows("\t", "query-id", "corpus-id", "score"), **GONE},
     "at the root, MS MARCO": {"qrels.test.tsv": trec("\t"), **GONE},
     "gzipped": {"qrels/test.tsv.gz": gzip.compress(rows("\t").encode()), **GONE},
@@ -194,6 +196,35 @@ def test_a_passage_with_nothing_to_see_is_skipped_and_counted(kettle):
     assert corpus.notes == ('3 passages have no visible text and were skipped; the first is "e1".',)
 
 
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ('[{"query-id": "q1"}]', "test.json is a JSON list; expected {query_id: {passage_id: grade}}"),
+        ('{"q1": {"d1": 1}}\n{"q2": {"d1": 1}}', "test.json is not one JSON document (Extra data: line 2"),
+        ('{"q1": ["d1"]}', 'test.json query "q1" has a list; expected'),
+        ('{"q1": {"d1": {"score": 1}}}', 'test.json query "q1" has no grade for "d1"'),
+        ('{"q1": {"d1": 0.5}}', "test.json query \"q1\" has the grade '0.5'; expected a whole number"),
+        ('{"q1": {"d1": true}}', "has the grade 'True'"),
+        ('{"q1": {"": 1}}', "has an empty corpus-id"),
+        ('{"q1": {"d1": 1, "d1": 2}}', 'judges passage "d1" for query "q1" again, 2 after 1'),
+        ('{"q1": {"d1": 1}, "q1": {"d1": 2}}', 'judges passage "d1" for query "q1" again, 2 after 1'),
+        ("[" * 100_000, "test.json is not one JSON document"),
+        ('{"q1":' * 100_000, "test.json is not one JSON document"),
+    ],
+)
+def test_a_json_document_that_is_no_qrels_is_refused_with_its_place(kettle, document, said):
+    corpus = kettle({"qrels/test.json": document, **GONE})
+    with pytest.raises(CorpusError) as caught:
+        corpus.splits["test"]
+    assert said in str(caught.value)
+
+
+def test_a_json_document_too_large_to_parse_whole_is_refused(kettle, monkeypatch):
+    monkeypatch.setattr("rag_inspect.corpora.rows.MAX_DOCUMENT_BYTES", 20)
+    with pytest.raises(CorpusError, match="has more than"):
+        kettle({"qrels/test.json": json.dumps(QRELS), **GONE}).splits["test"]
+
+
 # Judgements about what is not there
 
 
@@ -222,7 +253,8 @@ def test_gold_that_the_corpus_lacks_counts_as_not_found_and_is_noted(kettle, set
         ("qrels/dev.arrow", "qrels/dev.arrow (Arrow)"),
         ("qrels/test.jsonl", "qrels/test.jsonl (qrels/test.tsv is read instead)"),
         ("qrels.tsv", "qrels.tsv (qrels/test.tsv is read instead)"),
-        ("qrels/test.json", "qrels/test.json (one JSON document; only JSON Lines are read)"),
+        ("qrels/test.json", "qrels/test.json (qrels/test.tsv is read instead)"),
+        ("queries.json", "queries.json (one JSON document; only qrels are read from one)"),
         ("queries.tsv", "queries.tsv (queries.jsonl is read instead)"),
         ("queries.dev.tsv", "queries.dev.tsv (queries.jsonl is read instead)"),
         ("queries.xlsx", "queries.xlsx (expected .jsonl, .tsv"),

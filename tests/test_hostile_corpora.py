@@ -129,7 +129,15 @@ def test_a_record_that_is_none_is_left_out(folder, settings, make):
 
 # Whatever the bytes are
 
-NAMES = (*FILES, "qrels/dev.csv", "qrels/dev.jsonl", "queries.csv", "corpus.tsv", "qrels.trec")
+NAMES = (
+    *FILES,
+    "qrels/dev.csv",
+    "qrels/dev.jsonl",
+    "qrels/dev.json",
+    "queries.csv",
+    "corpus.tsv",
+    "qrels.trec",
+)
 PIECES = st.sampled_from(
     [b'"', b",", b"\t", b"\n", b"\r", b" ", b"0", b"1.5", b"NaN", b"null", b"{", b"}", b"[", b"]", b":", b"\xff", b"\0", b"*a",
      b"&a", b"<<: ", b"- ", b'"_id"', b'"text"', b"\xef\xbb\xbf", b"\x1f\x8b", b"query-id", b"9" * 400, b"\\ud800", b"1e999"]
@@ -146,7 +154,8 @@ MUTATIONS = st.lists(
 def test_a_mutated_file_is_read_or_refused_in_one_line(folder, name, mutations, pack):
     path = folder / name
     before = path.read_bytes() if path.exists() else None
-    raw = before or (folder / "qrels" / "test.tsv").read_bytes().replace(b"\t", b",")
+    document = b'{"q1": {"p1": 1, "p2": 0}}' if name.endswith(".json") else None
+    raw = before or document or (folder / "qrels" / "test.tsv").read_bytes().replace(b"\t", b",")
     for at, cut, piece in mutations:
         raw = raw[:at] + piece + raw[at + cut :]
     path.write_bytes(gzip.compress(raw) if pack else raw)

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from rag_inspect.corpora.opener import CorpusFile
-from rag_inspect.corpora.rows import KINDS, find_kind
+from rag_inspect.corpora.rows import DOCUMENTS, KINDS, find_kind
 from rag_inspect.errors import CorpusError
 
 STEMS = {"passages": ("corpus", "collection"), "queries": ("queries",)}
@@ -23,7 +23,7 @@ QRELS_KIND = ".tsv"  # BEIR's: read first where a split is there in several kind
 FOLDERS = ("corpus", "queries", "qrels", "data")  # looked into for files that somebody may expect to be read
 OWN = frozenset({"recorded.json", "evaluation.json", "spans.jsonl", "judgements.jsonl"})
 PARQUET = ".parquet"
-UNREAD = {".arrow": "Arrow", ".json": "one JSON document; only JSON Lines are read"}
+UNREAD = {".arrow": "Arrow", ".json": "one JSON document; only qrels are read from one"}
 MOST_FILES = 100_000  # looked at in one folder
 LISTED = 5  # files that are not read, named in one note
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?\.parquet")
@@ -69,7 +69,7 @@ def find_files(folder: Path) -> Layout:
     tables = _group_shards(sorted(_list_names(folder), key=_preference))
     known = [name for name in tables if find_kind(name) in KINDS]
     chosen = {role: _choose(role, known) for role in STEMS}
-    splits = _find_splits(known)
+    splits = _find_splits(name for name in tables if find_kind(name) in KINDS | DOCUMENTS)
     taken = {*chosen.values(), *splits.values()}
 
     def open_as(name: str | None) -> CorpusFile | None:
@@ -121,6 +121,7 @@ def _choose(role: str, known: Iterable[str]) -> str | None:
 
 def _find_splits(known: Iterable[str]) -> dict[str, str]:
     """Return the name of each split's judgements: those in qrels/ come first, then the root's, then mteb's data/."""
+    known = list(known)
     exported = any(name.startswith("corpus/") and find_kind(name) == PARQUET for name in known)
     folders = {"qrels": 0, "": 1, "data": 2}
     splits: dict[str, str] = {}
@@ -195,10 +196,9 @@ def _is_expected(name: str) -> bool:
 
 def _explain(name: str, chosen: Mapping[str, str | None], splits: Mapping[str, str]) -> str:
     """Say why a file is not read."""
-    kind = find_kind(name)
-    if kind not in KINDS:
+    kind, split = find_kind(name), splits.get(_find_split(name) or "")
+    if kind not in KINDS and not (kind in DOCUMENTS and split):
         return UNREAD.get(kind, f"expected {', '.join(KINDS)}")
-    split = splits.get(_find_split(name) or "")
     if split:
         return f"{split} is read instead"
     for role, stems in STEMS.items():

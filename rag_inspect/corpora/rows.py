@@ -1,4 +1,7 @@
-"""Read the rows of a file, whatever its kind: JSON Lines, Parquet, or a table separated by tabs, commas, semicolons or spaces."""
+"""Read the rows of a file, whatever its kind: JSON Lines, Parquet, or a table separated by tabs, commas, semicolons or spaces.
+
+Qrels may also be one JSON document.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ Row = Mapping[str, Any]
 """The value of each field of a row, by the field's name in columns.py."""
 Lines = Iterator[tuple[str, str]]
 Rows = Iterator[tuple[str, list[str]]]
+MAX_DOCUMENT_BYTES = 64 << 20  # of JSON that is parsed whole; MS MARCO's qrels are a third of that
 HEAD_CHARACTERS = 1 << 16  # looked at to find the dialect of a table
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _EMPTY = frozenset({"NaN", "nan"})  # numpy's word for an empty cell
@@ -42,7 +46,7 @@ def read_rows(file: CorpusFile, columns: Columns, report: Report) -> Iterator[tu
 
     Raises CorpusError where the file cannot be read any further.
     """
-    return KINDS[find_kind(file.path.name)].read(file, columns, report)
+    return (KINDS | DOCUMENTS)[find_kind(file.path.name)].read(file, columns, report)
 
 
 def find_kind(name: str) -> str:
@@ -75,6 +79,32 @@ def _parse_object(place: str, line: str, columns: Columns) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise CorpusError(f"{place} is a JSON {type(row).__name__}; expected an object with {needs}")
     return row
+
+
+def _read_qrels_document(file: CorpusFile, columns: Columns, report: Report) -> Iterator[tuple[str, Row]]:
+    """Yield the rows of {query_id: {passage_id: grade}}; the place of each names its query."""
+    shape = "expected {query_id: {passage_id: grade}}"
+    try:
+        # Objects as tuples of their pairs, which JSON has not: a key that is there twice is seen twice.
+        document = json.loads(file.read_text(MAX_DOCUMENT_BYTES), object_pairs_hook=tuple)
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{file.path} is not one JSON document ({error}); {shape}") from error
+    if not isinstance(document, tuple):
+        raise CorpusError(f"{file.path} is a JSON {type(document).__name__}; {shape}")
+    for query_id, judged in document:
+        place = f'{file.path} query "{query_id[:80]}"'
+        if not isinstance(judged, tuple):
+            report(CorpusError(f"{place} has a {type(judged).__name__}; {shape}"))
+            continue
+        for passage_id, grade in judged:
+            if isinstance(grade, list | tuple):
+                report(
+                    CorpusError(
+                        f'{place} has no grade for "{passage_id[:80]}" but a list or an object; {shape}'
+                    )
+                )
+            else:
+                yield place, {"query": query_id, "passage": passage_id, "grade": grade}
 
 
 def _read_table(
@@ -211,3 +241,5 @@ KINDS = {
     ".parquet": Kind(name="Parquet", read=read_parquet),
 }
 """The kinds that are read; where a folder has the same rows in several, the first of them is."""
+DOCUMENTS = {".json": Kind(name="one JSON document", read=_read_qrels_document)}
+"""The kinds that hold no rows, and so no line to name: qrels only."""
