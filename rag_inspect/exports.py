@@ -18,7 +18,7 @@ from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import read_replay, to_replay
 from rag_inspect.evaluation.systems import name_file
-from rag_inspect.files import check_folder, format_json, write_text
+from rag_inspect.files import check_folder, format_json, is_draft, sweep_drafts, write_files
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.words import format_count
 
@@ -177,10 +177,10 @@ def check_out(folder: Path, systems: Iterable[str], force: bool = False) -> None
     Raises RagInspectError if they cannot, and, unless `force`, if the folder holds anything that they do not replace.
     """
     check_folder(folder)
+    sweep_drafts(folder)
     ours = set(name_files(systems))
-    others = (
-        sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.exists() else []
-    )
+    there = (path.name for path in folder.iterdir()) if folder.exists() else ()
+    others = sorted(name for name in there if name not in ours and not is_draft(name))
     if others and not force:
         more = f" and {format_count(len(others) - 1, 'more file', 'more files')}" if len(others) > 1 else ""
         raise RagInspectError(
@@ -190,5 +190,5 @@ def check_out(folder: Path, systems: Iterable[str], force: bool = False) -> None
 
 
 def write_all(folder: Path, evaluation: Evaluation, report: Report) -> list[Path]:
-    """Write all files into the folder, creating it if needed; files of an earlier run are replaced one by one."""
-    return [write_text(folder / name, text) for name, text in export_files(evaluation, report)]
+    """Write all files into the folder, or none of them; they replace those of an earlier run. Raises RagInspectError."""
+    return write_files(folder, export_files(evaluation, report))

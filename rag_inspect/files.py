@@ -15,7 +15,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,27 @@ def write_whole(path: Path) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
+def write_files(folder: Path, files: Iterable[tuple[str, str]]) -> list[Path]:
+    """Write all these files (name, text) or none, and return their paths. Raises RagInspectError.
+
+    A folder that is missing now is made, or missing afterwards if they cannot be written.
+    """
+    missing, paths = _list_missing(folder), []
+    try:
+        with ExitStack() as drafts:  # they become the files at its end, when all are written
+            for name, text in files:
+                paths.append(folder / name)
+                draft = drafts.enter_context(write_whole(paths[-1]))
+                with draft.open("r+b") as file:
+                    file.write(text.encode("utf-8", "replace"))
+                    file.flush()
+                    os.fsync(file.fileno())  # a full disk may say so only here
+    except BaseException:
+        _remove_empty(missing)
+        raise
+    return paths
+
+
 @contextmanager
 def write_folder(path: Path) -> Iterator[Path]:
     """Yield an empty draft folder beside `path` for the caller to fill; it becomes `path` when the block ends without an error.
@@ -125,20 +146,34 @@ def check_folder(folder: Path) -> None:
 
     It leaves nothing behind: a folder that is missing now is missing afterwards.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = _list_missing(folder)
     try:
         write_text(folder / ".rag-inspect", "").unlink(missing_ok=True)
     finally:
-        for path in missing:
-            with suppress(OSError):
-                path.rmdir()
+        _remove_empty(missing)
+
+
+def _list_missing(folder: Path) -> list[Path]:
+    """List the folder and its parents that are missing, the deepest first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for path in folders:
+        with suppress(OSError):
+            path.rmdir()
+
+
+def is_draft(name: str) -> bool:
+    """Return True for the name of a draft, which a killed process may have left."""
+    return _DRAFT.fullmatch(name) is not None
 
 
 def sweep_drafts(folder: Path, older: float = DRAFT_SECONDS) -> None:
     """Delete the drafts in this folder that nobody has written to for so many seconds: their processes have died."""
     with suppress(OSError):  # no such folder, or read only
         for path in folder.iterdir():
-            if _DRAFT.fullmatch(path.name) and time.time() - path.lstat().st_mtime > older:
+            if is_draft(path.name) and time.time() - path.lstat().st_mtime > older:
                 if stat.S_ISDIR(path.lstat().st_mode):
                     shutil.rmtree(path, ignore_errors=True)
                 else:

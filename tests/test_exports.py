@@ -2,19 +2,22 @@
 
 import csv
 import dataclasses
+import errno
 import html
 import io
 import json
+import os
 import re
 
 import numpy as np
 import pytest
 import pytrec_eval
 
-from rag_inspect.errors import InputError
+from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.evaluation import add_provenance, evaluate, runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.exports import (
+    check_out,
     export_files,
     per_query_csv,
     read_replay,
@@ -97,6 +100,40 @@ def test_no_cell_begins_like_a_formula(outcome, sign):
     document = dataclasses.replace(document, per_query=(hostile, *document.per_query[1:]))
     [row, *_] = csv.DictReader(io.StringIO(per_query_csv(document)))
     assert row["query"].startswith("'")
+
+
+@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize("before", ["no folder", "an empty folder", "an earlier run"])
+def test_a_disk_that_fills_leaves_what_was_there_and_a_retry_works(
+    outcome, tmp_path, monkeypatch, at, before
+):
+    out, evaluation = tmp_path / "new" / "out", Evaluation(outcome, assess(outcome))
+    if before != "no folder":
+        out.mkdir(parents=True)
+    if before == "an earlier run":
+        for path in write_all(out, evaluation, report_html):
+            path.write_text("old")
+    found = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    fsync, calls = os.fsync, []
+
+    def fill(handle):
+        calls.append(handle)
+        if len(calls) == at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr("os.fsync", fill)
+    with pytest.raises(
+        RagInspectError, match=r"cannot be written .No space left on device.; free some space"
+    ):
+        write_all(out, evaluation, report_html)
+    monkeypatch.undo()
+    assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == found
+    assert (tmp_path / "new").exists() == (before != "no folder")
+    if out.exists():
+        (out / ".run.bag.trec.0123456789abcdef.new").touch()  # as a killed process leaves it
+    check_out(out, [system.key for system in outcome.systems])
+    assert len(write_all(out, evaluation, report_html)) == 8
 
 
 def test_a_replay_brings_every_number_back(outcome, tmp_path):
