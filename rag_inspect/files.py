@@ -1,7 +1,8 @@
 """Write strict JSON, and write a file whole or not at all: write a draft first, then rename it.
 
 A crash or a full disk leaves the old file as it was. An OSError becomes a RagInspectError that names the file and
-the cause; the draft is removed. Only a killed process leaves one (`.NAME.….new`), which `sweep_drafts` deletes.
+the cause; the draft is removed. Only a killed process leaves one (`.NAME.….new`), which `sweep_drafts` deletes. What
+is damaged is set aside (`NAME.damaged-….`), and `sweep_set_aside` deletes it after a month.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from typing import Any
 from rag_inspect.errors import RagInspectError
 
 DRAFT_SECONDS = 3600
+SET_ASIDE_DAYS = 30
+_STAMP = "%Y%m%d-%H%M%S"
+_SET_ASIDE = re.compile(r".+\.damaged-(?P<stamp>\d{8}-\d{6})(-\d\d?)?(-wal|-shm)?")
 _DRAFT = re.compile(r"\..{1,40}\.[0-9a-f]{16}\.new")
 
 REMEDIES = {  # errno -> what to do about it
@@ -117,7 +121,7 @@ def set_aside(path: Path, suffixes: Iterable[str] = ()) -> Path:
 
     Files beside it with the same name and one of the `suffixes` go with it.
     """
-    stamp = time.strftime("%Y%m%d-%H%M%S")
+    stamp = time.strftime(_STAMP)
     names = (f"{path.name}.damaged-{stamp}{more}" for more in ("", *(f"-{n}" for n in range(2, 100))))
     free = next(kept for name in names if not (kept := path.with_name(name)).exists())
     path.rename(free)
@@ -125,6 +129,27 @@ def set_aside(path: Path, suffixes: Iterable[str] = ()) -> Path:
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(free.with_name(free.name + suffix))
     return free
+
+
+def find_set_aside_time(name: str) -> float | None:
+    """Return when the file with this name was set aside, in seconds since 1970; None if it was not."""
+    found = _SET_ASIDE.fullmatch(name)
+    try:
+        return time.mktime(time.strptime(found["stamp"], _STAMP)) if found else None
+    except (ValueError, OverflowError):  # no such day
+        return None
+
+
+def sweep_set_aside(folder: Path) -> None:
+    """Delete the files and folders here that were set aside more than SET_ASIDE_DAYS ago, as their names say."""
+    with suppress(OSError):  # no such folder, or read only
+        for path in folder.iterdir():
+            since = find_set_aside_time(path.name)
+            if since is not None and time.time() - since > SET_ASIDE_DAYS * 86400:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def format_json(value: Any, indent: int | None = None) -> str:

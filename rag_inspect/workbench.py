@@ -24,7 +24,7 @@ from rag_inspect.evaluation.jobs import Job, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.recorded import RecordedEvaluations
 from rag_inspect.evaluation.turn import Turn
-from rag_inspect.files import sweep_drafts
+from rag_inspect.files import sweep_drafts, sweep_set_aside
 from rag_inspect.hub import HubProbe
 from rag_inspect.loading import Loader
 from rag_inspect.locate import locate
@@ -125,9 +125,10 @@ class Workbench:
         return self.loader.retriever(corpus, first_stage)
 
     def sweep(self) -> None:
-        """Delete the drafts of files that processes left here when they were killed."""
+        """Delete the drafts that killed processes left here, and what was set aside as damaged more than a month ago."""
         for folder in (self.settings.home, self.settings.home / "bm25", self.archive.folder):
             sweep_drafts(folder)
+            sweep_set_aside(folder)
 
     def warm_up(self) -> None:
         """Load what the first screen needs, in the background."""

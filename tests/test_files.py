@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from threading import Barrier, Thread
 
 import pytest
@@ -13,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_inspect.errors import RagInspectError
-from rag_inspect.files import check_folder, set_aside, sweep_drafts, write_bytes, write_text, write_whole
+from rag_inspect.files import (
+    check_folder,
+    set_aside,
+    sweep_drafts,
+    sweep_set_aside,
+    write_bytes,
+    write_text,
+    write_whole,
+)
 
 
 @pytest.fixture
@@ -224,6 +233,31 @@ def test_drafts_of_processes_that_died_are_swept(tmp_path):
     sweep_drafts(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {ours[1], *others}
     sweep_drafts(tmp_path / "none")
+
+
+def test_what_was_set_aside_is_swept_after_a_month(tmp_path):
+    now = time.time()
+    old, young = (time.strftime("%Y%m%d-%H%M%S", time.localtime(now - days * 86400)) for days in (31, 29))
+    gone = [f"chroma.damaged-{old}", f"scores.sqlite.damaged-{old}-2", f"scores.sqlite.damaged-{old}-2-wal"]
+    kept = [f"chroma.damaged-{young}", f"scores.sqlite.damaged-{young}-shm"]
+    others = ["chroma", "mine.damaged", "mine.damaged-99999999-999999", f"mine.damaged-{old}.txt"]
+    for name in gone + kept + others:
+        (tmp_path / name).mkdir() if name.startswith("chroma") else (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now - 99 * 86400,) * 2)  # when it was last written says nothing
+    (tmp_path / gone[0] / "inside").write_text("vectors")
+    sweep_set_aside(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, *others}
+    sweep_set_aside(tmp_path / "none")
+
+
+def test_a_link_that_was_set_aside_is_deleted_and_not_what_it_leads_to(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine").touch()
+    (tmp_path / "chroma.damaged-20200101-000000").symlink_to(tmp_path / "elsewhere")
+    sweep_set_aside(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"] and (
+        tmp_path / "elsewhere" / "mine"
+    ).exists()
 
 
 def test_a_killed_process_leaves_a_draft_that_the_sweep_knows(path):

@@ -159,6 +159,7 @@ def test_a_damaged_index_is_set_aside_and_made_again(tmp_path, damage):
     whole = search(open_bm25(corpus, tmp_path), "cat")
     [folder] = (tmp_path / "bm25").iterdir()
     damage(folder)
+    os.utime(folder, (1, 1))  # last used long ago
     found = search(open_bm25(corpus, tmp_path), "cat")
     assert found.ranking == whole.ranking and "was damaged" in found.notes[0]
     assert len(list((tmp_path / "bm25").iterdir())) == 2  # the damaged one is kept

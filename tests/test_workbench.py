@@ -102,6 +102,18 @@ def test_making_a_workbench_makes_nothing_else(settings):
 # A search
 
 
+def test_the_sweep_deletes_what_was_set_aside_long_ago(bench, settings):
+    old = [
+        settings.home / "chroma.damaged-20200101-000000",
+        settings.home / "bm25" / "a.damaged-20200101-000000",
+    ]
+    new = settings.home / time.strftime("chroma.damaged-%Y%m%d-%H%M%S")
+    for folder in (*old, new):
+        folder.mkdir(parents=True)
+    bench.sweep()
+    assert new.exists() and not any(folder.exists() for folder in old)
+
+
 def test_a_search_shows_stages_while_it_loads_and_none_later(bench, doubles):
     first = list(bench.search(SearchOptions(query="which number", corpus="tiny", reranker="mini")))
     assert first[-1].timings_ms.get("load", 1) > 0 and first[-1].ranking.passage_ids[0] == "p3"

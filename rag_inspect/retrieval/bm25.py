@@ -19,7 +19,7 @@ import numpy as np
 
 from rag_inspect.corpora.language import find_languages
 from rag_inspect.errors import RagInspectError
-from rag_inspect.files import set_aside, write_folder
+from rag_inspect.files import find_set_aside_time, set_aside, write_folder
 from rag_inspect.retrieval.tokens import Terms
 from rag_inspect.types import Candidates, Corpus, FirstStage, Passage, Progress, Query, Ranking, Reading
 
@@ -164,8 +164,10 @@ def _read_index(folder: Path, passages: int) -> BM25 | None:
 
 
 def _delete_unused(folder: Path, keep: str) -> None:
-    """Delete the indexes that nobody has opened for UNUSED_DAYS."""
+    """Delete the indexes that nobody has opened for UNUSED_DAYS; those that were set aside wait for their own sweep."""
     with suppress(OSError):
         for path in folder.iterdir():
+            if find_set_aside_time(path.name) is not None:
+                continue
             if path.name != keep and time.time() - path.stat().st_mtime > UNUSED_DAYS * 86400:
                 shutil.rmtree(path, ignore_errors=True)
