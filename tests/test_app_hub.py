@@ -57,6 +57,25 @@ def test_the_download_is_shown_and_then_its_ranking(page, hub):
     assert page.locator(".ri-after .ri-chip").count() == 3
 
 
+def test_stop_answers_at_once_and_then_says_what_was_stopped(page, hub):
+    hub.seconds_a_chunk = 1.0
+    choose_base(page)
+    wait_for_words(page, "BAAI/bge-reranker-base")
+    page.evaluate(
+        """() => {
+            window.said = [];
+            const aside = document.querySelector('#aside');
+            new MutationObserver(() => window.said.push(aside.innerText.trim())).observe(
+                aside, { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+    page.locator("#ask").get_by_role("button", name="Stop").click()
+    wait_for_words(page, "Stopped before anything was scored")
+    page.wait_for_timeout(500)
+    said = page.evaluate("window.said")
+    assert "Stopping …" in said and said[-1].startswith("Stopped before anything was scored")
+
+
 @pytest.mark.parametrize(
     ("failure", "words"),
     [("500", "answered with an error"), ("wrong bytes", "checksum"), ("gated", "refuses access")],

@@ -1,13 +1,15 @@
 """What a search sends to the Explore tab, moment by moment; the workbench here is a script of moments."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 
 from rag_inspect.errors import RetrievalError
 from rag_inspect.tasks import Stage
 from rag_inspect.types import Corpus, CorpusCard, Reranking
-from rag_inspect.ui.search_stream import Run, stream_search
+from rag_inspect.ui.search_stream import Run, Running, announce_stop, stop_search, stream_search
+from rag_inspect.views.sentences import timings_html
 from tests.parsing import Page
 from tests.searches import MINI, make_reranking
 
@@ -80,6 +82,21 @@ def test_stop_says_how_far_the_search_came_and_takes_the_headline_away():
     run.stopped.set()
     [end] = search
     assert end[SENTENCE] == "" and f"Stopped: {scored} of 6 passages scored." in words(end, ASIDE)
+
+
+def test_stop_is_announced_before_the_search_hears_of_it():
+    running = Running(on_space=False)
+    tab = SimpleNamespace(session_hash="tab", client=None)
+    bench = SimpleNamespace(warming=None)
+    with running.search(tab) as run:
+        said, _ = announce_stop(bench, running, tab)
+        assert Page(said).words.strip() == "Stopping …" and not run.stopped.is_set()
+        assert not isinstance(stop_search(running, tab, said, None), str) and run.stopped.is_set()
+    assert not isinstance(announce_stop(bench, running, tab)[0], str), "none is running"
+    # It ended by itself while the announcement was on its way.
+    assert stop_search(running, tab, said, make_mini()) == timings_html(make_mini())
+    assert "ended before" in Page(stop_search(running, tab, said, None)).words
+    assert not isinstance(stop_search(running, tab, "anything else", make_mini()), str)
 
 
 def test_a_stop_that_comes_too_late_leaves_the_result():

@@ -197,12 +197,21 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     )
     shown = show_errors(partial(_show_picked, bench)), [page.corpus, page.query, page.picker], page.picker
     run.then(*shown, **_QUIET).then(None, [*page.choice, page.picker], None, js=WRITE_LINK, **_QUIET)
-
-    def stop(request: gr.Request) -> list[Any]:
-        return search_stream.stop_search(bench, running, request)
-
-    page.stop.click(stop, None, [page.aside, page.timer], **_QUIET)
+    _wire_stop(page, bench, running)
     return [arrival, run]
+
+
+def _wire_stop(page: _Page, bench: Workbench, running: search_stream.Running) -> None:
+    """Connect Stop: it answers at once, and only then ends the search."""
+
+    def announce_stop(request: gr.Request) -> list[Any]:
+        return search_stream.announce_stop(bench, running, request)
+
+    def stop(request: gr.Request, said: str, shown: Reranking | None) -> Any:
+        return search_stream.stop_search(running, request, said, shown)
+
+    announced = page.stop.click(announce_stop, None, [page.aside, page.timer], **_QUIET)
+    announced.then(stop, [page.aside, page.search], page.aside, queue=False, **_QUIET)
 
 
 def _wire_arrival(

@@ -36,6 +36,7 @@ Outputs = list[Any]
 
 HINT = "Click a passage, or press Enter on it, to read all of it."
 BUILT_IN = (FIRST_STAGE, "bm25")  # what reads texts for a first stage that is always here
+STOPPING = "Stopping …"
 _RERANKER = 3  # its place among the six controls
 
 
@@ -63,6 +64,10 @@ class Running:
         """Tell this tab's search to end; it does before its next output."""
         if found := self._runs.get(request.session_hash):
             found.superseded.set()
+
+    def has_search(self, request: gr.Request) -> bool:
+        """Return True while this tab's search runs."""
+        return request.session_hash in self._runs
 
     def stop(self, request: gr.Request) -> bool:
         """Tell this tab's search to stop; it says so itself, after its next output. Return False if none is running."""
@@ -129,15 +134,25 @@ def wait_for_models(bench: Workbench, shown: Reranking | None, query: str) -> li
     return [gr.skip(), gr.Timer(active=False), time.time_ns()]
 
 
-def stop_search(bench: Workbench, running: Running, request: gr.Request) -> list[Any]:
-    """Stop this tab's search, or its wait for the first one; return the quiet line and the timer."""
+def announce_stop(bench: Workbench, running: Running, request: gr.Request) -> list[Any]:
+    """Return the quiet line and the timer for Stop: this tab's search goes on to its next output."""
     off = gr.Timer(active=False)
-    if running.stop(request):
-        return [gr.skip(), off]
-    if bench.warming:
+    if running.has_search(request):
+        return [aside_html(STOPPING), off]
+    if bench.warming:  # only the wait for the first search was there to stop
         return [_write_stopped(None)[1], off]
     gr.Info("No search is running.")
     return [gr.skip(), off]
+
+
+def stop_search(running: Running, request: gr.Request, said: str, shown: Reranking | None) -> Any:
+    """Stop this tab's search once the quiet line announces it, which would otherwise replace the search's last word.
+
+    If the search ended by itself meanwhile, return the line that belongs to its result.
+    """
+    if running.stop(request) or said != aside_html(STOPPING):
+        return gr.skip()
+    return timings_html(shown) if shown else aside_html("The search ended before it could be stopped.")
 
 
 def stream_search(bench: Workbench, *values: Any, note: str = "", run: Run) -> Iterator[Outputs]:
