@@ -65,6 +65,57 @@ def test_an_eval_set_becomes_advice_a_ceiling_a_table_and_a_queue(visit):
     } <= set(names)
 
 
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+    page.locator("#eval-settings" if name == "Evaluate" else "#settings").wait_for()
+
+
+def corpus_on_evaluate(page) -> str:
+    return page.locator("#eval-settings").get_by_label("Corpus").input_value()
+
+
+def choose_on_explore(page, corpus: str) -> None:
+    open_tab(page, "Explore")
+    page.locator("#settings").get_by_label("Corpus").click()
+    page.get_by_role("option", name=corpus, exact=True).click()
+    wait_for_ranking(page)
+
+
+def test_evaluate_shows_explores_corpus_until_one_is_chosen_there(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    said = page.locator("#eval-progress")
+    open_tab(page, "Evaluate")
+    said.get_by_text("fruit has 2 queries with gold").wait_for()
+    assert corpus_on_evaluate(page) == "fruit" and page.locator("#eval-table table").count() == 0
+    choose_on_explore(page, "resources")
+    open_tab(page, "Evaluate")
+    page.locator("#eval-table").get_by_text("resources, split test").wait_for()
+    assert corpus_on_evaluate(page) == "resources" and "Recorded" in said.inner_text()
+    page.wait_for_timeout(300)
+    assert page.locator("body.ri-outdated-evaluate").count() == 0
+    choose(page, "Corpus", "fruit")
+    said.get_by_text("fruit has 2 queries with gold").wait_for()
+    choose_on_explore(page, "hostile")
+    open_tab(page, "Evaluate")
+    page.wait_for_timeout(1000)
+    assert corpus_on_evaluate(page) == "fruit" and "fruit has 2 queries" in said.inner_text()
+
+
+def test_what_was_run_stays_whatever_explore_shows(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    open_tab(page, "Evaluate")
+    page.locator("#eval-progress").get_by_text("fruit has 2 queries with gold").wait_for()
+    evaluate(page)
+    finished(page)
+    choose_on_explore(page, "resources")
+    open_tab(page, "Evaluate")
+    page.wait_for_timeout(1000)
+    assert corpus_on_evaluate(page) == "fruit"
+    page.locator("#eval-table").get_by_text("fruit, split test").wait_for()
+
+
 def test_a_verdict_opens_its_query_in_explore(visit):
     page = open_evaluate(visit, "fruit")
     evaluate(page)
@@ -163,7 +214,7 @@ def test_a_corpus_without_an_eval_set_says_so(visit):
 
 
 def test_the_recorded_evaluation_is_shown_first_and_marked_and_greyed_when_the_form_moves_on(visit):
-    page = visit("?corpus=fruit&q=where do apples keep")
+    page = visit("?corpus=resources")
     wait_for_ranking(page)
     page.get_by_role("tab", name="Evaluate").click()
     page.locator("#eval-progress").get_by_text("Recorded on 20").wait_for()

@@ -110,6 +110,32 @@ def test_opening_the_tab_does_not_replace_the_word_about_a_lost_job(settings, co
         assert isinstance(shown["eval-progress"], dict), "gradio's word for: leave it"
 
 
+@pytest.mark.parametrize(
+    ("followed", "explored", "corpus"),
+    [
+        (None, "other", "other"),
+        ("tiny", "other", "other"),
+        ("", "other", None),  # one was chosen on Evaluate
+        ("tiny", "tiny", None),
+        ("tiny", None, None),
+        ("tiny", "nowhere", None),
+    ],
+)
+def test_evaluate_follows_explore_unless_one_was_chosen_there_or_a_job_runs(
+    public, queued, corpus_folder, followed, explored, corpus
+):
+    from rag_inspect.ui import build_app
+
+    corpus_folder("other", passages={"p": "words"})
+    bench = Workbench(public)
+    job = queued(bench, ANN)
+    functions = [made.fn for made in build_app(bench).fns.values()]
+    follow = next(fn for fn in functions if getattr(fn, "__name__", "") == "follow")
+    for visitor, taken in (("eve", corpus), ("ann", None)):
+        first, *_ = follow(job.job_id, visitor, "tiny", ["minilm"], followed, explored).values()
+        assert (first if isinstance(first, str) else None) == taken
+
+
 def test_on_a_laptop_any_job_is_yours(settings, queued):
     bench = Workbench(settings)
     job = queued(bench, LOCAL)

@@ -17,6 +17,7 @@ from rag_inspect.workbench import Workbench
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 ALL = "all verdicts"
+CHOSEN = ""  # in `followed`: what is shown was chosen on this tab, or run there
 # Gradio encrypts what it stores in the browser, with a key that every page gets: it keeps nothing from anybody. It
 # must only be the same after a restart, or browsers lose their ids.
 STORAGE_KEY = "rag-inspect"
@@ -57,6 +58,7 @@ class Page:
     comparison: gr.HTML
     replay: gr.File
     evaluation: gr.State
+    followed: gr.State  # the corpus that is shown because Explore shows it; None before the first, or CHOSEN
     rows_seen: gr.State
     job_id: gr.BrowserState
     visitor: gr.BrowserState
@@ -80,6 +82,7 @@ class Page:
         return [
             self.advice, self.ceiling, self.table, self.frontier, self.verdict, self.system, self.queue, self.flow,
             self.histogram, self.cutoff, self.threshold, self.notes, self.files, self.evaluation,
+            self.followed,
         ]  # fmt: skip
 
 
@@ -176,7 +179,7 @@ def lay_out(bench: Workbench) -> Page:
         **settings, run=run, stop=stop, progress=progress,
         **results, files=files,
         **_lay_out_past(),
-        evaluation=gr.State(None), rows_seen=gr.State(0),
+        evaluation=gr.State(None), followed=gr.State(None), rows_seen=gr.State(0),
         visitor=gr.BrowserState("", storage_key="rag-inspect-visitor", secret=STORAGE_KEY, render=False),
         job_id=gr.BrowserState("", storage_key="rag-inspect-evaluation", secret=STORAGE_KEY, render=False),
         timer=gr.Timer(0.7, active=False, render=False),

@@ -19,7 +19,7 @@ from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.document import EvaluationDocument, sort_worst_first
 from rag_inspect.evaluation.jobs import Job
 from rag_inspect.exports import name_scores, write_all
-from rag_inspect.ui.eval_page import ALL, QUIET, Page
+from rag_inspect.ui.eval_page import ALL, CHOSEN, QUIET, Page
 from rag_inspect.views import eval_figures as figures
 from rag_inspect.views.evaluation import (
     advice_html,
@@ -50,16 +50,16 @@ def draw_results(page: Page, evaluation: Evaluation, of: list[Any] | None = None
         page.notes: notes_html(document),
         page.files: _write_files(evaluation),
         page.evaluation: evaluation,
+        page.followed: CHOSEN,
     } | _draw_system(page, evaluation, keys[0])
 
 
 def clear_results(page: Page) -> dict[Any, Any]:
     """Empty `page.results`, which show an earlier evaluation."""
     words = [page.advice, page.ceiling, page.table, page.queue, page.threshold, page.notes]
-    rest = [part for part in page.results if part not in words and part is not page.evaluation]
-    return (
-        dict.fromkeys(words, "") | {part: gr.update(visible=False) for part in rest} | {page.evaluation: None}
-    )
+    states = {page.evaluation: None, page.followed: CHOSEN}
+    rest = [part for part in page.results if part not in words and part not in states]
+    return dict.fromkeys(words, "") | {part: gr.update(visible=False) for part in rest} | states
 
 
 def draw_progress(job: Job, progress: EvalProgress) -> tuple[str, str]:

@@ -10,13 +10,13 @@ import gradio as gr
 
 from rag_inspect.errors import InputError, RagInspectError
 from rag_inspect.evaluation import EvalProgress
-from rag_inspect.evaluation.assessment import Evaluation, assess
+from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.jobs import Job
 from rag_inspect.options import SPLIT
 from rag_inspect.sessions import Visitor
-from rag_inspect.ui import eval_results, past_runs
+from rag_inspect.ui import eval_opening, eval_results, past_runs
 from rag_inspect.ui.askers import read_asker
-from rag_inspect.ui.controls import corpora_update, update_rerankers, watch_choice
+from rag_inspect.ui.controls import corpora_update, update_rerankers
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.eval_page import QUIET, Page, lay_out
 from rag_inspect.ui.eval_settings import (
@@ -28,9 +28,8 @@ from rag_inspect.ui.eval_settings import (
     stages_update,
     write_settings,
 )
-from rag_inspect.views.evaluation import describe_record, progress_html
+from rag_inspect.views.evaluation import progress_html
 from rag_inspect.views.sentences import aside_html
-from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
 LABEL = "Evaluate"
@@ -60,6 +59,7 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     newest = Newest()
     _wire_job(page, bench, newest)
     _wire_form(page, bench, app, tab)
+    eval_opening.wire(page, bench, tab)
     eval_results.wire(page)
     past_runs.wire(page, bench, app)
     return [page.job_id, page.visitor, page.timer]
@@ -95,53 +95,13 @@ def _wire_job(page: Page, bench: Workbench, newest: Newest) -> None:
 
 
 def _wire_form(page: Page, bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> None:
-    """Connect what fills the form, and what shows the recorded evaluation of the chosen corpus."""
-
-    nothing_said = page.progress.value
-
-    def show_first(
-        job_id: str, visitor: object, corpus: str, evaluation: Evaluation | None, said: str
-    ) -> dict[Any, Any]:
-        running = bench.job(job_id or "", Visitor.from_browser(visitor))
-        if running or evaluation or bench.replay:
-            return page.unchanged
-        # What was said before the tab was opened stays, or is on its way: that this job, now unknown, is lost.
-        kept = page.unchanged if job_id or said != nothing_said else {}
-        return show_recorded(page, bench, corpus) | kept
-
-    def choose_corpus(job_id: str, visitor: object, corpus: str, first_stages: list[str]) -> dict[Any, Any]:
-        lists = {
-            page.split: split_update(bench, corpus, SPLIT),
-            page.first_stages: stages_update(bench, corpus, first_stages),
-        }
-        job = bench.job(job_id or "", Visitor.from_browser(visitor))
-        return lists if job and not job.over else lists | show_recorded(page, bench, corpus)
-
+    """Connect what fills the form."""
     told = {"fn": None, "inputs": page.settings, "js": TELL_SETTINGS, **QUIET}
-    shown, whose = [page.progress, *page.results], [page.job_id, page.visitor, page.corpus]
     gr.on([part.change for part in page.settings], **told)
     tab.select(**told)
-    tab.select(show_errors(show_first), [*whose, page.evaluation, page.progress], shown, **QUIET)
-    chosen = [page.split, page.first_stages, *shown]
-    watch_choice(page.corpus).change(show_errors(choose_corpus), [*whose, page.first_stages], chosen, **QUIET)
     returned = [page.job_id, page.progress, page.timer, *page.settings]
     app.load(show_errors(partial(_restore_job, page, bench)), [page.job_id, page.visitor], returned, **QUIET)
     app.load(partial(update_rerankers, bench), None, page.rerankers, **QUIET)
-
-
-def show_recorded(page: Page, bench: Workbench, name: str) -> dict[Any, Any]:
-    """Draw the evaluation recorded beside the corpus, marked as that; without one, say what a run would be."""
-    corpus = bench.corpus(name)
-    evaluation = bench.find_recorded_evaluation(corpus)
-    if evaluation is not None:
-        words = describe_record(evaluation.document)
-        return eval_results.draw_results(page, evaluation) | {page.progress: aside_html(words)}
-    if not corpus.splits:
-        words = f"{name} has no qrels, so there is nothing to evaluate; add qrels/test.tsv"
-    else:
-        judged = format_count(sum(bool(corpus.gold(query.query_id)) for query in corpus.queries))
-        words = f"Not run yet. {name} has {judged} with gold; Evaluate runs those of the split through both stages."
-    return eval_results.clear_results(page) | {page.progress: aside_html(words)}
 
 
 def _start(

@@ -19,6 +19,7 @@
       if (words && words.textContent !== said) words.textContent = said;
     });
   }
+  window.riExplored = () => controls.explore ? JSON.parse(controls.explore)[1] : null;  // the corpus that Explore shows
   window.riControls = (tab, ...values) => { controls[tab] = write(values); compare(); };
   document.addEventListener('click', (event) => {
     const button = event.target.closest?.('.ri-fold');
