@@ -75,7 +75,7 @@ def test_another_first_stage_names_its_column_and_its_score(visit):
     assert "minilm 1 · bm25 1" in column.locator("li").first.inner_text()
     page.get_by_role("listbox", name="First stage").or_(page.get_by_label("First stage")).first.click()
     page.get_by_role("option", name="bm25 · words").click()
-    page.locator(".ri-before h3").filter(has_text="BM25 order").wait_for()
+    page.locator(".ri-before h2").filter(has_text="BM25 order").wait_for()
     page.wait_for_url(lambda url: "first_stage=bm25" in url)
 
 
@@ -252,7 +252,7 @@ def test_a_model_that_cannot_be_had_gives_way_to_mini_in_words(visit):
     page = visit("?corpus=fruit&q=where do apples keep&reranker=base")
     wait_for_words(page, "Showing mini instead", timeout=90_000)
     assert "HF_HUB_OFFLINE" in page.locator("#aside").inner_text()
-    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('mini score · mini')")
+    page.wait_for_function("document.querySelector('.ri-after h2')?.innerText.includes('mini score · mini')")
 
 
 def test_eval_queries_are_stepped_with_the_arrows(visit):

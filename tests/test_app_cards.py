@@ -23,6 +23,6 @@ def test_the_head_of_the_column_leads_to_the_card(visit):
     page = visit()
     wait_for_ranking(page)
     with page.expect_popup() as opened:
-        page.locator(".ri-after h3 a").click()
+        page.locator(".ri-after h2 a").click()
     opened.value.wait_for_load_state()
     assert "mini" in opened.value.title()

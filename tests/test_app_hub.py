@@ -53,7 +53,7 @@ def test_the_download_is_shown_and_then_its_ranking(page, hub):
     hub.seconds_a_chunk = 0.2
     choose_base(page, "base · download 1.1 GB")
     wait_for_words(page, "BAAI/bge-reranker-base")
-    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · base')")
+    page.wait_for_function("document.querySelector('.ri-after h2')?.innerText.includes('logit · base')")
     assert page.locator(".ri-after .ri-chip").count() == 3
 
 
@@ -85,7 +85,7 @@ def test_a_failed_download_is_said_and_mini_takes_its_place(page, hub, failure, 
     choose_base(page)
     wait_for_words(page, "Showing mini instead")
     assert words in page.locator("#aside").inner_text()
-    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('mini score · mini')")
+    page.wait_for_function("document.querySelector('.ri-after h2')?.innerText.includes('mini score · mini')")
     hub.failure = None
     choose_base(page)  # the list shows mini now
-    page.wait_for_function("document.querySelector('.ri-after h3')?.innerText.includes('logit · base')")
+    page.wait_for_function("document.querySelector('.ri-after h2')?.innerText.includes('logit · base')")

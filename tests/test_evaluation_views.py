@@ -84,7 +84,7 @@ def test_what_others_wrote_is_text_in_an_evaluation_too(document, case):
 
 def test_the_page_and_the_report_draw_the_same_table_and_the_same_bars(document, report):
     table = evaluation.table_html(document).partition("<table>")[2].partition("</table>")[0]
-    bars = evaluation.ceiling_html(document).partition("</h3>")[2].rpartition("</div>")[0].strip()
+    bars = evaluation.ceiling_html(document).partition("</h2>")[2].rpartition("</div>")[0].strip()
     assert table in report and bars in report
     assert bars.count('class="ri-ceiling"') == 3 and table.count("<tr>") == 4
 
