@@ -283,7 +283,7 @@ class Workbench:
             on_over=place.release,
         )
 
-    def job(self, job_id: str, visitor: Visitor = LOCAL) -> Job | None:
+    def job(self, job_id: object, visitor: Visitor = LOCAL) -> Job | None:
         """Return the job with this id; None if it does not exist, is gone, or this visitor may not see it."""
         job = self.jobs.get(job_id)
         return job if job and self.sessions.may_see(visitor, job.owner) else None

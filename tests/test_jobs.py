@@ -42,6 +42,11 @@ def test_a_job_goes_on_without_a_watcher_and_is_found_again_by_its_id():
     assert jobs.get("none") is None
 
 
+@pytest.mark.parametrize("odd", [["a"], {"a": 1}, [], {}, 5, None, True])
+def test_what_is_no_text_is_the_id_of_no_job(odd):
+    assert Jobs().get(odd) is None
+
+
 def test_a_job_stops_and_a_jobs_error_is_kept():
     def endless(stopped):
         while not stopped():

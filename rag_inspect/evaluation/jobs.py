@@ -111,9 +111,12 @@ class Jobs:
             if not finished[owner]:
                 del finished[owner]
 
-    def get(self, job_id: str) -> Job | None:
-        """Return the job with this id, or None if there is none or it is forgotten."""
-        return self._jobs.get(job_id)
+    def get(self, job_id: object) -> Job | None:
+        """Return the job with this id, or None if there is none or it is forgotten.
+
+        A browser may send any JSON as the id; what is no text is the id of no job.
+        """
+        return self._jobs.get(job_id) if isinstance(job_id, str) else None
 
     @property
     def running(self) -> list[Job]:

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from rag_inspect.errors import InputError
 from rag_inspect.settings import Settings
 from rag_inspect.ui import api, cards, evaluate, explore
-from rag_inspect.ui.errors import explain_missing_values
+from rag_inspect.ui.errors import check_values
 from rag_inspect.ui.guard import MAX_BODY, MAX_FILE, PUBLIC_BODY, Guard, Listeners, Rules
 from rag_inspect.ui.mailboxes import Mailboxes
 from rag_inspect.ui.theme import css, head, theme
@@ -47,7 +47,7 @@ def build_app(bench: Workbench, listeners: Listeners | None = None) -> gr.Blocks
         for component in alive:  # gradio takes a hidden tab out of the page; these must stay in it
             component.render()
         api.build(bench, listeners or Listeners())
-    explain_missing_values(app)
+    check_values(app)
     app.queue(max_size=256, default_concurrency_limit=8, api_open=False)
     return app
 

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from rag_inspect.errors import RagInspectError
+from rag_inspect.words import describe_value
 
 
 def show_errors(handler: Callable[..., Any], encode: Callable[[str], str] = escape) -> Callable[..., Any]:
@@ -39,8 +40,11 @@ def show_errors(handler: Callable[..., Any], encode: Callable[[str], str] = esca
     return function
 
 
-def explain_missing_values(app: gr.Blocks) -> None:
-    """Let a direct call with too few values end in one line for the caller; gradio logs a traceback and says nothing."""
+def check_values(app: gr.Blocks) -> None:
+    """Let a direct call with too few values, or with values no control can have, end in one line for the caller.
+
+    Gradio logs a traceback and says nothing; a list passes its check of a single choice if its parts are choices.
+    """
     validate = app.validate_inputs
 
     def validate_in_words(block_fn: Any, values: list[Any]) -> None:
@@ -53,6 +57,23 @@ def explain_missing_values(app: gr.Blocks) -> None:
                 else f"{wanted} values"
             )
             raise gr.Error(f"/{block_fn.api_name} takes {words}; got {len(values)}", print_exception=False)
+        for control, value in zip(block_fn.inputs, values, strict=False):
+            if expected := _name_expected(control, value):
+                name = f'"{control.label}" is {describe_value(value)}'
+                raise gr.Error(escape(f"{name}; expected {expected}"), print_exception=False)
         validate(block_fn, values)
 
     app.validate_inputs = validate_in_words  # type: ignore[method-assign, assignment]
+
+
+def _name_expected(control: object, value: object) -> str:
+    """Say what this control holds; "" if the value is of that kind. None stands for nothing chosen, not for a number."""
+    if isinstance(control, gr.Slider):
+        return "" if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+    if value is None:
+        return ""
+    if isinstance(control, gr.Dropdown) and control.multiselect:
+        texts = isinstance(value, list) and all(isinstance(part, str) for part in value)
+        return "" if texts else "a list of texts"
+    is_text = isinstance(value, str) or not isinstance(control, gr.Dropdown | gr.Radio | gr.Textbox)
+    return "" if is_text else "a text"
