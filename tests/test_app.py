@@ -138,12 +138,13 @@ def test_a_column_is_one_tab_stop_and_escape_returns_to_the_row_it_left(visit):
 
 
 def test_tab_through_the_lists_leaves_none_open(visit):
-    page = visit("?corpus=fruit&q=where do apples keep")
+    page = visit("?corpus=resources")  # its list of eval queries is long enough to scroll
     wait_for_ranking(page)
     page.locator("#query textarea").focus()
     lists = 0
     for _ in range(16):
         page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement !== document.body")
         on_list = page.evaluate("document.activeElement.getAttribute('role') === 'combobox'")
         lists += on_list
         opened = "open => document.querySelectorAll('[role=listbox]').length === Number(open)"

@@ -98,6 +98,51 @@ def test_a_corpus_chosen_is_one_search_of_its_first_example(fruit, asked):
     assert asked == [(APPLES, "mini")]
 
 
+def test_enter_chooses_a_corpus_and_keeps_the_focus(fruit, asked):
+    box = open_list(fruit, "Corpus")
+    box.fill("hostile")
+    box.press("Enter")
+    fruit.wait_for_function("document.querySelector('.ri-rankings').dataset.query.includes('<script>')")
+    assert fruit.evaluate("document.activeElement.getAttribute('aria-label')") == "Corpus"
+    assert fruit.get_by_role("listbox").count() == 0
+    settle(fruit)
+    assert asked == []  # none of fruit
+
+
+@pytest.mark.parametrize("kind", ["range", "number"])
+def test_the_keyboard_moves_a_slider_and_one_search_follows(fruit, asked, kind):
+    box = fruit.locator(f"#settings input[type={kind}]").nth(1)
+    box.focus()
+    for _ in range(3):
+        box.press("ArrowDown")
+    fruit.wait_for_function("document.querySelector('.ri-rankings').dataset.of.endsWith(', 2]')")
+    settle(fruit)
+    assert len(asked) == 1 and fruit.locator("body.ri-outdated-explore").count() == 0
+
+
+def test_enter_in_the_number_box_of_a_slider_searches_within_its_range(fruit, asked):
+    box = fruit.locator("#settings input[type=number]").nth(1)
+    for typed, taken in (("3", "3"), ("99", "20")):
+        box.fill(typed)
+        box.press("Enter")
+        fruit.wait_for_function(
+            "n => document.querySelector('.ri-rankings').dataset.of.endsWith(`, ${n}]`)", arg=taken
+        )
+    settle(fruit)
+    assert len(asked) == 2 and box.input_value() == "20" and fruit.locator(".toast-body").count() == 0
+
+
+def test_a_drag_is_one_search(fruit, asked):
+    place = fruit.locator("#settings input[type=range]").nth(1).bounding_box()
+    at = place["y"] + place["height"] / 2
+    fruit.mouse.move(place["x"] + place["width"] * 0.2, at)
+    fruit.mouse.down()
+    fruit.mouse.move(place["x"] + place["width"] * 0.7, at, steps=5)
+    fruit.mouse.up()
+    settle(fruit)
+    assert len(asked) == 1 and fruit.locator("body.ri-outdated-explore").count() == 0
+
+
 @pytest.mark.parametrize("label", ["Corpus", "Reranker", "First stage", "Eval queries of this corpus (2)"])
 def test_a_look_into_a_list_changes_nothing(fruit, asked, label):
     fruit.locator("#query textarea").fill("my own words")

@@ -30,10 +30,52 @@
   new MutationObserver(compare).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ['data-of'] });
 })();
 
-// Tab leaves no list open: gradio opens one when it gets the focus, and does not close it when Tab leaves it.
+// Tab leaves no list open: gradio opens one when it gets the focus, and does not close it when Tab leaves it. A list
+// that is long enough to scroll would be a stop of its own, and take the focus with it when it closes.
 document.addEventListener('keydown', (event) => {
   const list = event.target.closest?.('input[role="combobox"]');
   if (event.key !== 'Tab' || !list) return;
+  document.getElementById(list.getAttribute('aria-controls'))?.setAttribute('tabindex', '-1');
   event.stopPropagation();  // gradio opens the list at any key it does not know; the focus moves on all the same
   list.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', code: 'Escape', bubbles: true }));
 }, true);
+
+// Enter chooses, and the focus stays on the list: gradio takes it away. It does not see it come back, or it would open
+// the list again.
+(() => {
+  let chosen = null, back = null;
+  document.addEventListener('keydown', (event) => { chosen = event.key === 'Enter' ? event.target.closest?.('input[role="combobox"]') : null; }, true);
+  document.addEventListener('focus', (event) => { if (event.target === back) event.stopImmediatePropagation(); }, true);
+  document.addEventListener('focusout', (event) => {
+    if (event.target !== chosen || event.relatedTarget) return;
+    setTimeout(() => {
+      if (document.activeElement !== document.body) return;
+      back = event.target;
+      back.focus();
+      back = null;
+    });
+  });
+  document.addEventListener('pointerdown', () => { chosen = null; }, true);
+})();
+
+// A slider searches when the pointer lets go of it (release). What the keyboard changes counts as released, too, once
+// the keys have rested.
+(() => {
+  const released = new WeakMap(), waiting = new WeakMap();  // per box: the value last let go of, the timer
+  const boxOf = (event) => event.target.closest?.('input[type="range"], input[type="number"]');
+  const note = (event) => { const box = boxOf(event); if (box) released.set(box, box.value); };
+  document.addEventListener('focusin', note);
+  document.addEventListener('pointerup', note, true);
+  document.addEventListener('change', (event) => {
+    const box = boxOf(event);
+    if (!box) return;
+    clearTimeout(waiting.get(box));
+    waiting.set(box, setTimeout(() => {
+      if (box.value !== '' && !box.checkValidity()) {  // gradio holds a typed number to its range only as it loses the focus
+        box.value = Math.min(box.max, Math.max(box.min, box.value));
+        box.dispatchEvent(new Event('input', { bubbles: true }));
+      }
+      if (released.get(box) !== box.value) box.dispatchEvent(new PointerEvent('pointerup', { bubbles: true }));
+    }, 400));
+  });
+})();
