@@ -14,6 +14,9 @@ from tests.browsing import HOSTILE, ask, wait_for_ranking, wait_for_words
 pytestmark = pytest.mark.browser
 
 
+SEEN = "part => getComputedStyle(part).opacity"
+
+
 def test_the_first_screen_makes_its_point_without_a_click(visit):
     page = visit()
     page.wait_for_selector(".ri-after .ri-chip", timeout=120_000)
@@ -49,6 +52,9 @@ def test_hover_lights_both_rows_of_a_passage(visit):
     wait_for_ranking(page)
     page.locator(".ri-after button").first.hover()
     assert page.locator("li.ri-lit").count() == 2 and page.locator("path.ri-lit").count() == 1
+    page.wait_for_timeout(300)  # the fading takes a moment
+    others = page.locator("li.ri-row:not(.ri-lit)")
+    assert float(others.first.evaluate(SEEN)) >= 0.75, "the others can be read"
     page.mouse.move(2, 2)
     page.wait_for_function("!document.querySelector('.ri-lit')")
 
@@ -222,6 +228,9 @@ def test_a_blank_query_says_so_and_leaves_no_headline(visit):
     assert page.locator(".ri-rankings").get_attribute("data-query") == "where do apples keep"
     page.locator("body.ri-outdated-explore").wait_for()
     assert box.input_value() == "   "
+    said = page.locator("#aside .ri-lines")
+    assert said.evaluate(SEEN) == "1" and page.locator(".ri-rankings").evaluate(SEEN) < "0.5"
+    assert said.get_attribute("role") == "alert" and page.locator(".toast-body").count() == 0, "said once"
 
 
 def test_stop_with_nothing_running_says_so_and_leaves_the_headline(visit):
@@ -334,6 +343,13 @@ def test_a_phone_has_the_settings_folded_under_a_line_that_says_them(visit):
     fold.click()
     assert page.locator("#settings").is_visible() and fold.get_attribute("aria-expanded") == "true"
     assert page.locator(".ri-title").first.evaluate("title => title.scrollWidth <= title.clientWidth")
+    numbers = page.locator("#settings").get_by_test_id("number-input")
+    sliders = page.locator("#settings").get_by_test_id("range-input")
+    gaps = [sliders.nth(at).bounding_box()["y"] - numbers.nth(at).bounding_box()["y"] for at in (0, 1)]
+    assert abs(gaps[0] - gaps[1]) < 2, "both sliders stand as far below their names"
+    page.locator(".ri-after button").first.click()
+    box = page.locator(".ri-passage").bounding_box()
+    assert box["x"] + box["width"] <= 390 - 8
     wide = visit("?corpus=fruit&q=where do apples keep")
     wait_for_ranking(wide)
     assert wide.locator("#settings").is_visible() and not wide.locator(".ri-fold").first.is_visible()

@@ -8,7 +8,7 @@ from rag_inspect.types import Location, Passage, Reading
 from rag_inspect.views.formats import format_ms
 from rag_inspect.views.passage import passage_html
 from rag_inspect.views.rankings import sigmoid
-from rag_inspect.views.sentences import sentence_html, timings_html
+from rag_inspect.views.sentences import sentence_html, story_html, timings_html
 from tests.parsing import Page
 from tests.searches import MINI, make_reranking
 
@@ -120,3 +120,13 @@ def test_the_panel_says_where_a_passage_is_that_was_not_found():
 
 def test_no_step_takes_0_ms():
     assert [format_ms(value) for value in (0.2, 0.5001, 1234.4)] == ["under 1", "1", "1,234"]
+
+
+def test_the_story_of_a_corpus_opens_from_its_first_sentence():
+    told = story_html("3 passages", "A shop sells fruit.  It is <small>. Nobody comes.")
+    assert (
+        "<summary>3 passages. A shop sells fruit.</summary>It is &lt;small&gt;. Nobody comes.</details>"
+        in told
+    )
+    assert "<details" not in story_html("3 passages", "One sentence.")
+    assert "3 passages." in story_html("3 passages", "")

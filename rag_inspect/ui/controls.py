@@ -14,7 +14,7 @@ from rag_inspect.options import FIRST_STAGE, TOP_K, TOP_N, SearchOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.retrieval import FIRST_STAGES, find_first_stage
 from rag_inspect.types import Availability, Corpus, FirstStage, ModelSpec, Query, fold_text
-from rag_inspect.views.sentences import aside_html
+from rag_inspect.views.sentences import story_html
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
@@ -213,11 +213,10 @@ def find_picked(corpus: Corpus, text: str, picked: str | None = None) -> str | N
     return same[0].query_id if len(same) == 1 else None
 
 
-def story_html(corpus: Corpus) -> str:
+def describe_corpus(corpus: Corpus) -> str:
     """Render the size of the corpus and what it is about."""
-    return aside_html(
-        f"{format_count(len(corpus.passages), 'passage', 'passages')}. {corpus.card.story or corpus.card.description}"
-    )
+    size = format_count(len(corpus.passages), "passage", "passages")
+    return story_html(size, corpus.card.story or corpus.card.description)
 
 
 def model_label(spec: ModelSpec, here: Availability | None) -> str:

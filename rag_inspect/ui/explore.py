@@ -21,6 +21,7 @@ from rag_inspect.ui.controls import (
     TELL_CONTROLS,
     WRITE_LINK,
     depth_sliders,
+    describe_corpus,
     find_picked,
     first_example,
     fold_html,
@@ -29,7 +30,6 @@ from rag_inspect.ui.controls import (
     picker_update,
     stage_choices,
     stage_update,
-    story_html,
     update_rerankers,
     watch_choice,
 )
@@ -255,7 +255,7 @@ def _wire_query_choice(page: _Page, bench: Workbench) -> gr.State:
 def _fill_from_corpus(bench: Workbench, name: str, first_stage: str) -> list[Any]:
     corpus = bench.corpus(name)
     query, stages = first_example(bench, name), stage_update(bench, name, first_stage)
-    return [query.text, picker_update(corpus, query.text, query.query_id), story_html(corpus), stages]
+    return [query.text, picker_update(corpus, query.text, query.query_id), describe_corpus(corpus), stages]
 
 
 def _find_query_text(bench: Workbench, name: str, query_id: str | None) -> str:

@@ -21,11 +21,11 @@ from rag_inspect.ui.askers import read_asker
 from rag_inspect.ui.controls import (
     control_values,
     corpora_update,
+    describe_corpus,
     find_picked,
     from_link,
     picker_update,
     stage_update,
-    story_html,
 )
 from rag_inspect.views.rankings import rankings_html
 from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
@@ -100,7 +100,7 @@ def arrive(bench: Workbench, params: Mapping[str, str], run: Run) -> Iterator[Ou
     yield [query, corpora_update(bench, choice.corpus), stages, *rest, *[gr.skip()] * 8]
     corpus = bench.corpus(choice.corpus)
     picker = picker_update(corpus, choice.query, choice.query_id)
-    controls = [*[gr.skip()] * 6, picker, story_html(corpus)]
+    controls = [*[gr.skip()] * 6, picker, describe_corpus(corpus)]
     warming = bench.warming is not None
     recorded = _find_example(bench, choice) if warming else None
     first = (
@@ -170,8 +170,8 @@ def stream_search(bench: Workbench, *values: Any, note: str = "", run: Run) -> I
             if run.stopped.is_set():
                 break
     except RagInspectError as error:
-        gr.Warning(escape(str(error)))
-        yield _write_aside(f"{'Not run' if isinstance(error, InputError) else 'Failed'}: {error}", "")
+        words = f"{'Not run' if isinstance(error, InputError) else 'Failed'}: {error}"
+        yield ["", aside_html(words, alert=True), *[gr.skip()] * 4]
         return
     if run.stopped.is_set() and not _is_over(last):
         yield _write_stopped(last)

@@ -46,7 +46,7 @@ def timings_html(reranking: Reranking) -> str:
     if "load" in timings:
         steps.append(_Step("first use: loading and indexing took", f"{timings['load'] / 1000:,.1f} s"))
     notes = [*reranking.candidates.notes, *reranking.notes, *describe_readings(reranking)]
-    return _render_lines(steps=steps, notes=notes)
+    return _render_lines(steps=steps, notes=notes, timings=True)
 
 
 def describe_scoring(reranking: Reranking) -> str:
@@ -64,10 +64,23 @@ def describe_scoring(reranking: Reranking) -> str:
     return f"{format_count(scored, 'pair', 'pairs')} scored, {cached:,} from the cache" if scored else ""
 
 
-def aside_html(words: str) -> str:
-    """Render a quiet line, such as a message about loading or stopping."""
-    return _render_lines(notes=[words]) if words else ""
+def aside_html(words: str, alert: bool = False) -> str:
+    """Render a quiet line, such as a message about loading or stopping; a screen reader says an alert at once."""
+    return _render_lines(notes=[words], alert=alert) if words else ""
 
 
-def _render_lines(sentence: str = "", steps: Sequence[_Step] = (), notes: Sequence[str] = ()) -> str:
-    return render("sentences.html", sentence=sentence, steps=steps, notes=[note for note in notes if note])
+def story_html(size: str, story: str) -> str:
+    """Render the size of a corpus and the first sentence of its story; the rest opens on demand."""
+    first, stop, rest = " ".join(story.split()).partition(". ")
+    return render("story.html", first=f"{size}. {first}{stop.strip()}", rest=rest)
+
+
+def _render_lines(
+    sentence: str = "",
+    steps: Sequence[_Step] = (),
+    notes: Sequence[str] = (),
+    timings: bool = False,
+    alert: bool = False,
+) -> str:
+    shown = [note for note in notes if note]
+    return render("sentences.html", sentence=sentence, steps=steps, notes=shown, timings=timings, alert=alert)
