@@ -124,7 +124,6 @@ def test_metrics_are_written_one_way(document, report):
         (formats.format_change_range, (-0.0042, 0.058), "-0.004 to +0.058"),
         (format_p, 0.0009, "< 0.001"),
         (format_p, 0.0421, "0.042"),
-        (formats.format_share, 0.8306, "83.1%"),
         (formats.format_latency, Latency((), 1240.4, 2050.6, 20), "1,240 / 2,051 (20)"),
         (formats.format_latency, Latency((), 1240.4, None, 9), "1,240 / – (9)"),
         (formats.format_latency, Latency(), "not measured"),

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag_inspect.evaluation.document import CeilingBar, EvaluationDocument
-from rag_inspect.views.formats import format_metric, format_share
+from rag_inspect.views.formats import format_metric
 from rag_inspect.views.palette import ACHIEVED, DOES_NOT_FIT, RECOVERABLE, UNREACHABLE
 from rag_inspect.views.systems import name_system
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a bar: its name, its share, its fill and the colour of the words on it."""
+    """One part of a bar: its name, its share, also as percentages that add up, its fill, the colour of the words on it."""
 
     name: str
     share: float
+    percent: int
+    tenths: int  # of a percent
     fill: str
     ink: str
+
+    @property
+    def words(self) -> str:
+        """`achieved 82.3%`."""
+        return f"{self.name} {self.tenths / 10:.1f}%"
 
     @property
     def css_class(self) -> str:
@@ -34,9 +43,7 @@ class Bar:
     @property
     def spoken(self) -> str:
         """The text of the bar for a screen reader."""
-        return f"{self.system}: " + ", ".join(
-            f"{part.name} {format_share(part.share)}" for part in self.parts
-        )
+        return f"{self.system}: " + ", ".join(part.words for part in self.parts)
 
 
 def lay_out_bars(document: EvaluationDocument) -> list[Bar]:
@@ -58,10 +65,31 @@ def describe_parts(document: EvaluationDocument) -> str:
     return words
 
 
+def share_out(shares: Sequence[float], units: int) -> list[int]:
+    """Round shares of a whole to units that add up to the whole: each share gets its floor or one more.
+
+    The largest remainders get one more, as seats are shared out by Hamilton's method. Rounded one by one, three parts
+    may make 100.1 %.
+    """
+    exact = [share * units for share in shares]
+    floors = [math.floor(value + 1e-9) for value in exact]  # 0.29 * 100 is 28.999...
+    left = round(sum(exact)) - sum(floors)
+    by_remainder = sorted(range(len(exact)), key=lambda at: floors[at] - exact[at])
+    more = set(by_remainder[: max(0, left)])
+    return [floor + (at in more) for at, floor in enumerate(floors)]
+
+
 def _divide(bar: CeilingBar) -> tuple[Part, ...]:
-    parts = (
-        Part("achieved", bar.achieved, *ACHIEVED),
-        Part("recoverable", bar.recoverable, *RECOVERABLE),
-        Part("unreachable", bar.unreachable, *UNREACHABLE),
+    parts = [
+        ("achieved", bar.achieved, ACHIEVED),
+        ("recoverable", bar.recoverable, RECOVERABLE),
+        ("unreachable", bar.unreachable, UNREACHABLE),
+    ]
+    if bar.does_not_fit > 0:
+        parts.append(("does not fit", bar.does_not_fit, DOES_NOT_FIT))
+    shares = [share for _, share, _ in parts]
+    rounded = zip(share_out(shares, 100), share_out(shares, 1000), strict=True)
+    return tuple(
+        Part(name, share, percent, tenths, *colours)
+        for (name, share, colours), (percent, tenths) in zip(parts, rounded, strict=True)
     )
-    return (*parts, Part("does not fit", bar.does_not_fit, *DOES_NOT_FIT)) if bar.does_not_fit > 0 else parts

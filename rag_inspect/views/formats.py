@@ -51,11 +51,6 @@ def format_change_range(bounds: tuple[float, float]) -> str:
     return f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
 
 
-def format_share(value: float) -> str:
-    """A share of the whole: `83.1%`."""
-    return f"{value:.1%}"
-
-
 def format_number(value: int) -> str:
     """A number of things: `2,000`."""
     return f"{value:,}"

@@ -34,7 +34,6 @@ def _environment() -> Environment:
         "as_change": formats.format_change,
         "as_change_range": formats.format_change_range,
         "as_p": format_p,
-        "as_share": formats.format_share,
         "as_number": formats.format_number,
         "as_latency": formats.format_latency,
         "as_date": formats.format_date,
