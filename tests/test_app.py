@@ -289,12 +289,17 @@ def test_the_picker_lets_go_of_its_query_when_another_is_typed(visit):
 
 
 def test_copy_link_says_that_it_did(visit):
-    page = visit("?corpus=fruit&q=where do apples keep")
+    page = visit("?corpus=fruit")
     wait_for_ranking(page)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator("#copy-link").click()
     page.get_by_text("Copied", exact=True).wait_for()
-    assert page.evaluate("navigator.clipboard.readText()") == page.url
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == page.url
+    assert {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()} == {
+        "q": "where do apples keep", "corpus": "fruit", "first_stage": "minilm", "reranker": "mini", "k": "20", "n": "5",
+        "query_id": "q0",
+    }, "the whole view, also before anybody has searched"  # fmt: skip
 
 
 def test_two_browsers_with_different_corpora_do_not_mix(visit):

@@ -156,21 +156,40 @@ def test_what_is_made_is_whole():
         EvalOptions(corpus="c", cutoffs=[0])
 
 
+class Bench:
+    """What a link is read against: one corpus, which cannot be opened."""
+
+    default_corpus, default_reranker = "resources", "mini"
+
+    def corpora(self):
+        return {"resources": None}
+
+    def corpus(self, name):
+        raise CorpusError("broken")
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({}, ""),
+        ({"k": "9", "n": "9"}, ""),
+        ({"n": "99"}, "top_n must be 1 to 20 with top_k 20 on this page; showing 20."),
+        ({"n": "0"}, "top_n must be 1 to 20 with top_k 20 on this page; showing 1."),
+        ({"n": "five"}, "top_n must be 1 to 20 with top_k 20 on this page; showing 5."),
+        ({"k": "9", "n": "12"}, "top_n must be 1 to 9 with top_k 9 on this page; showing 9."),
+        ({"k": "99", "n": "12"}, "top_k must be 5 to 50 on this page; showing 50."),
+    ],
+)
+def test_a_link_says_which_depth_it_replaced(params, words):
+    assert from_link(params, Bench())[1] == words
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["corpus", "first_stage", "embedder", "reranker", "k", "n", "q"]), st.text(max_size=8)
     )
 )
 def test_any_link_opens_something(params):
-    class Bench:
-        default_corpus, default_reranker = "resources", "mini"
-
-        def corpora(self):
-            return {"resources": None}
-
-        def corpus(self, name):
-            raise CorpusError("broken")
-
     options, _ = from_link(params, Bench())
     assert options.corpus == "resources" and 5 <= options.top_k <= 50
     assert 1 <= options.kept <= min(20, options.top_k)

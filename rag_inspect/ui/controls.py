@@ -40,14 +40,18 @@ def fold_html(tab: str) -> str:
     return f'<button type="button" class="ri-fold" data-tab="{tab}" aria-expanded="false">Settings <span></span></button>'
 
 
-COPY_LINK = """async () => {
-  const button = document.querySelector('#copy-link');
+COPY_LINK = (
+    f"""async (...view) => {{
+  ({WRITE_LINK})(...view);  // nothing has written it yet if nobody has searched
+"""
+    + """  const button = document.querySelector('#copy-link');
   try {
     await navigator.clipboard.writeText(window.location.href);
     button.textContent = 'Copied';
     setTimeout(() => { button.textContent = 'Copy link'; }, 1500);
   } catch { window.prompt('Copy this link', window.location.href); }
 }"""
+)
 
 # Per dropdown: remember its value when it gets the focus; later, return the new value, or null if it is the same.
 _REMEMBER = "value => { (window.riHeld ||= {})[%d] = value; return []; }"
@@ -101,7 +105,12 @@ def from_link(params: Mapping[str, str], bench: Workbench) -> tuple[SearchOption
     top_k = _clamp(params.get("k"), *PAGE_TOP_K, TOP_K)
     if params.get("k", str(top_k)) != str(top_k):
         trouble.append(f"top_k must be {PAGE_TOP_K[0]} to {PAGE_TOP_K[1]} on this page; showing {top_k}.")
-    top_n = _clamp(params.get("n"), PAGE_TOP_N[0], min(PAGE_TOP_N[1], top_k), TOP_N)
+    most = min(PAGE_TOP_N[1], top_k)
+    top_n = _clamp(params.get("n"), PAGE_TOP_N[0], most, TOP_N)
+    if params.get("n", str(top_n)) != str(top_n):
+        trouble.append(
+            f"top_n must be {PAGE_TOP_N[0]} to {most} with top_k {top_k} on this page; showing {top_n}."
+        )
     query, unknown = _read_query(params, bench, name)
     options = SearchOptions(
         query=query.text, query_id=query.query_id or None, corpus=name, first_stage=first_stage, reranker=reranker,

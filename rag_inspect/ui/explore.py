@@ -86,7 +86,7 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     """Lay out the tab and connect its events; returns the component that must exist while another tab is open."""
     page = _lay_out(bench)
     searches = _wire(page, bench, app)
-    page.link.click(None, None, None, js=COPY_LINK, **_QUIET)
+    page.link.click(None, [*page.choice, page.picker], None, js=COPY_LINK, **_QUIET)
 
     @show_errors
     def open_passage(search: Reranking | None, event: gr.EventData) -> Iterator[str]:
