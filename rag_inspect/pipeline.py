@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from rag_inspect.corpora.fields import is_blank
 from rag_inspect.errors import InputError, RerankError
 from rag_inspect.options import TOP_N
 from rag_inspect.score_cache import ScoreCache
@@ -50,8 +51,8 @@ def make_query(text: str, corpus: Corpus, query_id: str | None = None) -> tuple[
 
 def clean_query(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the text as the models get it, and a note if it was cut. Raises InputError if it is blank."""
-    if not isinstance(text, str) or not text.strip():
-        raise InputError("the query is blank; type a question or some keywords")
+    if not isinstance(text, str) or is_blank(text):
+        raise InputError("the query is blank (no visible text); type a question or some keywords")
     text = text.strip().encode("utf-8", "replace").decode()  # half a surrogate pair breaks every tokenizer
     if len(text) <= MAX_QUERY_CHARACTERS:
         return text, ()

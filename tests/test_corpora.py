@@ -363,7 +363,7 @@ def test_a_broken_query_is_said_to_whoever_evaluates_it(corpus_folder, settings)
     corpus_folder(passages={"a": "one"}, queries={"q": "?", "r": " "}, qrels=qrels)
     corpus = read_corpus("tiny", settings)
     assert [query.query_id for query in select_eval_set(corpus, "dev").queries] == ["q"]
-    with pytest.raises(CorpusError, match=r"queries.jsonl:2 has an empty query text"):
+    with pytest.raises(CorpusError, match=r"queries.jsonl:2 has a query without visible text"):
         select_eval_set(corpus, "test")
 
 

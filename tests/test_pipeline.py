@@ -217,10 +217,17 @@ def test_depths_that_make_none(top_k, top_n, said):
         check_depths(top_k, top_n)
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t \u3000", None, 3, ["words"]])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n\t \u3000", "\u200b\u200d \ufeff", "\u2800\u3164", None, 3, ["words"]]
+)
 def test_a_blank_query_is_refused(text):
     with pytest.raises(InputError, match="blank"):
         make_query(text, corpus_of())
+
+
+@pytest.mark.parametrize("text", ["🦜", "❤️", "👩‍👩‍👧", "?", "\u200bwords"])
+def test_a_query_with_anything_to_see_is_taken(text):
+    assert make_query(text, corpus_of())[0].text == text
 
 
 def test_an_eval_query_is_known_by_its_text():
@@ -242,7 +249,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["<script>alert(1)</script>", "${alert(1)}", "\\", "'\"", "שלום", "😀" * 500, "a\0b", "\u200b"]
+    "text", ["<script>alert(1)</script>", "${alert(1)}", "\\", "'\"", "שלום", "😀" * 500, "a\0b", "a\u200bb"]
 )
 def test_any_other_text_is_searched_as_it_is(retriever, text):
     end = last(search(text, retriever, FixedReranker()))

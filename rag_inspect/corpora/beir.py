@@ -126,7 +126,7 @@ def _read_queries(file: CorpusFile, broken: _BrokenQueries) -> Iterator[Query]:
         try:
             text = read_text(place, "text", row["text"]).strip()
             if is_blank(text):
-                raise CorpusError(f"{place} has an empty query text")
+                raise CorpusError(f"{place} has a query without visible text")
             query = Query(query_id, text, read_metadata(place, row.get("metadata")))
         except CorpusError as fault:
             broken.add(fault, query_id)
