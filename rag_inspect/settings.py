@@ -86,7 +86,7 @@ class Settings:
         given = {name: value for name, value in environ.items() if value}
         models_dir = given.get("RAG_INSPECT_MODELS_DIR")
         return cls(
-            home=Path(given.get("RAG_INSPECT_HOME") or user_cache_path("rag-inspect")).expanduser(),
+            home=_parse_home(given.get("RAG_INSPECT_HOME")),
             models_dir=Path(models_dir).expanduser() if models_dir else None,
             chroma_url=given.get("RAG_INSPECT_CHROMA_URL"),
             corpora_dir=Path(given.get("RAG_INSPECT_CORPORA_DIR") or BUILT_IN_CORPORA).expanduser(),
@@ -116,6 +116,19 @@ class Settings:
 def keep_uploads_in(folder: Path) -> None:
     """Let gradio keep uploads and downloads in this folder, unless GRADIO_TEMP_DIR names one. It is the process's."""
     os.environ.setdefault("GRADIO_TEMP_DIR", str(folder))
+
+
+def _parse_home(value: str | None) -> Path:
+    """Return the folder, which need not exist yet. Raises InputError if a file is in its place."""
+    home = Path(value or user_cache_path("rag-inspect")).expanduser()
+    there = next((path for path in (home, *home.parents) if os.path.lexists(path)), home)
+    if os.path.lexists(there) and not there.is_dir():
+        named = f"RAG_INSPECT_HOME is {str(home)[:200]!r}" if value else f"the cache folder is {str(home)!r}"
+        which = "it" if there == home else str(there)
+        raise InputError(
+            f"{named}, but {which} is no folder; set RAG_INSPECT_HOME to a folder, or to where one can be made"
+        )
+    return home
 
 
 def _parse_choice(given: Mapping[str, str], name: str, default: bool | None) -> bool | None:

@@ -58,3 +58,23 @@ def test_nonsense_is_refused_in_one_line(name, value, monkeypatch, capsys):
     monkeypatch.setenv(name, value)
     assert main(["corpora"]) == 1
     assert capsys.readouterr().err.startswith(f"rag-inspect: {name} is ")
+
+
+@pytest.mark.parametrize("below", ["", "/home/of/mine"])
+def test_a_home_that_can_be_no_folder_is_refused_before_anything_slow(tmp_path, below):
+    file = tmp_path / "plain"
+    file.write_text("a file")
+    with pytest.raises(
+        InputError, match=r"RAG_INSPECT_HOME is '.*plain.*no folder; set RAG_INSPECT_HOME to a folder"
+    ):
+        Settings.from_env({"RAG_INSPECT_HOME": f"{file}{below}"})
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="but it is no folder"):
+        Settings.from_env({"RAG_INSPECT_HOME": str(tmp_path / "gone")})
+
+
+def test_a_home_may_be_made_later(tmp_path):
+    made_later = tmp_path / "not" / "yet"
+    assert Settings.from_env({"RAG_INSPECT_HOME": str(made_later)}).home == made_later
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert Settings.from_env({"RAG_INSPECT_HOME": str(tmp_path / "link")}).home == tmp_path / "link"
