@@ -230,13 +230,37 @@ def summarise(reranking: Reranking) -> str:
 
 
 def _describe_gold(reranking: Reranking) -> str:
+    """Describe what became of the gold: of the best-graded passage where grades differ, else of the best rank."""
     candidates, gold = reranking.candidates, reranking.candidates.gold
-    before, after = candidates.ranking.best_rank(gold), reranking.ranking.best_rank(gold)
-    best = "The gold passage" if len(gold) == 1 else "The best gold passage"
-    if before is None or after is None:
+    if candidates.ranking.best_rank(gold) is None:
         none = "The gold passage is not" if len(gold) == 1 else f"None of the {len(gold)} gold passages are"
         return f"{none} among the {len(candidates)} candidates: no reranker can help here."
-    return f"{best} stayed at {before}." if before == after else f"{best} moved {before} → {after}."
+    grade = max(candidates.grades[passage_id] for passage_id in gold)
+    best = frozenset(passage_id for passage_id in gold if candidates.grades[passage_id] == grade)
+    if best == gold:
+        return _describe_best(
+            reranking, gold, "The gold passage" if len(gold) == 1 else "The best gold passage"
+        )
+    one = len(best) == 1
+    if candidates.ranking.best_rank(best) is None:
+        named = "The best-graded gold passage is" if one else f"The {len(best)} best-graded gold passages are"
+        rest = _describe_best(reranking, gold - best, "The best of the other gold")
+        return f"{named} not among the {len(candidates)} candidates. {rest}"
+    return _describe_best(
+        reranking, best, "The best-graded gold passage" if one else "The first of the best-graded gold"
+    )
+
+
+def _describe_best(reranking: Reranking, passages: frozenset[str], name: str) -> str:
+    """Say where the best rank of these passages went; if another passage now holds it, that the first one lost it."""
+    first, second = reranking.candidates.ranking, reranking.ranking
+    before, after = first.best_rank(passages), second.best_rank(passages)
+    if before != after:
+        return f"{name} moved {before} → {after}."
+    fell = next(second.rank_by_id[hit.passage_id] for hit in first if hit.rank == before)
+    if fell == before:
+        return f"{name} stayed at {before}."
+    return f"Another gold passage is now at {before}: the one that was there moved {before} → {fell}."
 
 
 class _Clock:

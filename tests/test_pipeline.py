@@ -81,6 +81,24 @@ def finished(
     return pipeline.finish(Reranking(candidates=found, reranker=SPEC, top_n=top_n, ranking=ranked))
 
 
+@pytest.mark.parametrize(
+    ("logits", "grades", "words"),
+    [
+        ([2, 4, 1, 3], {"p0": 2, "p1": 1}, "The best-graded gold passage moved 1 → 3."),
+        ([4, 3, 2, 1], {"p0": 1, "p2": 2}, "The best-graded gold passage stayed at 3."),
+        ([1, 2, 3, 4], {"p3": 2, "p2": 2, "p0": 1}, "The first of the best-graded gold moved 3 → 1."),
+        ([2, 4, 1, 3], {"p0": 2, "p1": 2, "p3": 1}, "Another gold passage is now at 1: the one that was there moved 1 → 3."),
+        ([4, 3, 1, 2], {"gone": 2, "p2": 1}, "The best-graded gold passage is not among the 4 candidates. The best of the other gold moved 3 → 4."),
+        ([4, 3, 1, 2], {"p1": 1, "p2": 0}, "The gold passage stayed at 2."),
+    ],
+)  # fmt: skip
+def test_with_graded_gold_the_sentence_is_about_the_best_graded(logits, grades, words):
+    candidates, by_id = stage(logits)
+    reranking = finished(candidates, by_id, tuple(grades))
+    graded = replace(reranking, candidates=replace(reranking.candidates, grades=grades))
+    assert pipeline.finish(graded).summary.startswith(f"{words} ")
+
+
 @trying(max_examples=60)
 @given(LOGITS)
 def test_a_rerank_is_a_permutation_by_falling_logit(logits):
@@ -170,7 +188,7 @@ SENTENCES = {
     "held": ([4, 3, 1, 2], ("p1",), "held", "The gold passage stayed at 2. 2 of 4 moved; none entered the top 2."),
     "all held": ([4, 3, 2, 1], ("p0",), "held", "The gold passage stayed at 1. Nothing moved."),
     "lost": ([1, 4, 3, 2], ("p0",), "lost", "The gold passage moved 1 → 4. 4 of 4 moved; 1 entered the top 2."),
-    "best of several": ([2, 4, 1, 3], ("p0", "p1"), "held", "The best gold passage stayed at 1. 4 of 4 moved; 1 entered the top 2."),
+    "best of several": ([2, 4, 1, 3], ("p0", "p1"), "held", "Another gold passage is now at 1: the one that was there moved 1 → 3. 4 of 4 moved; 1 entered the top 2."),
     "several out of reach": ([4, 3, 2, 1], ("p8", "p9"), "unreachable", "None of the 2 gold passages are among the 4 candidates: no reranker can help here. Nothing moved."),
 }  # fmt: skip
 
