@@ -18,19 +18,22 @@ from rag_inspect.workbench import Workbench
 def add_command(commands: Any) -> None:
     """Add it to argparse's subparsers."""
     command = commands.add_parser("corpora", help="list the corpora, or check them with `lint`")
-    command.add_argument("action", nargs="?", choices=["lint"], metavar="lint", help="check instead of list")
-    command.add_argument("names", nargs="*", metavar="NAME|FOLDER", help="corpora to check (default: all)")
+    command.add_argument("action", nargs="?", metavar="lint", help="check instead of list")
+    command.add_argument(
+        "names", nargs="*", metavar="NAME|FOLDER", help="corpora to list or check (default: all)"
+    )
     add_json(command)
     command.set_run(run_corpora)
 
 
 def run_corpora(bench: Workbench, options: argparse.Namespace) -> None:
-    """List the corpora, or lint them. Raises CorpusError, after printing, for those that cannot be read."""
+    """List corpora, or lint them. Raises CorpusError, after printing, for those that cannot be read."""
     if options.action == "lint":
         _lint(bench, options)
         return
     rows, broken = [], []
-    for name in bench.corpora():
+    asked = [options.action, *options.names] if options.action else list(bench.corpora())
+    for name in asked:
         try:
             corpus = bench.corpus(name)
         except CorpusError as error:
@@ -55,7 +58,7 @@ def run_corpora(bench: Workbench, options: argparse.Namespace) -> None:
         )
     if options.json:
         print_json(rows)
-    else:
+    elif rows or not broken:
         columns = ["name", "language", "passages", "judged_queries", "licence", "description"]
         print_table("Corpora", columns, [row | {"judged_queries": _format_judged(row)} for row in rows])
     if broken:

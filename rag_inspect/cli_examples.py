@@ -55,6 +55,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "corpora": (
         ("corpora", "list the corpora"),
+        ("corpora ./my-corpus", "read one folder and count what is in it"),
         ("corpora lint", "check all of them"),
         ("corpora lint ./my-corpus", "check one folder"),
     ),

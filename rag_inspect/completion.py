@@ -33,7 +33,7 @@ def write_script(parser: argparse.ArgumentParser, shell: str, corpora: Iterable[
     """Write the script that completes the parser's commands in bash, zsh or fish.
 
     The metavar of an option says how to complete its value: FILE, FOLDER, NAME|FOLDER (the `corpora`, and folders),
-    R[,R...] (the rerankers), F and F[,F...] (the first stages). Adds completers to the parser's actions.
+    R[,R...] (the rerankers), F and F[,F...] (the first stages), lint (itself). Adds completers to the parser's actions.
     """
     import shtab
 
@@ -43,7 +43,7 @@ def write_script(parser: argparse.ArgumentParser, shell: str, corpora: Iterable[
         "NAME|FOLDER": _write_corpus_completer(corpora),
     }
     stages = list(FIRST_STAGES)
-    lists = {"R[,R...]": list(RERANKERS), "F[,F...]": stages, "F": stages}
+    lists = {"R[,R...]": list(RERANKERS), "F[,F...]": stages, "F": stages, "lint": ["lint"]}
     for action in _walk_actions(parser):
         if isinstance(action.metavar, str) and action.metavar in lists:
             action.choices = lists[action.metavar]

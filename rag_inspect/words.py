@@ -16,9 +16,15 @@ def format_p(value: float, equals: str = "") -> str:
 
 
 def describe_value(value: object, most: int = 60) -> str:
-    """Return a short form of any value for a message; if it cannot be printed (nested too deep, huge), only its type."""
+    """Return a short form of any value for a message; if it cannot be printed (nested too deep, huge), only its type.
+
+    What is cut ends in "…", a text inside its quotes.
+    """
     try:
-        return repr(value)[:most]
+        if isinstance(value, str):
+            return repr(value if len(value) <= most else f"{value[: most - 1]}…")
+        text = repr(value)
+        return text if len(text) <= most else f"{text[: most - 1]}…"
     except (RecursionError, ValueError):
         return f"something too large to show ({type(value).__name__})"
 

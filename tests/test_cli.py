@@ -255,6 +255,15 @@ def test_a_broken_corpus_is_named_with_file_and_line(home, settings, capsys):
     assert (code, out) == (1, "") and f'{path}:2 has no "text" (found _id)' in err
 
 
+def test_corpora_lists_those_that_are_asked_for_by_name_or_folder(home, settings, capsys):
+    folder = settings.corpora_dir / "tiny"
+    [row] = document(capsys, "corpora", str(folder))
+    assert row["path"] == str(folder)
+    assert document(capsys, "corpora", "tiny", str(folder))[0]["name"] == "tiny"
+    code, _, err = run(capsys, "corpora", "./nowhere")
+    assert code == 1 and 'no folder "./nowhere"; choose one of tiny' in err
+
+
 def test_the_linter_goes_by_name_or_folder_and_says_which_it_does_not_know(home, settings, capsys):
     folder = str(settings.corpora_dir / "tiny")
     for asked in ("tiny", folder):
@@ -308,7 +317,6 @@ EVAL = ["eval", "--corpus", "tiny"]
         (["bench", "--reranker", "mini,nope"], 'unknown reranker "nope"; choose one of mini'),
         (["serve", "--port", "65536"], "'65536' is not a port; expected a whole number from 1 to 65535"),
         (["serve", "--port", "web"], "'web' is not a port"),
-        (["corpora", "nope"], "invalid choice: 'nope' (choose from 'lint')"),
         (["models", "--two\nlines"], "unrecognized arguments: --two lines"),
         (["--print-completion", "tcsh"], "invalid choice: 'tcsh'"),
     ],

@@ -14,6 +14,7 @@ from rag_inspect.options import (
     split_names,
 )
 from rag_inspect.ui.controls import from_link
+from rag_inspect.words import describe_value
 
 WRONG = [["mini"], 2.0, True, None, 10**5000, 0, -1, 201]
 
@@ -193,3 +194,16 @@ def test_any_link_opens_something(params):
     options, _ = from_link(params, Bench())
     assert options.corpus == "resources" and 5 <= options.top_k <= 50
     assert 1 <= options.kept <= min(20, options.top_k)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("1,2", "'1,2'"),
+        ("1," * 50, f"'{'1,' * 29}1…'"),
+        ([1] * 50, "[" + "1, " * 19 + "1…"),
+        (12, "12"),
+    ],
+)
+def test_a_value_in_a_message_is_cut_inside_its_quotes(value, said):
+    assert describe_value(value) == said

@@ -43,7 +43,9 @@ def read_text(place: str, name: str, value: object) -> str:
 
 
 def read_id(place: str, name: str, value: object) -> str:
-    """Return the id as text. Raises CorpusError for an empty one, and for 1.5, whose text nobody can be sure of."""
+    """Return the id as text. Raises CorpusError for an empty one, and for 1.5 and 1e999, whose text nobody can be sure of."""
+    if isinstance(value, float) and math.isinf(value):
+        raise CorpusError(f'{place} has a "{name}" that is too large for a number; write it as a string')
     if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
         raise CorpusError(f'{place} has "{name}" of type float; expected a string')
     text = read_text(place, name, value)

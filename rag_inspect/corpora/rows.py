@@ -74,8 +74,12 @@ def _parse_object(place: str, line: str, columns: Columns) -> dict[str, Any]:
     needs = " and ".join(columns.names[field][0] for field in columns.required)
     try:
         row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise CorpusError(f"{place} is not JSON ({error}); expected one object a line") from error
+    except ValueError as error:  # of all that is JSON, Python reads only a number with so many digits not
+        raise CorpusError(
+            f"{place} has a number of thousands of digits; if it is meant, write it as a string"
+        ) from error
     if not isinstance(row, dict):
         raise CorpusError(f"{place} is a JSON {type(row).__name__}; expected an object with {needs}")
     return row
