@@ -170,11 +170,27 @@ def run_eval(bench: Workbench, options: argparse.Namespace) -> None:
         else:
             _print_evaluation(end.document)
     finally:
-        _check_limits(end.document, options.fail_under)
+        _check_end(end.document, asked, options.fail_under)
 
 
-def _check_limits(document: EvaluationDocument, limits: Sequence[tuple[Metric, float]]) -> None:
-    """Raise RagInspectError if a reranked system is below a limit; the message names each."""
+def _check_end(
+    document: EvaluationDocument, asked: EvalOptions, limits: Sequence[tuple[Metric, float]]
+) -> None:
+    """Raise RagInspectError if a model that was asked for was left out, or a reranked system is below a limit."""
+    from rag_inspect.evaluation.jobs import JobSettings
+
+    faults = [_explain_left_out(document, key) for key in JobSettings.of(asked).list_left_out(document)]
+    if faults + (below := _list_below(document, limits)):
+        raise RagInspectError("; ".join(faults + below))
+
+
+def _explain_left_out(document: EvaluationDocument, key: str) -> str:
+    start = f"{key} was left out"
+    return next((note.rstrip(".") for note in document.notes if note.startswith(f"{start}:")), start)
+
+
+def _list_below(document: EvaluationDocument, limits: Sequence[tuple[Metric, float]]) -> list[str]:
+    """Say of which reranked systems a metric is below its limit, in one part of a sentence; [] if of none."""
     below = [
         f"{metric.label} of {system.key} is {system.metrics[str(metric)].value:.4f}, below {least:g}"
         for metric, least in limits
@@ -182,8 +198,7 @@ def _check_limits(document: EvaluationDocument, limits: Sequence[tuple[Metric, f
         if system.metrics[str(metric)].value
         < least - 1e-9  # a mean equal to the limit is not below it, whatever the rounding
     ]
-    if below:
-        raise RagInspectError(f"{'; '.join(below)} (--fail-under, {document.corpus}, n={document.queries})")
+    return [f"{'; '.join(below)} (--fail-under, {document.corpus}, n={document.queries})"] if below else []
 
 
 def run_bench(bench: Workbench, options: argparse.Namespace) -> None:

@@ -157,6 +157,32 @@ def test_fail_under_prints_what_to_do_and_fails_with_a_clear_line(folder, capsys
     assert "MRR" not in err
 
 
+def test_a_reranker_that_is_not_here_is_the_last_word_and_a_failure_and_the_results_are_written(
+    folder, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    code = main(
+        [
+            "eval",
+            "--corpus",
+            str(folder),
+            "--reranker",
+            "mini,base",
+            "--top-k",
+            "6",
+            "--out",
+            str(out),
+            "--json",
+        ]
+    )
+    printed, said = capsys.readouterr()
+    assert code == 1 and json.loads(printed)["systems"][1]["key"] == "minilm>>mini"
+    assert said.splitlines()[-1].startswith(
+        "rag-inspect: base was left out: base (BAAI/bge-reranker-base at "
+    )
+    assert (out / "run.minilm.mini.trec").is_file() and not (out / "run.minilm.base.trec").exists()
+
+
 def test_fail_under_fails_and_files_are_written_whoever_reads(folder, tmp_path, capsys, monkeypatch):
     """`eval … | head` in a build: the gate holds when the reader has gone, and on a full disk too."""
     arguments = ["eval", "--corpus", str(folder), *MINI]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation.assessment import Evaluation
-from rag_inspect.evaluation.document import RankedQuery, RunSettings
+from rag_inspect.evaluation.document import EvaluationDocument, RankedQuery, RunSettings
 from rag_inspect.options import EvalOptions
 from rag_inspect.tasks import Stage, Task
 
@@ -38,6 +38,11 @@ class JobSettings(RunSettings):
             rerankers=tuple(options.rerankers),
             cutoffs=options.depths,
         )
+
+    def list_left_out(self, found: EvaluationDocument) -> tuple[str, ...]:
+        """List the models that were asked for by name and are not in the evaluation; its notes say why."""
+        asked = (*self.first_stages, *self.rerankers)
+        return tuple(key for key in asked if key not in (*found.first_stages, *found.rerankers))
 
 
 class Job(Task[Evaluation]):

@@ -167,7 +167,9 @@ def _describe_end(job: Job, trouble: str | None) -> str:
     found = job.result.document
     if job.stopping:
         return f"{job.what}: stopped. Every score was in, so here is the result; the notes say what was not timed."
-    return f"{job.what}: done, {found.scored_pairs:,} pairs scored, {found.cached_pairs:,} from the cache."
+    missing = "".join(f" {key} was left out;" for key in job.settings.list_left_out(found))
+    done = f"{job.what}: done, {found.scored_pairs:,} pairs scored, {found.cached_pairs:,} from the cache."
+    return done + (f"{missing} the notes say why." if missing else "")
 
 
 def _forget_job(page: Page, job_id: str) -> dict[Any, Any]:
