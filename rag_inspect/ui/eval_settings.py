@@ -60,20 +60,25 @@ def settings_of(document: EvaluationDocument) -> JobSettings:
     )
 
 
-def fits_form(bench: Workbench, settings: JobSettings) -> bool:
-    """Return True if the form can say this: a replay may come from an app with other corpora and models."""
-    depths = (settings.top_k, *PAGE_TOP_K), (settings.top_n, *PAGE_TOP_N)
-    return (
-        settings.corpus in bench.corpora()
-        and all(_has_stage(bench, settings.corpus, key) for key in settings.first_stages)
-        and all(key in RERANKERS for key in settings.rerankers)
-        and all(low <= depth <= high for depth, low, high in depths)
-    )
+def describe_misfit(bench: Workbench, settings: JobSettings) -> str:
+    """Say what the form cannot say, and so what it does not mean; "" if it can say all of it."""
+    missing = ", ".join(each[:80] for each in _list_misfits(bench, settings))
+    return f" The form above cannot say {missing}: its settings are not this evaluation's." if missing else ""
+
+
+def _list_misfits(bench: Workbench, settings: JobSettings) -> list[str]:
+    """List what the form cannot say: a replay may come from an app with other corpora and models."""
+    here = settings.corpus in bench.corpora()
+    missing = [] if here else [f"{settings.corpus} (no such corpus here)"]
+    missing += [key for key in settings.first_stages if here and not _has_stage(bench, settings.corpus, key)]
+    missing += [key for key in settings.rerankers if key not in RERANKERS]
+    depths = ("top_k", settings.top_k, *PAGE_TOP_K), ("top_n", settings.top_n, *PAGE_TOP_N)
+    return missing + [f"{name} {depth}" for name, depth, low, high in depths if not low <= depth <= high]
 
 
 def write_settings(page: Page, bench: Workbench, settings: JobSettings) -> dict[Any, Any]:
     """Fill the form; a form that cannot say this stays as it is."""
-    if not fits_form(bench, settings):
+    if _list_misfits(bench, settings):
         return {}
     return {
         page.corpus: settings.corpus,
@@ -88,7 +93,7 @@ def write_settings(page: Page, bench: Workbench, settings: JobSettings) -> dict[
 
 def form_values(bench: Workbench, settings: JobSettings) -> list[Any] | None:
     """Return what the form says for these settings, in its order; None if it cannot say them."""
-    if not fits_form(bench, settings):
+    if _list_misfits(bench, settings):
         return None
     cutoffs = ",".join(map(str, settings.cutoffs))
     models = list(settings.first_stages), list(settings.rerankers)

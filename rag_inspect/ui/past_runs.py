@@ -20,7 +20,7 @@ from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.eval_page import QUIET, Page
-from rag_inspect.ui.eval_settings import form_values, settings_of, write_settings
+from rag_inspect.ui.eval_settings import describe_misfit, form_values, settings_of, write_settings
 from rag_inspect.views.evaluation import comparison_html
 from rag_inspect.views.formats import format_date
 from rag_inspect.views.sentences import aside_html
@@ -83,6 +83,7 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     def show_run(evaluation: Evaluation) -> dict[Any, Any]:
         document, settings = evaluation.document, settings_of(evaluation.document)
         words = f"Opened {document.corpus}, evaluated {format_date(document.created)} (no model needed)."
+        words += describe_misfit(bench, settings)
         drawn = eval_results.draw_results(page, evaluation, form_values(bench, settings))
         return drawn | write_settings(page, bench, settings) | {page.progress: aside_html(words)}
 
