@@ -6,7 +6,7 @@ import pytest
 from rag_inspect.ui import build_app
 from rag_inspect.workbench import Workbench
 
-ODD = (["x"], [], {"a": 1}, 5, True)
+ODD: tuple[object, ...] = (["x"], [], {"a": 1}, 5, True)
 
 
 @pytest.fixture(scope="module")
