@@ -12,7 +12,11 @@ from rag_inspect.metrics import Metric, parse, parse_cutoffs
 from rag_inspect.options import (
     CUTOFFS,
     FIRST_STAGE,
+    GOAL,
+    GOALS,
+    MARGIN,
     SPLIT,
+    Aim,
     EvalOptions,
     check_model,
     split_names,
@@ -60,9 +64,24 @@ def _add_eval(commands: Any) -> None:
     command.add_argument(
         "--split", default=SPLIT, help=f"split to evaluate: qrels/<split>.tsv (default: {SPLIT})"
     )
+    _add_aim(command)
     _add_outputs(command)
     add_json(command)
     command.set_run(run_eval)
+
+
+def _add_aim(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--goal", choices=GOALS, default=GOAL,
+        help=f"who gets the top n: a reader of the first answer (MRR), or a model (recall) (default: {GOAL})",
+    )  # fmt: skip
+    command.add_argument(
+        "--margin", type=float, default=MARGIN,
+        help=f"a smaller difference does not matter (default: {MARGIN:g})",
+    )  # fmt: skip
+    command.add_argument(
+        "--budget-ms", type=float, metavar="N", help="the most that a query may take (default: no limit)"
+    )
 
 
 def _add_outputs(command: argparse.ArgumentParser) -> None:
@@ -120,6 +139,7 @@ def _read_options(options: argparse.Namespace) -> EvalOptions:
         cutoffs=options.cutoffs,
         split=options.split,
         metrics=[str(metric) for metric, _ in options.fail_under],
+        aim=Aim(goal=options.goal, margin=options.margin, budget_ms=options.budget_ms),
         keep_identical_ids=options.keep_identical_ids,
     )
 
@@ -263,11 +283,15 @@ def _print_evaluation(document: EvaluationDocument) -> None:
         row[f"Δ {parse(document.primary).label}"] = (
             _format_interval(change.delta, change.ci95, "+") if change else ""
         )
+        row["splits"] = "" if system.split_wins is None else f"{system.split_wins}/{document.splits}"
         row["W/T/L"] = f"{change.wins}/{change.ties}/{change.losses}" if change else ""
         row["p50/p95 ms (n)"] = format_latency(system.latency).replace("–", "-")
         rows.append(row)
-    print_table(title, list(rows[0]), rows)
-    lines = [f"→ {advice.text}" for advice in document.advice]
+    columns = [name for name in rows[0] if name != "splits" or document.splits]
+    print_table(title, columns, rows)
+    decision, (_, *advice) = document.decision, document.advice
+    words = (decision.reason, decision.counted, decision.depth_kept, decision.spent)
+    lines = [*(f"→ {line}" for line in words if line), *(f"→ {line.text}" for line in advice)]
     reranked = {system.key for system in document.reranked}
     for bar in (bar for bar in document.ceiling_bars if bar.system in reranked):
         parts = f"achieved {bar.achieved:.3f}, recoverable {bar.recoverable:.3f}, unreachable {bar.unreachable:.3f}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from rag_inspect.errors import InputError, ModelError
 from rag_inspect.metrics import metrics_at, parse_cutoffs
@@ -22,6 +23,11 @@ PUBLIC_QUERY = 10_000  # characters; the page's longest request, see PUBLIC_BODY
 PUBLIC_WORK = 100_000  # characters of the query times top_k: what one search may cost in public mode
 PUBLIC_PAIRS = 25_000  # queries, candidates, first stages and rerankers multiplied: what one evaluation may cost in public mode
 SPLIT = "test"
+Goal = Literal["first_answer", "top_n"]
+GOALS: tuple[Goal, ...] = ("first_answer", "top_n")
+GOAL: Goal = "first_answer"
+MARGIN = 0.02  # a smaller difference of the primary metric is none that matters
+MAX_BUDGET_MS = 3_600_000.0
 
 
 def check_depths(top_k: object, top_n: object) -> None:
@@ -135,6 +141,33 @@ class SearchOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Aim:
+    """What an evaluation decides by. Checked on creation: raises InputError.
+
+    goal: "top_n" if the top n go to a model (recall@n decides), "first_answer" if somebody reads the first answer
+    (MRR@n decides). margin: a smaller difference of that metric does not matter. budget_ms: the most that a query may
+    take; None for no limit.
+    """
+
+    goal: Goal = GOAL
+    margin: float = MARGIN
+    budget_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.goal not in GOALS:
+            raise InputError(f"goal is {describe_value(self.goal)}; expected {' or '.join(GOALS)}")
+        check_number("margin", self.margin, 0.0, 0.5)
+        if self.budget_ms is not None:
+            check_number("budget_ms", self.budget_ms, 1.0, MAX_BUDGET_MS)
+
+
+def check_number(name: str, value: object, low: float, high: float) -> None:
+    """Raise InputError unless this is a number from low to high."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InputError(f"{name} is {describe_value(value)}; expected a number from {low:g} to {high:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvalOptions:
     """The options of an evaluation; no `first_stages` or no `rerankers` means the default one.
 
@@ -150,6 +183,7 @@ class EvalOptions:
     cutoffs: str | Sequence[int] = CUTOFFS  # becomes a tuple
     split: str = SPLIT
     metrics: Sequence[str] = ()
+    aim: Aim = field(default_factory=Aim)
     keep_identical_ids: bool = False  # as in SearchOptions
 
     def __post_init__(self) -> None:

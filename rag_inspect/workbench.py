@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from rag_inspect.admission import OURSELVES, Admission, Asker
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.corpora.notes import note_evaluation, note_search
 from rag_inspect.errors import InputError, ModelError
-from rag_inspect.evaluation import EvalProgress, add_provenance, evaluate
+from rag_inspect.evaluation import EvalProgress, Fusion, add_provenance, evaluate
 from rag_inspect.evaluation.archive import Archive
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.eval_set import check_evaluation
@@ -248,8 +248,9 @@ class Workbench:
                     yield stage
                     if stopped():
                         return
+                fusion = yield from self._open_fusion(chosen, indexes, held)
                 for moment in evaluate(
-                    chosen, indexes, models, self.score_cache,
+                    chosen, indexes, models, self.score_cache, fusion=fusion, aim=options.aim,
                     split=options.split, top_k=options.top_k, top_n=options.kept, cutoffs=options.depths,
                     keep_identical_ids=options.keep_identical_ids, stopped=stopped,
                     device=str(choose_device(self.settings.device)),
@@ -263,6 +264,18 @@ class Workbench:
                         yield self.archive.save(stamp, options.metrics, visitor)
         finally:
             turn.free()
+
+    def _open_fusion(
+        self, corpus: Corpus, indexes: Sequence[Retriever], held: ExitStack
+    ) -> Generator[Stage, None, Fusion | None]:
+        """Open the parts of the tuned fusion: the first embedder that the run uses, and BM25; None without an embedder."""
+        embedder = next((each.first_stage.embedder for each in indexes if each.first_stage.embedder), None)
+        if embedder is None:
+            return None
+        parts = [held.enter_context(self.retriever(corpus, key)) for key in (embedder.key, "bm25")]
+        yield from _prepare(*parts)
+        dense, words = (part.value() for part in parts)
+        return Fusion(dense, words)
 
     def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL, address: str = "") -> Job:
         """Run `evaluate` as a job in its own thread; its visitor finds it again with `job`, by its id.

@@ -11,19 +11,23 @@ from importlib.metadata import version
 
 from rag_inspect import __version__
 from rag_inspect.corpora.language import find_languages
+from rag_inspect.errors import RetrievalError
 from rag_inspect.evaluation.eval_set import EvalSet, count_unread, select_eval_set
+from rag_inspect.evaluation.levers import find_reach
 from rag_inspect.evaluation.machine import describe_machine
 from rag_inspect.evaluation.outcome import Outcome
-from rag_inspect.evaluation.passes import Pass
+from rag_inspect.evaluation.passes import Fusion, Pass
 from rag_inspect.evaluation.progress import EvalProgress
 from rag_inspect.evaluation.systems import Model
 from rag_inspect.evaluation.timing import time_systems
-from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, check_depths
+from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, Aim, check_depths
+from rag_inspect.retrieval import HybridRetriever, describe_hybrid
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import Corpus, Reranker, Retriever
 
-__all__ = ["EvalProgress", "add_provenance", "evaluate"]
+__all__ = ["EvalProgress", "Fusion", "add_provenance", "evaluate"]
 
+DEFAULT_AIM = Aim()
 _VERSIONS = ("chromadb", "numpy", "sentence-transformers", "torch", "transformers")
 
 
@@ -38,6 +42,8 @@ def evaluate(
     top_n: int = TOP_N,
     cutoffs: tuple[int, ...] = CUTOFFS,
     keep_identical_ids: bool = False,
+    fusion: Fusion | None = None,
+    aim: Aim = DEFAULT_AIM,
     stopped: Callable[[], bool] = lambda: False,
     timed: bool = True,
     device: str = "cpu",
@@ -45,15 +51,15 @@ def evaluate(
     """Yield progress after every batch of scores, then the Outcome; once `stopped` returns True, no Outcome.
 
     Each reranker scores each pair once, whichever first stages found it. Then each system is timed (if not `timed`,
-    only the first stages); stopped there, the Outcome comes at once. `device` is what the models run on, for the
+    only the first stages); stopped there, the Outcome comes at once. With a `fusion`, its rankings are graded at every
+    weight; it costs no forward pass of a reranker. `aim` is what the document decides by. `device` is what the models run on, for the
     record. Memory grows by a few hundred bytes per query and first stage, plus the embedder's query vectors. Raises
     CorpusError, InputError, RetrievalError or RerankError; the cache keeps the scores computed so far.
     """
     check_depths(top_k, top_n)
     chosen = select_eval_set(corpus, split)
-    own = frozenset() if keep_identical_ids else corpus.queries_as_passages
-    every = len(corpus.passages) - all(query.query_id in own for query in chosen.queries)
-    work = Pass(corpus, chosen, retrievers, rerankers, cache, min(top_k, every), top_n, keep_identical_ids)
+    depth = _bound_depth(corpus, chosen, top_k, keep_identical_ids)
+    work = Pass(corpus, chosen, retrievers, rerankers, cache, depth, top_n, keep_identical_ids, fusion)
     for progress in work.run():
         yield progress
         if stopped():
@@ -63,7 +69,38 @@ def evaluate(
     machine = describe_machine(device)
     latency = yield from time_systems(work, stopped, timed)
     outcome = _make_outcome(work, split, top_k, cutoffs)
-    yield replace(outcome, latency=latency, machine=machine, notes=tuple(work.notes))
+    yield replace(outcome, aim=aim, latency=latency, machine=machine, notes=tuple(work.notes))
+
+
+def _bound_depth(corpus: Corpus, chosen: EvalSet, top_k: int, keep_identical_ids: bool) -> int:
+    """Return top_k, or how many passages a query can have as candidates if that is fewer."""
+    own = frozenset() if keep_identical_ids else corpus.queries_as_passages
+    every = len(corpus.passages) - all(query.query_id in own for query in chosen.queries)
+    return min(top_k, every)
+
+
+def _find_reach(corpus: Corpus, work: Pass) -> dict[str, dict[str, int | None]]:
+    """Find who ranks the gold of the queries that the first of the first stages does not reach."""
+    stage = work.stages[0]
+    missed = [query for query, grades in zip(work.asked, stage.grades, strict=True) if not (grades > 0).any()]
+    gold = {
+        query.query_id: [
+            pid
+            for pid, grade in work.chosen.qrels[query.query_id].items()
+            if grade > 0 and pid in corpus.passage_by_id
+        ]
+        for query in missed
+    }
+    retrievers = {stage.key: stage.retriever}
+    if work.fusion:
+        dense, bm25 = work.fusion.dense, work.fusion.bm25
+        hybrid = describe_hybrid("hybrid", [dense.first_stage, bm25.first_stage])
+        retrievers |= {"bm25": bm25, "hybrid": HybridRetriever(hybrid, corpus, [dense, bm25])}
+    try:
+        return find_reach(missed, gold, retrievers)
+    except RetrievalError as error:
+        work.notes.append(f"What would reach the unreachable gold is unknown: {error}.")
+        return {}
 
 
 def _make_outcome(work: Pass, split: str, top_k: int, cutoffs: tuple[int, ...]) -> Outcome:
@@ -77,6 +114,7 @@ def _make_outcome(work: Pass, split: str, top_k: int, cutoffs: tuple[int, ...]) 
         split=split,
         stages=tuple(stage.to_outcome(work.deepest) for stage in work.stages),
         rerankers=tuple(Model.of(reranker.spec) for reranker in work.rerankers),
+        fused=work.fusion.to_outcome(work.fused[:, :, : work.deepest]) if work.fusion else None,
         top_k=top_k,
         top_n=work.top_n,
         cutoffs=cutoffs,
@@ -85,6 +123,7 @@ def _make_outcome(work: Pass, split: str, top_k: int, cutoffs: tuple[int, ...]) 
         passage_ids=tuple(work.ids),
         languages=spoken,
         language_source=source,
+        reach=_find_reach(corpus, work),
         counts=_count(corpus, chosen, work),
     )
 

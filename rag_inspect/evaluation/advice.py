@@ -13,10 +13,8 @@ from rag_inspect.metrics import parse
 from rag_inspect.words import format_count, format_p
 
 SMALL_CORPUS = 200
-FEW_QUERIES = 25
 CHANCE = 0.05  # a change with this p or a higher one may be chance
 MUCH = 0.10  # a share of recall that is worth acting on
-MOST_OF_IT = 0.8  # do not suggest a depth above this share of the full depth: it saves too little
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,9 @@ def is_significant(change: Change) -> bool:
     return bool((low > 0 or high < 0) and change.p_holm < CHANCE)
 
 
-def describe_change(change: Change, *, as_loss: bool = False) -> str:
-    """Write a change with its interval and its Holm-corrected p; `as_loss` writes a drop as a positive number."""
+def describe_change(change: Change) -> str:
+    """Write a change with its interval and its Holm-corrected p."""
     delta, low, high = (f"{value:+.3f}" for value in (change.delta, *change.ci95))
-    if as_loss:
-        delta, low, high = (f"{-value:.3f}" for value in (change.delta, *reversed(change.ci95)))
     return f"{delta} (95 % interval {low} to {high}, p {format_p(change.p_holm, equals='= ')})"
 
 
@@ -66,23 +62,6 @@ def _value(numbers: Numbers) -> Callable[[SystemResult], float]:
     return lambda system: system.metrics[numbers.primary].value
 
 
-def choose_system(numbers: Numbers) -> SystemResult:
-    """Choose the cheapest reranked system with a clear lift over the baseline and no detectable loss against the best.
-
-    If there is none, it is the best.
-    """
-    near = [
-        system for system in numbers.reranked if system.versus_best is None or system.versus_best.ci95[1] >= 0
-    ]
-    lifts = [system for system in near if _lifts(system.versus_baseline[numbers.primary])]
-    timed = all(system.latency.p50 is not None for system in lifts)
-
-    def cost(system: SystemResult) -> float:
-        return (system.latency.p50 or 0.0) if timed else system.system.model.parameters
-
-    return min(lifts, key=cost) if lifts else find_best(numbers)
-
-
 def _primary(numbers: Numbers) -> str:
     return parse(numbers.primary).label
 
@@ -91,29 +70,8 @@ def _lifts(change: Change) -> bool:
     return is_significant(change) and change.delta > 0
 
 
-def _change(numbers: Numbers) -> tuple[SystemResult, Change]:
-    """Return the system to decide about, and what it changes against the baseline."""
-    chosen = choose_system(numbers)
-    return chosen, chosen.versus_baseline[numbers.primary]
-
-
-def _decided(numbers: Numbers) -> bool:
-    """Return True if this run alone supports a decision: the change is clear and there are enough queries."""
-    return is_significant(_change(numbers)[1]) and numbers.distinct_queries >= FEW_QUERIES
-
-
-def _pays(numbers: Numbers) -> bool:
-    return _decided(numbers) and _change(numbers)[1].delta > 0
-
-
-def _few_queries(numbers: Numbers, outcome: Outcome) -> str | None:
-    n = numbers.distinct_queries
-    if n >= FEW_QUERIES:
-        return None
-    asked = format_count(n, "judged query", "judged queries")
-    if n < numbers.queries:
-        asked = f"{asked} (and {format_count(numbers.queries - n, 'repetition', 'repetitions')})"
-    return f"Only {asked}: any difference here may be chance. Judge at least {FEW_QUERIES}."
+def _decision(numbers: Numbers, outcome: Outcome) -> str:
+    return numbers.decision.reason
 
 
 def _first_stage_language(numbers: Numbers, outcome: Outcome) -> str | None:
@@ -126,6 +84,11 @@ def _first_stage_language(numbers: Numbers, outcome: Outcome) -> str | None:
         f"{model.key}, the first stage, reads {_join_languages(model.languages)}; {_corpus_is_in(outcome)}, and "
         f"{metric} is {numbers.ceilings[model.key][metric]:.3f}. Use a multilingual first stage (bge-m3) before a multilingual reranker."
     )
+
+
+def _levers(numbers: Numbers, outcome: Outcome) -> str | None:
+    """Say what reaches the unreachable, unless `recall_first` does."""
+    return None if numbers.levers is None or _recall_first(numbers, outcome) else numbers.levers.words
 
 
 def _other_language(numbers: Numbers, outcome: Outcome) -> str | None:
@@ -160,13 +123,17 @@ def _join_languages(languages: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def _is_decided(numbers: Numbers) -> bool:
+    return numbers.decision.verdict != "undecided"
+
+
 def _small_corpus(numbers: Numbers, outcome: Outcome) -> str | None:
-    return None if _decided(numbers) else _write_small_corpus(outcome, ".")
+    return None if _is_decided(numbers) else _write_small_corpus(outcome, ".")
 
 
 def _small_corpus_measured(numbers: Numbers, outcome: Outcome) -> str | None:
-    here = "; here it does." if _pays(numbers) else ", and here it does not."
-    return _write_small_corpus(outcome, here) if _decided(numbers) else None
+    here = "; here it does." if numbers.decision.verdict == "use" else ", and here it does not."
+    return _write_small_corpus(outcome, here) if _is_decided(numbers) else None
 
 
 def _write_small_corpus(outcome: Outcome, here: str) -> str | None:
@@ -193,63 +160,12 @@ def _recall_first(numbers: Numbers, outcome: Outcome) -> str | None:
     return (
         f"Fix recall first: {bar.unreachable:.0%} of {bar.metric} is out of reach because the gold is not among the "
         f"{candidates}; a perfect reranker would add {bar.recoverable:.0%}. "
-        "Raise top_k, change the embedder, or split passages differently."
-    )
-
-
-def _hurts(numbers: Numbers, outcome: Outcome) -> str | None:
-    best, change = _change(numbers)
-    if not is_significant(change) or change.delta > 0:
-        return None
-    loss = describe_change(change, as_loss=True)
-    return f"Drop the reranker: {best.key} lowers {_primary(numbers)} by {loss} against {numbers.baseline}."
-
-
-def _keep(numbers: Numbers, outcome: Outcome) -> str | None:
-    chosen, change = _change(numbers)
-    if not _pays(numbers):
-        return None
-    spent, first = chosen.latency.p50, numbers.find(numbers.baseline).latency.p50
-    more = 0 if spent is None or first is None else spent - first
-    cost = f", for {more:,.0f} ms a query" if more >= 1 else ""
-    best = find_best(numbers)
-    rival = (
-        "" if best is chosen else f"; no detectable difference from {best.key} ({_value(numbers)(best):.3f})"
-    )
-    return f"Keep {chosen.key}: {_primary(numbers)} {describe_change(change)} against {numbers.baseline}{cost}{rival}."
-
-
-def _within_noise(numbers: Numbers, outcome: Outcome) -> str | None:
-    best, change = _change(numbers)
-    if is_significant(change):
-        return None
-    return (
-        f"The change is within noise: {best.key} changes {_primary(numbers)} by {describe_change(change)} against "
-        f"{numbers.baseline} over {format_count(numbers.queries, 'query', 'queries')}; this many queries detect a change of {change.resolvable:.3f} "
-        "(80 % power). Judge more queries, or drop the reranker."
-    )
-
-
-def _shallower(numbers: Numbers, outcome: Outcome) -> str | None:
-    """Never suggest a depth below top_n: the reranker could reorder the top n, but bring nothing into it."""
-    if not _pays(numbers):
-        return None
-    key, kept = choose_system(numbers).key, f"recall@{outcome.top_n}"
-    *_, full = points = [p for p in numbers.frontier if p.system == key and p.depth]
-    enough = (p for p in points if p.depth >= outcome.top_n and p.within_noise and p.keeps_recall)
-    point = next(enough, full)
-    if point.depth > MOST_OF_IT * full.depth:
-        return None
-    saved = (full.latency_ms or 0) - (point.latency_ms or 0)
-    gain = f" and save {saved:,.0f} ms a query" if saved >= 1 else ""
-    return (
-        f"Rerank {point.depth} of {full.depth} in {key}{gain}: with {format_count(numbers.queries)} there is no "
-        f"detectable loss in {_primary(numbers)} or {kept}."
+        f"{numbers.levers.words if numbers.levers else 'Raise top_k, change the embedder, or split passages differently.'}"
     )
 
 
 def _larger(numbers: Numbers, outcome: Outcome) -> str | None:
-    chosen, _ = _change(numbers)
+    chosen = numbers.find(numbers.decision.system)
     bar = next(bar for bar in numbers.ceiling_bars if bar.system == chosen.key)
     model, most = chosen.system.model, max(reranker.parameters for reranker in outcome.rerankers)
     if bar.recoverable < MUCH or most > 500_000_000 or most > model.parameters:
@@ -261,20 +177,17 @@ def _larger(numbers: Numbers, outcome: Outcome) -> str | None:
 
 
 _CHANGE = "the change of {metric} with its 95 % interval and p"
-_PAIRED = "paired bootstrap and randomisation test over these queries, Holm-corrected over the systems"
+_PAIRED = "paired bootstrap over these queries, against the margin"
 _FITS = "a corpus that fits in a prompt needs no retrieval: Anthropic, Contextual Retrieval, 2024; the limit of 200 is ours"
 
-# In order of priority. A rule of thumb comes before the measurement only if the measured change is not clear.
+# In order of priority: the measurement, then what may be behind it.
 RULES = (
-    Rule("few_queries", "the number of judged queries", "with 25 queries, another set of queries often reverses the conclusion: Voorhees & Buckley, SIGIR 2002", _few_queries),
+    Rule("decision", f"{_CHANGE}, and the margin", _PAIRED, _decision),
     Rule("first_stage_language", "the languages of the first stage and of the corpus; the recall of the candidates", "the model's card, the corpus, and the recall measured here", _first_stage_language),
     Rule("small_corpus", "the number of passages; the change of {metric} is not clear", _FITS, _small_corpus),
     Rule("recall_first", "the share of {recall} that is not among the candidates, and the share that a perfect reranker would add", "a reranker only reorders its candidates, so their recall is its ceiling", _recall_first),
+    Rule("levers", "the true ranks of the gold that is not among the candidates", "brute force over the stored vectors, and BM25", _levers),
     Rule("other_language", f"the languages of the reranker and of the corpus; {_CHANGE}", "the model's card, the corpus, and the change measured here", _other_language),
-    Rule("hurts", _CHANGE, _PAIRED, _hurts),
-    Rule("keep", f"{_CHANGE}; the latency", _PAIRED, _keep),
     Rule("small_corpus_measured", f"the number of passages; {_CHANGE}", _FITS, _small_corpus_measured),
-    Rule("within_noise", _CHANGE, _PAIRED, _within_noise),
-    Rule("shallower", "the smallest depth, at least top n, with no detectable loss in {metric} or {recall} against the best; the change is a clear lift", "paired bootstrap at every depth of this run", _shallower),
     Rule("larger", "the share of {recall} that a perfect reranker would add; the number of parameters", "the gap between this reranker and a perfect one", _larger),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rag_inspect.evaluation.document import FrontierPoint, GoldFlow, Thresholds, ThresholdStep
+from rag_inspect.evaluation.document import Decision, FrontierPoint, GoldFlow, Thresholds, ThresholdStep
 from rag_inspect.evaluation.latency import list_timed_depths
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.systems import Latency, split_key
@@ -18,41 +18,50 @@ CUTOFFS = 41  # steps of the slider in the threshold lab
 BINS = 40  # of each histogram
 
 
-def build_frontier(outcome: Outcome, primary: Metric) -> tuple[FrontierPoint, ...]:
+def build_frontier(outcome: Outcome) -> tuple[FrontierPoint, ...]:
     """Return one point for each reranked system and depth, and one, at depth 0, for each first stage.
 
-    At depth d a reranker reorders the first d candidates; the others follow in their old order. A point is
-    `within_noise` if the paired 95 % interval of (best - point) on the primary metric contains 0; `keeps_recall` is
-    the same for recall@top_n. `cheapest` is the fastest point within noise whose metric is at least that of every
-    point outside noise; if a latency is unknown, it is the one of these with the least depth times parameters.
+    At depth d a reranker reorders the first d candidates; the others follow in their old order.
     """
-    kept = Metric("recall", outcome.top_n)
+    primary, kept = outcome.primary, Metric("recall", outcome.top_n)
     shown = tuple(dict.fromkeys([*map(parse, HEADLINE), primary, kept]))
     grid = [(key, depth, outcome.judged_by(key, depth)) for key, depth in _list_depths(outcome)]
     columns = [np.stack([metric.values(judged) for *_, judged in grid], axis=1) for metric in (primary, kept)]
-    own = intervals(columns[0], groups=outcome.groups).tolist()
-    near, keeps = (_near_best(values, outcome.groups) for values in columns)
-    points = [
+    own, reranked = intervals(columns[0], groups=outcome.groups).tolist(), [depth > 0 for _, depth, _ in grid]
+    best = _find_best(columns[0], reranked)
+    small = [_bound_losses(values, best, outcome.groups) < outcome.aim.margin for values in columns]
+    parameters = {system.key: system.model.parameters or 1 for system in outcome.reranked}
+    return tuple(
         FrontierPoint(
             system=key,
             depth=depth,
             latency_ms=_latency_at(outcome.latency.get(key, Latency()), depth),
             metrics={str(metric): float(metric.values(judged).mean()) for metric in shown},
             ci95=(low, high),
-            within_noise=near[at],
-            keeps_recall=keeps[at],
+            equivalent=bool(small[0][at] and small[1][at]),
+            work=depth * parameters.get(key, 0),
             interpolated=_is_interpolated(outcome, key, depth),
         )
         for at, ((key, depth, judged), (low, high)) in enumerate(zip(grid, own, strict=True))
-    ]
-    cheapest = _find_cheapest(outcome, points, str(primary))
-    return tuple(replace(point, cheapest=point is cheapest) for point in points)
+    )
 
 
-def _near_best(values: np.ndarray, groups: np.ndarray) -> list[bool]:
-    """For each column, return whether the paired interval of (best column - this one) contains 0."""
-    best = values[:, [int(values.mean(axis=0).argmax())]]
-    return [bool(low <= 0) for low, _ in intervals(best - values, -1.0, 1.0, groups)]
+def mark_point(points: Sequence[FrontierPoint], decision: Decision) -> tuple[FrontierPoint, ...]:
+    """Mark the point that the decision recommends as the cheapest."""
+    chosen = decision.use, decision.depth or 0
+    return tuple(replace(point, cheapest=(point.system, point.depth) == chosen) for point in points)
+
+
+def _find_best(values: np.ndarray, reranked: Sequence[bool]) -> int:
+    """Return the reranked column with the highest mean; of equal ones the first."""
+    return int(np.where(reranked, values.mean(axis=0), -np.inf).argmax())
+
+
+def _bound_losses(values: np.ndarray, best: int, groups: np.ndarray) -> np.ndarray:
+    """Return, for each column, the upper end of the paired 95 % interval of (best column - this one)."""
+    bounds = intervals(values[:, [best]] - values, -1.0, 1.0, groups)[:, 1]
+    bounds[best] = 0.0  # it is the best itself: no loss, whatever a rule of three says
+    return bounds
 
 
 def _list_depths(outcome: Outcome) -> list[tuple[str, int]]:
@@ -67,20 +76,6 @@ def _latency_at(latency: Latency, depth: int) -> float | None:
 def _is_interpolated(outcome: Outcome, key: str, depth: int) -> bool:
     latency = outcome.latency.get(key, Latency())
     return latency.source == "sample" and depth not in {0, *list_timed_depths(outcome.depth)}
-
-
-def _find_cheapest(outcome: Outcome, points: Sequence[FrontierPoint], primary: str) -> FrontierPoint:
-    """Find the cheapest point within noise; see `build_frontier`."""
-    parameters = {system.key: system.model.parameters or 1 for system in outcome.reranked}
-    known = all(point.latency_ms is not None for point in points)
-    behind = max((point.metrics[primary] for point in points if not point.within_noise), default=0.0)
-
-    def cost(point: FrontierPoint) -> tuple[float, int]:
-        work = point.depth * parameters.get(point.system, 0)
-        return (point.latency_ms or 0.0) if known else work, point.depth
-
-    near = [point for point in points if point.within_noise]
-    return min((point for point in near if point.metrics[primary] >= behind), key=cost)
 
 
 def count_gold_flow(outcome: Outcome, system: str) -> GoldFlow:

@@ -96,18 +96,19 @@ def draw_halves(groups: np.ndarray, splits: int = SPLITS, seed: int = SEED) -> n
 class Tuned:
     """A fused system, measured on held-out queries.
 
-    values: float (n, metrics), each query's mean over the splits that held it out. chosen: int (splits,), the weight
-    of each split as a place in WEIGHTS. by_split: float (splits,), the mean of the primary metric over the held-out
-    queries.
+    values: float (n, metrics), each query's mean over the splits that held it out. chosen: int (splits,), what was
+    chosen in each split, as its place among the W. usual: int (n,), what was most often chosen when the query was
+    held out. by_split: float (splits,), the mean of the primary metric over the held-out queries.
     """
 
     values: np.ndarray
     chosen: np.ndarray
+    usual: np.ndarray
     by_split: np.ndarray
 
     @property
     def weight(self) -> float:
-        """The median of the chosen weights."""
+        """The median of the chosen weights, if the W are WEIGHTS."""
         return float(np.median(np.array(WEIGHTS)[self.chosen]))
 
 
@@ -125,7 +126,8 @@ def tune(values: np.ndarray, primary: int, halves: np.ndarray) -> Tuned:
     for held_out, weight in zip(halves, chosen, strict=True):
         total[held_out] += values[weight][held_out]
     by_split = np.array([values[w][held, primary].mean() for held, w in zip(halves, chosen, strict=True)])
-    return Tuned(total / count[:, None], chosen, by_split)
+    votes = np.stack([(halves & (chosen == w)[:, None]).sum(axis=0) for w in range(len(values))])
+    return Tuned(total / count[:, None], chosen, votes.argmax(axis=0), by_split)
 
 
 def average_held_out(values: np.ndarray, halves: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rag_inspect.evaluation.advice import describe_change, is_significant
 from rag_inspect.evaluation.document import Numbers
+from rag_inspect.evaluation.fusion import LEAST_QUERIES
 from rag_inspect.evaluation.latency import is_explained
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.systems import split_key
@@ -45,6 +45,7 @@ def take_notes(numbers: Numbers, outcome: Outcome) -> tuple[str, ...]:
     return (
         *_note_eval_set(outcome),
         *_note_depth(numbers, outcome),
+        *_note_halves(numbers, outcome.fused is not None),
         *_note_short_rankings(outcome),
         *_note_comparison(numbers),
         *_note_latency(numbers, outcome),
@@ -73,6 +74,16 @@ def _note_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
         )
 
 
+def _note_halves(numbers: Numbers, fused: bool) -> Iterator[str]:
+    if not fused:
+        yield "This run has no tuned fusion of an embedder and BM25 to compare with: evaluate again for one."
+    elif not numbers.splits:
+        yield (
+            f"{format_count(numbers.distinct_queries, 'distinct query makes', 'distinct queries make')} no halves to tune "
+            f"and measure on ({LEAST_QUERIES} would): there is no tuned fusion and no blend."
+        )
+
+
 def _note_short_rankings(outcome: Outcome) -> Iterator[str]:
     """Say which first stages found less than there was room for."""
     room = min(outcome.top_k, outcome.passage_count - 1)  # one passage may be the query itself
@@ -87,15 +98,8 @@ def _note_short_rankings(outcome: Outcome) -> Iterator[str]:
 def _note_comparison(numbers: Numbers) -> Iterator[str]:
     if numbers.distinct_queries == 1:
         yield "One query says nothing about others, so the intervals span the whole scale."
-    for system in numbers.reranked:
-        change, label = system.versus_baseline[numbers.primary], parse(numbers.primary).label
-        if not is_significant(change) and numbers.distinct_queries > 1:
-            yield (
-                f"{format_count(numbers.queries)} detect a change of {change.resolvable:.3f} in {label} "
-                f"(80 % power); the {describe_change(change)} of {system.key} against {numbers.baseline} is within noise."
-            )
     if len(numbers.systems) > 2:
-        yield "Several systems were compared. p_holm is corrected for this (Holm 1979), p_value is not; the advice uses p_holm."
+        yield "Several systems were compared: p_holm is corrected for this (Holm 1979), p_value is not."
 
 
 def _note_latency(numbers: Numbers, outcome: Outcome) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from rag_inspect.evaluation.machine import Machine
 from rag_inspect.evaluation.systems import FirstStageSystem, Latency, Model, System, split_key
-from rag_inspect.metrics import MAX_CUTOFF, Judged, ideal_grades
+from rag_inspect.metrics import MAX_CUTOFF, Judged, Metric, ideal_grades
+from rag_inspect.options import Aim
 from rag_inspect.scoring import order_columns
 from rag_inspect.significance import group_by_text
 from rag_inspect.types import Qrels, Query, Ranking
@@ -38,10 +39,24 @@ class StageOutcome:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class FusedOutcome:
+    """The tuned fusion of two first stages: the grades of its rankings at each of `fusion.WEIGHTS`, float (W, n, K).
+
+    Only the grades are kept, so that a replay needs neither the models nor the rankings that were fused.
+    """
+
+    key: str
+    embedder: Model
+    grades: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Outcome:
     """n judged queries with the candidates of each first stage; all stages have the same K.
 
-    A system is asked for by its key (see `systems.join_key`). passages: id -> (title, text); empty if a replay has
+    A system is asked for by its key (see `systems.join_key`). fused: None if no first stage has vectors, or the corpus
+    no BM25 index. aim: what decides (see decision.py).
+    reach: see levers.py. passages: id -> (title, text); empty if a replay has
     no texts. latency: by system. machine: None if nobody recorded where the latencies were measured.
     """
 
@@ -57,6 +72,9 @@ class Outcome:
     queries: tuple[Query, ...]
     qrels: Qrels
     passage_ids: tuple[str, ...]
+    fused: FusedOutcome | None = None
+    aim: Aim = field(default_factory=Aim)
+    reach: Mapping[str, Mapping[str, int | None]] = field(default_factory=dict)
     latency: Mapping[str, Latency] = field(default_factory=dict)
     machine: Machine | None = None
     languages: tuple[str, ...] = ()
@@ -66,6 +84,11 @@ class Outcome:
     versions: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     passages: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def primary(self) -> Metric:
+        """The metric that decides."""
+        return Metric("recall" if self.aim.goal == "top_n" else "mrr", self.top_n)
 
     @property
     def systems(self) -> tuple[System, ...]:
@@ -97,9 +120,16 @@ class Outcome:
     @cached_property
     def judged(self) -> Mapping[str, Judged]:
         """The grades of each first stage's candidates, in its order."""
+        return {stage.key: self.judge(self._grade(stage)) for stage in self.stages}
+
+    def judge(self, grades: np.ndarray) -> Judged:
+        """Return these grades of a ranking of every query, float (n, K), beside the best that there are."""
+        return Judged(grades, *self._ideal)
+
+    @cached_property
+    def _ideal(self) -> tuple[np.ndarray, np.ndarray]:
         qrels = [self.qrels[query.query_id] for query in self.queries]
-        ideal = ideal_grades(qrels, count_most_gold(qrels))
-        return {stage.key: Judged(self._grade(stage), *ideal) for stage in self.stages}
+        return ideal_grades(qrels, count_most_gold(qrels))
 
     def _grade(self, stage: StageOutcome) -> np.ndarray:
         grades = np.zeros(stage.places.shape)
@@ -129,6 +159,23 @@ class Outcome:
         stage, reranker = self.find(system)
         judged = self.judged[stage.key]
         return judged if reranker is None else judged.reordered(self.order(system, depth))
+
+    def select(self, rows: Sequence[int]) -> Outcome:
+        """Return the outcome of these queries alone, by their places."""
+        at, queries = np.array(rows), tuple(self.queries[row] for row in rows)
+        stages = tuple(
+            replace(
+                stage,
+                places=stage.places[at],
+                scores=stage.scores[at],
+                logits={key: logits[at] for key, logits in stage.logits.items()},
+            )
+            for stage in self.stages
+        )
+        fused = replace(self.fused, grades=self.fused.grades[:, at]) if self.fused else None
+        qrels = {query.query_id: self.qrels[query.query_id] for query in queries}
+        reach = {key: ranks for key, ranks in self.reach.items() if key in qrels}
+        return replace(self, queries=queries, qrels=qrels, stages=stages, fused=fused, reach=reach)
 
     def run(self, system: str) -> Iterator[tuple[str, Ranking]]:
         """Yield (query_id, ranking) of a system for each query."""

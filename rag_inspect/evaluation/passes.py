@@ -12,11 +12,13 @@ import numpy as np
 
 from rag_inspect.errors import RagInspectError, RerankError, RetrievalError
 from rag_inspect.evaluation.eval_set import EvalSet
-from rag_inspect.evaluation.outcome import StageOutcome
+from rag_inspect.evaluation.fusion import WEIGHTS, fuse_rankings, grade_rankings
+from rag_inspect.evaluation.outcome import FusedOutcome, StageOutcome
 from rag_inspect.evaluation.progress import EvalProgress
-from rag_inspect.evaluation.systems import FirstStageSystem, join_key
+from rag_inspect.evaluation.systems import FirstStageSystem, Model, join_key
 from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
 from rag_inspect.pipeline import clean_query, name_verdict, retrieve
+from rag_inspect.retrieval.hybrid import choose_depth
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import order_columns, score_pairs
 from rag_inspect.types import Candidates, Corpus, Pair, Passage, Reranker, Retriever
@@ -71,6 +73,24 @@ class Cell:
         return self.text, self.passage
 
 
+@dataclass(frozen=True)
+class Fusion:
+    """The two first stages of the tuned fusion."""
+
+    dense: Retriever
+    bm25: Retriever
+
+    @property
+    def key(self) -> str:
+        return f"fusion:{self.dense.first_stage.key}+{self.bm25.first_stage.key}"
+
+    def to_outcome(self, grades: np.ndarray) -> FusedOutcome:
+        """Return the fusion with the grades of its rankings."""
+        embedder = self.dense.first_stage.embedder
+        assert embedder is not None  # it has vectors
+        return FusedOutcome(key=self.key, embedder=Model.of(embedder), grades=grades)
+
+
 class Pass:
     """The state of one evaluation while it runs."""
 
@@ -84,11 +104,13 @@ class Pass:
         depth: int,
         top_n: int,
         keep_identical_ids: bool = False,
+        fusion: Fusion | None = None,
     ) -> None:
         self.corpus, self.chosen, self.rerankers, self.cache = corpus, chosen, rerankers, cache
         self.depth, self.top_n, self.keep_identical_ids = depth, top_n, keep_identical_ids
         shape = (len(chosen.queries), depth)
         self.stages = [Found(retriever, shape, rerankers) for retriever in retrievers]
+        self.fusion, self.fused = fusion, np.zeros((len(WEIGHTS), *shape) if fusion else (0, 0, 0))
         self.asked = [replace(query, text=clean_query(query.text)[0]) for query in chosen.queries]
         self.texts = [query.text for query in self.asked]
         self.ids: dict[str, int] = {}  # passage_id -> place, in order of first retrieval
@@ -141,8 +163,25 @@ class Pass:
                 found = retrieve(stage.retriever, self.corpus, queries, self.depth, self.keep_identical_ids)
             for row, candidates in zip(rows, found, strict=True):
                 self._take(stage, row, candidates, cells)
+        if self.fusion:
+            with self._explain_failure(self.fusion.key, RetrievalError):
+                self.fused[:, rows.start : rows.stop] = self._fuse(self.fusion, rows)
         self.spared += len(rows) * self.depth * len(self.stages) - len(cells)
         return list(cells.values())
+
+    def _fuse(self, fusion: Fusion, rows: range) -> np.ndarray:
+        """Return the grades of these queries' fused rankings at each weight, float (W, rows, depth)."""
+        queries, deep = [self.asked[row] for row in rows], choose_depth(self.depth)
+        found = [
+            retrieve(part, self.corpus, queries, deep, self.keep_identical_ids)
+            for part in (fusion.dense, fusion.bm25)
+        ]
+        rankings = [
+            fuse_rankings(first.ranking, second.ranking, self.depth)
+            for first, second in zip(*found, strict=True)
+        ]
+        grades = [self.chosen.qrels[self.chosen.queries[row].query_id] for row in rows]
+        return grade_rankings(rankings, grades, self.depth)
 
     def _take(
         self, stage: Found, row: int, candidates: Candidates, cells: dict[tuple[int, str], Cell]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from rag_inspect.errors import InputError
-from rag_inspect.evaluation.outcome import MAX_CARRIED, Outcome, StageOutcome, count_most_gold
+from rag_inspect.evaluation.fusion import WEIGHTS
+from rag_inspect.evaluation.outcome import MAX_CARRIED, FusedOutcome, Outcome, StageOutcome, count_most_gold
 from rag_inspect.evaluation.replay_errors import refuse
 from rag_inspect.evaluation.systems import Latency, list_keys, name_file
 from rag_inspect.metrics import metrics_at, parse_cutoffs
+from rag_inspect.options import Aim
 from rag_inspect.types import Query
 from rag_inspect.words import describe_value
 
@@ -47,7 +50,11 @@ def to_replay(outcome: Outcome) -> dict[str, Any]:
         "split": outcome.split,
         "first_stages": [stage.first_stage.to_json() for stage in outcome.stages],
         "rerankers": [model.to_json() for model in outcome.rerankers],
-        "settings": {"top_k": outcome.top_k, "top_n": outcome.top_n, "cutoffs": list(outcome.cutoffs)},
+        "settings": {
+            "top_k": outcome.top_k, "top_n": outcome.top_n, "cutoffs": list(outcome.cutoffs), "aim": asdict(outcome.aim),
+        },
+        "fused": {"key": outcome.fused.key, "embedder": outcome.fused.embedder.to_json()} if outcome.fused else None,
+        "reach": {key: dict(ranks) for key, ranks in outcome.reach.items()},
         "machine": outcome.machine.to_json() if outcome.machine else None,
         "created": outcome.created,
         "versions": dict(outcome.versions),
@@ -74,7 +81,13 @@ def _query_document(outcome: Outcome, row: int) -> dict[str, Any]:
         "text": query.text,
         "qrels": dict(outcome.qrels[query.query_id]),
         "stages": [_stage_document(stage, row) for stage in outcome.stages],
+        "fused": _list_grades(outcome.fused.grades[:, row]) if outcome.fused else [],
     }
+
+
+def _list_grades(grades: np.ndarray) -> list[list[int]]:
+    """Return [place in WEIGHTS, rank, grade] of every relevant passage in the fused rankings of one query."""
+    return [[w, rank + 1, int(grades[w, rank])] for w, rank in np.argwhere(grades > 0).tolist()]
 
 
 def _stage_document(stage: StageOutcome, row: int) -> dict[str, Any]:
@@ -120,7 +133,7 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
     replay = _read_version(document, name)
     cutoffs = parse_cutoffs(replay.settings.cutoffs)
     shape = _check_size(replay, cutoffs, name)
-    systems = set(_list_systems(replay))
+    systems = {*_list_systems(replay), *([replay.fused.key] if replay.fused else [])}
     latency = {replay.name_latency(key): part.read() for key, part in replay.latency.items()}
     return Outcome(
         corpus=replay.corpus.name,
@@ -129,6 +142,9 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
         split=replay.split,
         stages=tuple(_read_stage(replay, at, shape, name) for at in range(len(replay.first_stages))),
         rerankers=tuple(part.read() for part in replay.rerankers),
+        fused=_read_fused(replay, shape, name),
+        aim=replay.settings.aim.read() if replay.settings.aim else Aim(),
+        reach=_read_reach(replay, name),
         top_k=replay.settings.top_k,
         top_n=replay.settings.top_n,
         cutoffs=cutoffs,
@@ -187,7 +203,8 @@ def _check_size(replay: AnyReplay, cutoffs: tuple[int, ...], name: str) -> tuple
     depth = max(1, max(len(stage.candidates) for row in rows for stage in row.found))
     if depth > replay.settings.top_k:
         refuse(name, ("queries",), f"has {depth} candidates", f"at most top_k ({replay.settings.top_k})")
-    cells = len(rows) * len(_list_systems(replay)) * max(depth, len(metrics_at(cutoffs)))
+    weights = len(WEIGHTS) * (bool(replay.fused) + len(_list_systems(replay)))  # every system may be blended
+    cells = len(rows) * max(weights, len(_list_systems(replay))) * max(depth, len(metrics_at(cutoffs)))
     widest = len(rows) * count_most_gold(row.qrels for row in rows)
     if max(cells, widest) > MAX_CELLS:
         asked = (
@@ -222,7 +239,7 @@ def _check_keys(replay: AnyReplay, name: str) -> None:
 
 
 def _check_latency(replay: AnyReplay, depth: int, name: str) -> None:
-    firsts = {part.key for part in replay.first_stages}
+    firsts = {part.key for part in replay.first_stages} | ({replay.fused.key} if replay.fused else set())
     for key, part in replay.latency.items():
         steps, place = len(part.depth_ms), ("latency", key)
         # A first stage takes the same time at every depth, so one number is enough.
@@ -255,6 +272,31 @@ def _read_stage(replay: AnyReplay, at: int, shape: tuple[int, int], name: str) -
                 refuse(name, (*place, "logits"), f'has no "{key}"', "the scores of every reranker")
             _fill_row(array[number], found.logits[key], count, name, (*place, "logits", key))
     return StageOutcome(first_stage=stage.read(), places=places, scores=scores, logits=logits)
+
+
+def _read_fused(replay: AnyReplay, shape: tuple[int, int], name: str) -> FusedOutcome | None:
+    """Read the fused rankings. Raises InputError for a grade that has no place."""
+    if replay.fused is None:
+        return None
+    grades, (_, depth) = np.zeros((len(WEIGHTS), *shape)), shape
+    for number, row in enumerate(replay.queries):
+        for at, (weight, rank, grade) in enumerate(row.graded):
+            if not (0 <= weight < len(WEIGHTS) and 0 < rank <= depth):
+                found = f"has weight {weight} and rank {rank}"
+                expected = f"a weight below {len(WEIGHTS)}, a rank from 1 to {depth}"
+                refuse(name, ("queries", number, "fused", at), found, expected)
+            grades[weight, number, rank - 1] = grade
+    return FusedOutcome(key=replay.fused.key, embedder=replay.fused.embedder.read(), grades=grades)
+
+
+def _read_reach(replay: AnyReplay, name: str) -> dict[str, dict[str, int | None]]:
+    """Read the ranks of the unreachable gold. Raises InputError for a query that the replay lacks, or ranks of others."""
+    known, reach = {row.query_id for row in replay.queries}, replay.reach
+    if strangers := [query_id for query_id in reach if query_id not in known]:
+        refuse(name, ("reach",), f'names the query "{strangers[0][:40]}"', "queries of the replay")
+    if len({tuple(ranks) for ranks in reach.values()}) > 1:
+        refuse(name, ("reach",), "has ranks of different first stages", "the same ones for every query")
+    return reach
 
 
 def _fill_row(

@@ -16,6 +16,7 @@ from rag_inspect.evaluation.replay_parts import (
     CorpusPart,
     Count,
     FirstStagePart,
+    FusedPart,
     Grades,
     Id,
     Label,
@@ -27,6 +28,7 @@ from rag_inspect.evaluation.replay_parts import (
     Part,
     Scores,
     SettingsPart,
+    StageLabel,
     Table,
     Text,
     at_most,
@@ -49,6 +51,9 @@ class CandidatesPart(Part):
     scores: Annotated[Scores, AfterValidator(check_fall)]
 
 
+FusedGrades = list[Annotated[list[Annotated[int, Field(ge=0, le=1000)]], Field(min_length=3, max_length=3)]]
+
+
 class QueryPart(Part):
     """What every version says of a query; each has its own place for the candidates."""
 
@@ -61,17 +66,27 @@ class QueryPart(Part):
         """The candidates of each first stage."""
         raise NotImplementedError
 
+    @property
+    def graded(self) -> FusedGrades:
+        """The relevant passages of the fused rankings: [place in WEIGHTS, rank, grade] of each."""
+        return []
+
     def place(self, at: int) -> tuple[int | str, ...]:
         """Return where the candidates of the first stage with this number are."""
         raise NotImplementedError
 
 
 class QueryPart3(QueryPart):
+    fused: Annotated[FusedGrades, Field(max_length=50_000)]
     stages: Annotated[list[CandidatesPart], Field(min_length=1, max_length=MAX_STAGES), FailFast()]
 
     @property
     def found(self) -> Sequence[CandidatesPart]:
         return self.stages
+
+    @property
+    def graded(self) -> FusedGrades:
+        return self.fused
 
     def place(self, at: int) -> tuple[int | str, ...]:
         return ("stages", at)
@@ -119,6 +134,11 @@ class Replay(Part):
 
 
 class Replay3(Replay):
+    fused: FusedPart | None
+    reach: Annotated[
+        dict[Id, Annotated[dict[StageLabel, Annotated[int, Field(ge=1, le=10**9)] | None], at_most(20)]],
+        at_most(MAX_QUERIES),
+    ]
     first_stages: Annotated[list[FirstStagePart], Field(min_length=1, max_length=MAX_STAGES), FailFast()]
     machine: MachinePart | None
     queries: Annotated[list[QueryPart3], Field(min_length=1, max_length=MAX_QUERIES), FailFast()]
@@ -128,10 +148,15 @@ class OneStage(Replay):
     """What was written until November 26, 2026: one first stage; a reranker's key stood for its system."""
 
     machine: ClassVar = None
+    fused: ClassVar = None
 
     @property
     def first_stages(self) -> list[FirstStagePart]:
         raise NotImplementedError
+
+    @property
+    def reach(self) -> dict[str, dict[str, int | None]]:
+        return {}
 
     def name_latency(self, key: str) -> str:
         [first] = self.first_stages

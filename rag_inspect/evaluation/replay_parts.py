@@ -21,6 +21,7 @@ from rag_inspect.evaluation.machine import Machine
 from rag_inspect.evaluation.replay_errors import explain, refuse
 from rag_inspect.evaluation.systems import P95_QUERIES, FirstStageSystem, Latency, Model
 from rag_inspect.metrics import MAX_CUTOFF, MAX_CUTOFFS
+from rag_inspect.options import GOAL, MARGIN, MAX_BUDGET_MS, Aim
 from rag_inspect.types import FirstStageKind
 
 MAX_QUERIES, MAX_DEPTH, MAX_TEXT, MAX_ID = 200_000, 200, 200_000, 1_000
@@ -147,6 +148,11 @@ class FirstStagePart(Part):
         return FirstStageSystem(key=self.key, kind=self.kind, score_name=self.score_name, embedder=embedder)
 
 
+class FusedPart(Part):
+    key: StageLabel
+    embedder: ModelPart
+
+
 class CorpusPart(Part):
     name: Name
     fingerprint: Sha256
@@ -155,7 +161,17 @@ class CorpusPart(Part):
     language_source: Literal["card", "text", ""]
 
 
+class AimPart(Part):
+    goal: Literal["first_answer", "top_n"] = GOAL
+    margin: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = MARGIN
+    budget_ms: Annotated[float, Field(ge=1, le=MAX_BUDGET_MS, allow_inf_nan=False)] | None = None
+
+    def read(self) -> Aim:
+        return Aim(**dict(self))
+
+
 class SettingsPart(Part):
+    aim: AimPart | None = None  # not before version 3
     top_k: Annotated[int, Field(ge=1, le=MAX_DEPTH)]
     top_n: Annotated[int, Field(ge=1, le=MAX_DEPTH)]
     cutoffs: Annotated[

@@ -90,18 +90,22 @@ class FirstStageSystem:
 
 @dataclass(frozen=True)
 class System:
-    """A first stage, alone or followed by a reranker."""
+    """A first stage, alone or followed by a reranker; or, with a `fused_key`, a weighted sum of scores of both or of two.
+
+    A fused system costs no forward pass; see fusion.py.
+    """
 
     first_stage: FirstStageSystem
     reranker: Model | None = None
+    fused_key: str = ""
 
     @property
     def key(self) -> str:
-        return join_key(self.first_stage.key, self.reranker.key if self.reranker else None)
+        return self.fused_key or join_key(self.first_stage.key, self.reranker.key if self.reranker else None)
 
     @property
     def kind(self) -> SystemKind:
-        return "reranked" if self.reranker else "first_stage"
+        return "fused" if self.fused_key else "reranked" if self.reranker else "first_stage"
 
     @property
     def model(self) -> Model:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 
 from rag_inspect.evaluation.latency import (
     list_timed_depths,
@@ -11,7 +11,7 @@ from rag_inspect.evaluation.latency import (
     note_stop,
     sample_first_stage,
 )
-from rag_inspect.evaluation.passes import Found, Pass
+from rag_inspect.evaluation.passes import Found, Fusion, Pass
 from rag_inspect.evaluation.progress import EvalProgress
 from rag_inspect.evaluation.systems import Latency, join_key
 from rag_inspect.types import Reranker
@@ -34,6 +34,8 @@ def time_systems(work: Pass, stopped: Callable[[], bool], timed: bool) -> Timing
     if stopped() and untimed:
         work.notes.append(note_stop(untimed))
     known = dict(firsts)
+    if work.fusion:
+        known[work.fusion.key] = yield from _time_fusion(work, work.fusion, firsts, stopped)
     for first, before in firsts.items():
         known |= {join_key(first, key): latency.after(before) for key, latency in alone.items()}
     return known
@@ -55,6 +57,27 @@ def _time_first_stages(work: Pass, stopped: Callable[[], bool]) -> Timing:
         except Exception as error:
             work.notes.append(note_failure(stage.key, error))
     return firsts
+
+
+def _time_fusion(
+    work: Pass, fusion: Fusion, firsts: Mapping[str, Latency], stopped: Callable[[], bool]
+) -> Generator[EvalProgress, None, Latency]:
+    """Add up what its two first stages take; joining their rankings takes no time beside it."""
+    parts = []
+    for retriever in (fusion.dense, fusion.bm25):
+        key = retriever.first_stage.key
+        if key in firsts:
+            parts.append(firsts[key])
+        elif not stopped():
+            yield work.progress(timing=key)
+            try:
+                parts.append(sample_first_stage(retriever, work.asked, work.deepest))
+            except Exception as error:
+                work.notes.append(note_failure(key, error))
+    times = [part.p50 for part in parts if part.p50 is not None]
+    if len(times) < 2:
+        return Latency()
+    return Latency((sum(times),), sum(times), None, min(part.queries for part in parts), "sample")
 
 
 def _time_rerankers(work: Pass, stopped: Callable[[], bool]) -> Timing:

@@ -8,7 +8,7 @@ from rag_inspect.retrieval.dense import DenseRetriever, describe_dense
 from rag_inspect.retrieval.engine import Engine
 from rag_inspect.retrieval.hybrid import HybridRetriever
 from rag_inspect.retrieval.recorded import RecordedRetriever
-from rag_inspect.retrieval.stages import FIRST_STAGES, find_first_stage
+from rag_inspect.retrieval.stages import FIRST_STAGES, describe_hybrid, find_first_stage
 
 __all__ = [
     "FIRST_STAGES",
@@ -21,6 +21,7 @@ __all__ = [
     "connect",
     "delete_unused",
     "describe_dense",
+    "describe_hybrid",
     "find_first_stage",
     "open_bm25",
 ]

@@ -17,6 +17,11 @@ LEAST_DEPTH = 100
 RANKED = 500  # how deep a fused ranking is known: the parts are searched twice as deep
 
 
+def choose_depth(top_k: int) -> int:
+    """Return how deep the parts of a fusion are searched."""
+    return max(LEAST_DEPTH, 2 * top_k)
+
+
 class HybridRetriever:
     """Searches every part at least LEAST_DEPTH deep, and twice as deep as asked; then ranks by the sum of 1 / (K + rank).
 
@@ -32,7 +37,7 @@ class HybridRetriever:
 
         `timings_ms` has the steps of the parts, only for a single query.
         """
-        deep = max(LEAST_DEPTH, 2 * top_k)
+        deep = choose_depth(top_k)
         found = [part.search(queries, deep) for part in self._parts]
         return [
             self._fuse(query, top_k, rankings)

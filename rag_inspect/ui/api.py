@@ -9,14 +9,19 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_function_description
 
+from rag_inspect.admission import Asker
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.locate import write_location
 from rag_inspect.options import (
     CUTOFFS,
     FIRST_STAGE,
+    GOAL,
+    MARGIN,
     SPLIT,
     TOP_K,
+    Aim,
     EvalOptions,
+    Goal,
     SearchOptions,
     check_text,
     split_names,
@@ -125,6 +130,9 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
         split: str = SPLIT,
         top_n: int | None = None,
         keep_identical_ids: bool = False,
+        goal: Goal = GOAL,
+        margin: float = MARGIN,
+        budget_ms: float | None = None,
         request: gr.Request | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Run a corpus's eval set through first stages and rerankers: metrics, intervals, verdicts, latency, advice.
@@ -140,21 +148,33 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
             split: Which judgements to evaluate against; test means the file qrels/test.tsv of the corpus.
             top_n: How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.
             keep_identical_ids: True to keep candidates that have the id of their query, as ArguAna's and Quora's do.
+            goal: Who gets the top n: first_answer if somebody reads the first one (MRR decides), top_n for a model (recall).
+            margin: A difference of that metric that does not matter, from 0 to 0.5; the decision is made against it.
+            budget_ms: The most milliseconds that a query may take; none means no limit.
         """
         options = EvalOptions(
             corpus=corpus, first_stages=split_names(first_stages, "first stage"), rerankers=split_names(reranker),
             top_k=top_k, top_n=top_n,
             cutoffs=cutoffs, split=split, keep_identical_ids=keep_identical_ids,
+            aim=Aim(goal=goal, margin=margin, budget_ms=budget_ms),
         )  # fmt: skip
-        reported, caller = time.monotonic(), read_asker(request, on_space=bench.settings.on_space)
-        for moment in bench.evaluate(options, stopped=listeners.watch(caller.name), who=caller):
-            if isinstance(moment, Evaluation):
-                yield moment.to_json()
-            elif time.monotonic() - reported > REPORT_SECONDS:
-                reported = time.monotonic()
-                yield {"progress": str(moment)}
+        caller = read_asker(request, on_space=bench.settings.on_space)
+        yield from _report(bench, options, listeners, caller)
 
     _offer(evaluate, "eval", concurrency_limit=None)
+
+
+def _report(
+    bench: Workbench, options: EvalOptions, listeners: Listeners, caller: Asker
+) -> Iterator[dict[str, Any]]:
+    """Evaluate while somebody listens; yield the progress now and then, and last the result."""
+    reported = time.monotonic()
+    for moment in bench.evaluate(options, stopped=listeners.watch(caller.name), who=caller):
+        if isinstance(moment, Evaluation):
+            yield moment.to_json()
+        elif time.monotonic() - reported > REPORT_SECONDS:
+            reported = time.monotonic()
+            yield {"progress": str(moment)}
 
 
 def _offer(operation: Callable[..., Any], name: str, **limits: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect.options import CUTOFFS, FIRST_STAGE, SPLIT
+from rag_inspect.options import CUTOFFS, FIRST_STAGE, GOAL, MARGIN, MAX_BUDGET_MS, SPLIT
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.ui.controls import depth_sliders, fold_html, model_choices, stage_choices
 from rag_inspect.views.sentences import aside_html
@@ -40,6 +40,9 @@ class Page:
     stop: gr.Button
     progress: gr.HTML
     advice: gr.HTML
+    goal: gr.Dropdown
+    margin: gr.Number
+    budget: gr.Number
     ceiling: gr.HTML
     table: gr.HTML
     frontier: gr.Plot
@@ -77,10 +80,15 @@ class Page:
         return {self.progress: gr.skip()}
 
     @property
+    def aim(self) -> list[Any]:
+        """What the decision is made by; a change decides again, and runs nothing."""
+        return [self.goal, self.margin, self.budget]
+
+    @property
     def results(self) -> list[Any]:
         """The outputs that `eval_results.draw_results` fills."""
         return [
-            self.advice, self.ceiling, self.table, self.frontier, self.verdict, self.system, self.queue, self.flow,
+            self.advice, *self.aim, self.ceiling, self.table, self.frontier, self.verdict, self.system, self.queue, self.flow,
             self.histogram, self.cutoff, self.threshold, self.notes, self.files, self.evaluation,
             self.followed,
         ]  # fmt: skip
@@ -115,9 +123,33 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _lay_out_aim() -> dict[str, Any]:
+    """Lay out what the decision is made by; returns the inputs by their names in `Page`."""
+    with gr.Row(elem_id="eval-aim"):
+        goal = gr.Dropdown(
+            [("Somebody reads the first answer (MRR)", "first_answer"), ("The top n go to a model (recall)", "top_n")],
+            value=GOAL, label="What counts", visible=False, min_width=220,
+        )  # fmt: skip
+        margin = gr.Number(
+            MARGIN, minimum=0, maximum=0.5, step=0.01, label="A smaller difference does not matter", visible=False,
+            min_width=160,
+        )  # fmt: skip
+        budget = gr.Number(
+            None,
+            minimum=1,
+            maximum=MAX_BUDGET_MS,
+            label="Latency budget, ms a query",
+            visible=False,
+            min_width=160,
+        )
+    return {"goal": goal, "margin": margin, "budget": budget}
+
+
 def _lay_out_results() -> dict[str, Any]:
     """Lay out the results of an evaluation, the decision first."""
-    advice, ceiling = _html(elem_id="eval-advice"), _html(elem_id="eval-ceiling")
+    advice = _html(elem_id="eval-advice")
+    aim = _lay_out_aim()
+    ceiling = _html(elem_id="eval-ceiling")
     table = _html(elem_id="eval-table")
     frontier = gr.Plot(label="Quality at every depth", visible=False, elem_id="eval-frontier")
     with gr.Row():
@@ -137,7 +169,7 @@ def _lay_out_results() -> dict[str, Any]:
         label="Score cutoff, lowest to highest (valid for this model and corpus only)",
     )  # fmt: skip
     return {
-        "advice": advice, "ceiling": ceiling, "table": table, "frontier": frontier, "verdict": verdict,
+        "advice": advice, **aim, "ceiling": ceiling, "table": table, "frontier": frontier, "verdict": verdict,
         "system": system, "queue": queue, "flow": flow, "histogram": histogram, "cutoff": cutoff,
         "threshold": _html(elem_id="eval-threshold"), "notes": _html(elem_id="eval-notes"),
     }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -15,11 +16,15 @@ from gradio.utils import get_upload_folder
 
 from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation import EvalProgress
-from rag_inspect.evaluation.assessment import Evaluation
+from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.document import EvaluationDocument, sort_worst_first
 from rag_inspect.evaluation.jobs import Job
 from rag_inspect.exports import name_scores, write_all
+from rag_inspect.options import GOAL, MARGIN, Aim
+from rag_inspect.ui.controls import watch_choice
+from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.eval_page import ALL, CHOSEN, QUIET, Page
+from rag_inspect.ui.eval_settings import form_values, settings_of
 from rag_inspect.views import eval_figures as figures
 from rag_inspect.views.evaluation import (
     advice_html,
@@ -32,6 +37,7 @@ from rag_inspect.views.evaluation import (
 )
 from rag_inspect.views.report import report_html
 from rag_inspect.views.sentences import aside_html
+from rag_inspect.workbench import Workbench
 
 
 def draw_results(page: Page, evaluation: Evaluation, of: list[Any] | None = None) -> dict[Any, Any]:
@@ -43,6 +49,9 @@ def draw_results(page: Page, evaluation: Evaluation, of: list[Any] | None = None
     keys = [system.key for system in document.reranked]
     return {
         page.advice: caption_html(document, of) + advice_html(document),
+        page.goal: gr.update(value=document.aim.goal, visible=True),
+        page.margin: gr.update(value=document.aim.margin, visible=True),
+        page.budget: gr.update(value=document.aim.budget_ms, visible=True),
         page.ceiling: ceiling_html(document),
         page.table: table_html(document),
         page.frontier: gr.update(value=figures.frontier(document), visible=True),
@@ -120,8 +129,25 @@ def _write_files(evaluation: Evaluation) -> Any:
         return gr.update(value=None, visible=False)
 
 
-def wire(page: Page) -> None:
-    """Connect the verdict filter, the cutoff slider and the choice of system."""
+def _read_aim(goal: object, margin: object, budget: object) -> Aim:
+    """Read what the decision is made by. Raises InputError."""
+    return Aim(
+        goal=goal if goal is not None else GOAL,  # type: ignore[arg-type]
+        margin=MARGIN if margin is None else margin,  # type: ignore[arg-type]
+        budget_ms=budget or None,  # type: ignore[arg-type]
+    )
+
+
+def wire(page: Page, bench: Workbench) -> None:
+    """Connect the aim, the verdict filter, the cutoff slider and the choice of system."""
+
+    @show_errors
+    def decide_again(evaluation: Evaluation | None, *values: Any) -> dict[Any, Any]:
+        if evaluation is None or evaluation.outcome.aim == (aim := _read_aim(*values)):
+            return {page.notes: gr.skip()}
+        outcome = replace(evaluation.outcome, aim=aim)
+        again = replace(evaluation, outcome=outcome, document=assess(outcome))
+        return draw_results(page, again, form_values(bench, settings_of(again.document)))
 
     def move_cutoff(evaluation: Evaluation | None, key: str, at: int) -> dict[Any, Any]:
         if evaluation is None:
@@ -136,6 +162,10 @@ def wire(page: Page) -> None:
     def change_system(evaluation: Evaluation | None, key: str) -> dict[Any, Any]:
         return _draw_system(page, evaluation, key) if evaluation else {page.queue: gr.skip()}
 
+    decided: dict[str, Any] = {"inputs": [page.evaluation, *page.aim], "outputs": page.results, **QUIET}
+    watch_choice(page.goal).change(decide_again, **decided)
+    for number in (page.margin, page.budget):
+        gr.on([number.submit, number.blur], decide_again, trigger_mode="always_last", **decided)
     page.verdict.input(
         partial(_draw_queue, page), [page.evaluation, page.system, page.verdict], page.queue, **QUIET
     )

@@ -60,7 +60,7 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     _wire_job(page, bench, newest)
     _wire_form(page, bench, app, tab)
     eval_opening.wire(page, bench, tab)
-    eval_results.wire(page)
+    eval_results.wire(page, bench)
     past_runs.wire(page, bench, app)
     return [page.job_id, page.visitor, page.timer]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 from rag_inspect.evaluation.document import EvaluationDocument, FrontierPoint
 from rag_inspect.views.formats import format_mean, format_mean_range, format_metric, format_ms
-from rag_inspect.views.frontier_chart import is_timed, name_ringed
+from rag_inspect.views.frontier_chart import is_timed
 from rag_inspect.views.palette import FALLEN, GOLD, GRID, INK, LINES, NEUTRAL, RISEN
 from rag_inspect.views.systems import name_system
 from rag_inspect.words import format_count
@@ -28,7 +28,7 @@ def frontier(document: EvaluationDocument) -> Figure:
     import plotly.graph_objects as go
 
     points, primary = document.frontier, document.primary
-    timed, ringed = is_timed(document), name_ringed(document)
+    timed = is_timed(document)
     figure = go.Figure()
     for number, key in enumerate(dict.fromkeys(point.system for point in points)):
         own = [point for point in points if point.system == key]
@@ -45,7 +45,7 @@ def frontier(document: EvaluationDocument) -> Figure:
         )  # fmt: skip
     cheapest = next(point for point in points if point.cheapest)
     figure.add_scatter(
-        x=[cheapest.latency_ms if timed else cheapest.depth], y=[cheapest.metrics[primary]], mode="markers", name=f"{ringed}, not measurably worse than the best",
+        x=[cheapest.latency_ms if timed else cheapest.depth], y=[cheapest.metrics[primary]], mode="markers", name="recommended",
         marker={"size": 17, "symbol": "circle-open", "color": GOLD, "line": {"width": 3}},
         hovertext=[_describe_point(cheapest, primary)], hoverinfo="text",
     )  # fmt: skip
@@ -53,7 +53,7 @@ def frontier(document: EvaluationDocument) -> Figure:
         title="ms a query, measured" if timed else "depth (latency not measured)", rangemode="tozero"
     )
     figure.update_yaxes(title=format_metric(primary))
-    words = f"Ring: the {ringed} not measurably worse than the best. Bars: each point's own 95 % interval."
+    words = "Ring: what the decision recommends. Bars: each point's own 95 % interval."
     if any(point.interpolated for point in points):
         words += " Hollow: latency interpolated."
     lines = wrap(words, PHONE_CHARACTERS)  # plotly wraps none

@@ -67,8 +67,8 @@ def _list_models(document: EvaluationDocument) -> list[tuple[str, str]]:
 
 
 def advice_html(document: EvaluationDocument) -> str:
-    """Render the first line of advice with its numbers and source, then the other lines."""
-    return render("advice.html", advice=document.advice)
+    """Render the decision, counted in queries and in words, then the other lines of advice."""
+    return render("advice.html", advice=document.advice, decision=document.decision)
 
 
 def ceiling_html(document: EvaluationDocument) -> str:

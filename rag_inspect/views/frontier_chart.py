@@ -18,11 +18,6 @@ def is_timed(document: EvaluationDocument) -> bool:
     return all(point.latency_ms is not None for point in document.frontier)
 
 
-def name_ringed(document: EvaluationDocument) -> str:
-    """Name what the ringed point is among those that are not measurably worse than the best."""
-    return "fastest point" if is_timed(document) else "point of least work (depth × parameters)"
-
-
 @dataclass(frozen=True, slots=True)
 class Point:
     """A system at one depth; the point to choose is `ringed`, one with an interpolated latency `hollow`."""

@@ -13,8 +13,8 @@ from rag_inspect.types import VERDICTS
 from rag_inspect.views.ceiling import describe_parts, lay_out_bars
 from rag_inspect.views.evaluation import describe_verdict
 from rag_inspect.views.formats import format_ms
-from rag_inspect.views.frontier_chart import lay_out_chart, name_ringed
-from rag_inspect.views.systems import describe_systems
+from rag_inspect.views.frontier_chart import lay_out_chart
+from rag_inspect.views.systems import describe_comparison, describe_systems
 from rag_inspect.views.templates import render
 from rag_inspect.words import format_count
 
@@ -42,13 +42,13 @@ def report_html(document: EvaluationDocument, score_names: Mapping[str, str]) ->
     return render(
         "report.html",
         **describe_systems(document),
+        others=describe_comparison(document),
         title=f"{document.corpus}: is the reranker worth it?",
         summary=_summarise(document),
         definitions=[parse(name).tooltip for name in HEADLINE],
         bars=lay_out_bars(document),
         parts=describe_parts(document),
         chart=lay_out_chart(document),
-        ringed=name_ringed(document),
         best=_describe_ringed(document),
         verdicts=_count_verdicts(document),
         meanings={_write_verdict(name): describe_verdict(name, document.top_n) for name in VERDICTS},

@@ -34,10 +34,21 @@ def describe_comparison(document: EvaluationDocument) -> list[Column]:
     primary = format_metric(document.primary)
     several = ", Holm-corrected over the systems" if len(document.systems) > 2 else ""
     baseline = document.baseline
+    halves = (
+        [
+            Column(
+                f"of {document.splits}",
+                f"in how many of {document.splits} random halves of the queries it beats {baseline}; a fused system is tuned on the other half",
+            )
+        ]
+        if document.splits
+        else []
+    )
     return [
         Column(f"Δ {primary}", f"change of {primary} against {baseline}, with its paired 95 % bootstrap interval"),
         Column("p", f"paired randomisation test{several}"),
         Column("W / T / L", f"queries on which it is better than, equal to, or worse than {baseline}"),
+        *halves,
         Column("p50 / p95 ms (n)", f"milliseconds a query, first stage included: median of n queries, timed one at a time, and from {P95_QUERIES} queries their 95th percentile"),
     ]  # fmt: skip
 

@@ -1,6 +1,8 @@
 """The typed document of an evaluation, its rows, and the comparison of two. Nothing here computes."""
 
 from rag_inspect.evaluation.document.comparison import ComparedRun, Comparison, VerdictChange
+from rag_inspect.evaluation.document.decision import Budget, Counts, Decision, DecisionVerdict
+from rag_inspect.evaluation.document.levers import Lever, Levers
 from rag_inspect.evaluation.document.results import (
     Advice,
     BehindBest,
@@ -21,13 +23,19 @@ from rag_inspect.evaluation.document.rows import QueryResult, RankedQuery, sort_
 __all__ = [
     "Advice",
     "BehindBest",
+    "Budget",
     "CeilingBar",
     "Change",
     "ComparedRun",
     "Comparison",
+    "Counts",
+    "Decision",
+    "DecisionVerdict",
     "EvaluationDocument",
     "FrontierPoint",
     "GoldFlow",
+    "Lever",
+    "Levers",
     "MetricValue",
     "Numbers",
     "QueryResult",

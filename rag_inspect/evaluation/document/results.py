@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from rag_inspect.evaluation.document.decision import Decision
+from rag_inspect.evaluation.document.levers import Levers
 from rag_inspect.evaluation.document.rows import QueryResult
 from rag_inspect.evaluation.machine import Machine
 from rag_inspect.evaluation.systems import FirstStageSystem, Latency, System, SystemKind
+from rag_inspect.options import Aim
 from rag_inspect.significance import Difference
 from rag_inspect.types import Verdict
 
@@ -51,7 +54,8 @@ class SystemResult:
     """The results of one system.
 
     Only a reranked system has `versus_first_stage`: what the reranker did to its own candidates. Every system but the
-    run's baseline has `versus_baseline`. The best reranked system has no `versus_best`.
+    run's baseline has `versus_baseline`. The best reranked system has no `versus_best`. A fused one says its `weight`.
+    split_wins: in how many of `fusion.SPLITS` halves it beats the baseline; None where there are no halves.
     """
 
     system: System
@@ -60,6 +64,8 @@ class SystemResult:
     versus_first_stage: Mapping[str, Change] = field(default_factory=dict)
     versus_baseline: Mapping[str, Change] = field(default_factory=dict)
     versus_best: BehindBest | None = None
+    split_wins: int | None = None
+    weight: str = ""
 
     @property
     def key(self) -> str:
@@ -79,11 +85,14 @@ class SystemResult:
             "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
             "latency_ms": {"p50": self.latency.p50, "p95": self.latency.p95},
             "latency_measured": {"queries": self.latency.queries, "source": self.latency.source},
+            "split_wins": self.split_wins,
         }
+        if self.kind == "fused":
+            described["weight"] = self.weight
         for name in ("versus_first_stage", "versus_baseline"):
             if changes := getattr(self, name):
                 described[name] = {metric: change.to_json() for metric, change in changes.items()}
-        if self.reranker:
+        if self.kind == "reranked":
             described["versus_best"] = self.versus_best.to_json() if self.versus_best else None
         return described
 
@@ -109,9 +118,11 @@ class CeilingBar:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontierPoint:
-    """A system at one depth; a first stage alone has depth 0. `frontier.build_frontier` explains the flags.
+    """A system at one depth; one without a reranker has depth 0.
 
-    interpolated: its latency was not timed but lies between two that were.
+    equivalent: its loss against the best reranked point is, with 95 % confidence, below the margin, on the primary
+    metric and on recall@top_n. interpolated: its latency was not timed but lies between two that were. work: depth x
+    parameters, what stands for the cost where latency is unknown. cheapest: the point that the decision recommends.
     """
 
     system: str
@@ -119,8 +130,8 @@ class FrontierPoint:
     latency_ms: float | None
     metrics: Mapping[str, float]
     ci95: tuple[float, float]
-    within_noise: bool
-    keeps_recall: bool
+    equivalent: bool
+    work: int = 0
     interpolated: bool = False
     cheapest: bool = False
 
@@ -190,8 +201,8 @@ class RunSettings:
 class Numbers(RunSettings):
     """All numbers of an evaluation; the advice and the notes are based on them.
 
-    systems: for each first stage, it alone and then with each reranker. baseline: the best of those without a
-    reranker by the primary metric. ceilings: by first stage. verdicts: the counts of the first reranked system.
+    systems: for each first stage, it alone and then with each reranker; then the fused ones. baseline: the best of
+    those without a reranker by the primary metric. splits: how many halves were drawn, 0 with too few queries. ceilings: by first stage. verdicts: the counts of the first reranked system.
     """
 
     stages: tuple[FirstStageSystem, ...]
@@ -202,6 +213,10 @@ class Numbers(RunSettings):
     left_out: Mapping[str, int]
     passages: int
     primary: str
+    aim: Aim
+    decision: Decision
+    levers: Levers | None
+    splits: int
     systems: tuple[SystemResult, ...]
     ceilings: Mapping[str, Mapping[str, float]]
     ceiling_bars: tuple[CeilingBar, ...]
@@ -219,8 +234,8 @@ class Numbers(RunSettings):
 
     @property
     def reranked(self) -> tuple[SystemResult, ...]:
-        """The systems with a reranker."""
-        return tuple(system for system in self.systems if system.reranker)
+        """The systems with a reranker, without the fused ones."""
+        return tuple(system for system in self.systems if system.kind == "reranked")
 
     @property
     def rerankers(self) -> tuple[str, ...]:
@@ -261,7 +276,11 @@ class EvaluationDocument(Numbers):
             "left_out": dict(self.left_out),
             "passages": self.passages,
             "primary": self.primary,
+            "aim": asdict(self.aim),
+            "decision": self.decision.to_json(),
+            "levers": self.levers.to_json() if self.levers else None,
             "baseline": self.baseline,
+            "splits": self.splits,
             "systems": [system.to_json() for system in self.systems],
             "ceilings": {key: dict(values) for key, values in self.ceilings.items()},
             "ceiling_bars": [bar.to_json() for bar in self.ceiling_bars],

@@ -1,0 +1,147 @@
+"""The decision: is the best reranked system worth having beside the best that costs no reranker, and how deep.
+
+A difference below the margin does not matter. "use" needs the 95 % interval of the lift to lie above the margin,
+"leave_out" to lie below it; anything else is undecided. So the decision is an equivalence test (Schuirmann 1987): that
+no difference was seen is no proof that there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rag_inspect.evaluation.document import Budget, Counts, Decision, DecisionVerdict, FrontierPoint
+from rag_inspect.metrics import Judged, parse
+from rag_inspect.options import Aim
+from rag_inspect.significance import Difference
+from rag_inspect.words import format_count
+
+FEW_QUERIES = (
+    25  # with fewer, another set of queries often reverses the conclusion: Voorhees & Buckley, SIGIR 2002
+)
+
+
+def count_queries(before: Judged, after: Judged, top_n: int) -> Counts:
+    """Count what reaches the reader: queries that gain or lose a gold passage in the top n, and moves inside it."""
+    had, has = ((judged.grades[:, :top_n] > 0).sum(axis=1) for judged in (before, after))
+    was, now = before.first_gold, after.first_gold
+    inside = (had == has) & (was > 0) & (was <= top_n) & (now > 0) & (now <= top_n)
+    return Counts(
+        queries=len(had),
+        gained=int((has > had).sum()),
+        lost=int((has < had).sum()),
+        risen=int((inside & (now < was)).sum()),
+        fallen=int((inside & (now > was)).sum()),
+        hit_before=float((had > 0).mean()),
+        hit_after=float((has > 0).mean()),
+    )
+
+
+def decide(
+    *,
+    system: str,
+    baseline: str,
+    change: Difference,
+    counts: Counts,
+    distinct: int,
+    points: Sequence[FrontierPoint],
+    aim: Aim,
+    primary: str,
+    top_n: int,
+) -> Decision:
+    """Decide about `system`, the best reranked one, whose `change` is against the baseline.
+
+    `points` is the frontier; it has a point for the baseline, at depth 0.
+    """
+    verdict = name_verdict(change, aim.margin, distinct)
+    before = next(point for point in points if point.system == baseline)
+    # A gain that nobody has seen is not worth its latency.
+    gains = verdict != "leave_out" and change.ci95[0] > 0 and distinct >= FEW_QUERIES
+    point = choose_point(points, primary) if gains else before
+    full = _find_full(points, point)
+    gain = full.metrics[primary] - before.metrics[primary]
+    draft = Decision(
+        verdict=verdict,
+        use=point.system,
+        depth=point.depth or None,
+        system=system,
+        baseline=baseline,
+        metric=primary,
+        goal=aim.goal,
+        margin=aim.margin,
+        change=change,
+        counts=counts,
+        top_n=top_n,
+        latency_ms=point.latency_ms,
+        kept_gain=_share(point.metrics[primary] - before.metrics[primary], gain) if point.depth else None,
+        kept_cost=_share(point.latency_ms or 0.0, full.latency_ms or 0.0) if point.depth else None,
+        budget=_spend(points, before, aim.budget_ms, primary),
+        reason="",
+    )
+    return draft.explain(_write_reason(draft, distinct))
+
+
+def name_verdict(change: Difference, margin: float, distinct: int) -> DecisionVerdict:
+    """Compare the interval of the change with the margin; too few queries decide nothing."""
+    low, high = change.ci95
+    if distinct < FEW_QUERIES or low <= margin <= high:
+        return "undecided"
+    return "use" if low > margin else "leave_out"
+
+
+def choose_point(points: Sequence[FrontierPoint], primary: str) -> FrontierPoint:
+    """Return the cheapest reranked point whose loss against the best one is, with 95 % confidence, below the margin."""
+    reranked = [point for point in points if point.depth]
+    enough = [point for point in reranked if point.equivalent]
+    timed = all(point.latency_ms is not None for point in reranked)
+    best = max(reranked, key=lambda point: point.metrics[primary])
+    return min(enough or [best], key=lambda point: (point.latency_ms or 0.0) if timed else point.work)
+
+
+def _find_full(points: Sequence[FrontierPoint], point: FrontierPoint) -> FrontierPoint:
+    """Return the deepest point of the same system."""
+    return max((each for each in points if each.system == point.system), key=lambda each: each.depth)
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 else None
+
+
+def _spend(
+    points: Sequence[FrontierPoint], before: FrontierPoint, budget: float | None, primary: str
+) -> Budget | None:
+    """Return the best point within the budget, the cheaper one of equally good ones; None without a budget."""
+    if budget is None:
+        return None
+    within = [point for point in points if point.latency_ms is not None and point.latency_ms <= budget]
+    if not within:
+        return Budget(budget_ms=budget, use=None, depth=None, latency_ms=None, lift=None)
+    best = max(within, key=lambda point: (round(point.metrics[primary], 9), -(point.latency_ms or 0.0)))
+    return Budget(
+        budget_ms=budget,
+        use=best.system,
+        depth=best.depth or None,
+        latency_ms=best.latency_ms,
+        lift=best.metrics[primary] - before.metrics[primary],
+    )
+
+
+def _write_reason(decision: Decision, distinct: int) -> str:
+    metric, change, margin = parse(decision.metric).label, decision.change, decision.margin
+    low, high = change.ci95
+    found = (
+        f"{metric} {change.delta:+.3f} (95 % interval {low:+.3f} to {high:+.3f}) against {decision.baseline}"
+    )
+    if distinct < FEW_QUERIES:
+        asked = format_count(distinct, "distinct query", "distinct queries")
+        return f"Only {asked}: judge at least {FEW_QUERIES} before you decide. So far {decision.system} has {found}."
+    if decision.verdict == "use":
+        deep = f", reranking {decision.depth}" if decision.depth else ""
+        return f"Use {decision.use}{deep}: {decision.system} has {found}, the best without a reranker."
+    if decision.verdict == "leave_out":
+        less = "is worse" if high < 0 else f"gains less than your margin of {margin:g}, if anything"
+        return f"Leave the reranker out and use {decision.baseline}: {decision.system} {less}: {found}."
+    what = "is better, but perhaps by less than" if low > 0 else "may gain more or less than"
+    return (
+        f"Undecided: {decision.system} {what} your margin of {margin:g}: {found}. "
+        f"{format_count(decision.counts.queries)} can detect a change of {change.resolvable:.3f}; judge more."
+    )

@@ -1,0 +1,58 @@
+"""What would bring the unreachable gold in, as the document has it; `evaluation.levers` makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rag_inspect.words import format_count
+
+NAMED = 3  # levers in the sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lever:
+    """Something to change, such as `top_k 50` or `hybrid`, and how many unreachable queries it reaches."""
+
+    name: str
+    reaches: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levers:
+    """The queries whose gold is in the corpus and not among the candidates of `first_stage`, and what reaches them.
+
+    levers: the strongest first. ranks: query id -> first stage -> true rank of its best gold, None if it is not ranked.
+    """
+
+    first_stage: str
+    unreachable: int
+    levers: tuple[Lever, ...]
+    found_by_none: int
+    ranks: Mapping[str, Mapping[str, int | None]]
+
+    @property
+    def words(self) -> str:
+        """What they say, in a sentence."""
+        some = [lever for lever in self.levers if lever.reaches][:NAMED]
+        found = (
+            ", ".join(f"{lever.name} reaches {lever.reaches:,}" for lever in some)
+            or "nothing here reaches any"
+        )
+        what = format_count(self.unreachable, "query", "queries")
+        rest = ""
+        if self.found_by_none and some:
+            are = "is" if self.found_by_none == 1 else "are"
+            rest = f", {self.found_by_none:,} {are} found by nothing here"
+        look = ": look at their passages" if self.found_by_none else ""
+        return f"Of {what} that {self.first_stage} does not reach, {found}{rest}{look}."
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "first_stage": self.first_stage,
+            "unreachable": self.unreachable,
+            "levers": [asdict(lever) for lever in self.levers],
+            "found_by_none": self.found_by_none,
+            "ranks": {qid: dict(ranks) for qid, ranks in self.ranks.items()},
+        }
