@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from rag_inspect.evaluation import evaluate
-from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.assessment import assess
+from rag_inspect.evaluation.outcome import Outcome, StageOutcome
+from rag_inspect.evaluation.systems import FirstStageSystem, Model
 from rag_inspect.retrieval import describe_dense
 from rag_inspect.types import (
     Candidates,
@@ -200,3 +202,39 @@ def run_evaluation(corpus, *rerankers, cache=None, first_stages=(ExactRetriever,
     *_, end = evaluate(corpus, retrievers, rerankers or (ScriptedReranker(),), cache, **options)
     assert isinstance(end, Outcome)
     return end
+
+
+def ranked(before, *after, also=(), top_k=10, passages=1000, reads=(("en",), ("en",)), **given):
+    """An Outcome in which query i's gold stands at before[i], and at after[r][i] of reranker r; 0: nowhere.
+
+    `also`: places (from 1) of the candidates that are gold of every query besides.
+    """
+    logits = np.zeros((len(after), len(before), top_k))
+    for reranker, ranks in enumerate(after):
+        for row, (old, new) in enumerate(zip(before, ranks, strict=True)):
+            order = [column for column in range(top_k) if column != old - 1]
+            order[new - 1 : new - 1] = [old - 1] if old else []
+            logits[reranker, row, order] = -np.arange(top_k)
+    names = [f"r{at}" for at in range(len(after))]
+    queries = tuple(Query(f"q{row}", f"question {row}") for row in range(len(before)))
+    return Outcome(
+        corpus="made", corpus_fingerprint="f", passage_count=passages, split="test",
+        stages=(
+            StageOutcome(
+                first_stage=FirstStageSystem(key="bag", kind="dense", score_name="cosine", embedder=Model.of(spec("bag", "embedder", languages=reads[0]))),
+                places=np.tile(np.arange(top_k), (len(before), 1)),
+                scores=np.tile(np.linspace(1, 0.1, top_k), (len(before), 1)),
+                logits=dict(zip(names, logits, strict=True)),
+            ),
+        ),
+        rerankers=tuple(Model.of(spec(name, languages=reads[1])) for name in names),
+        top_k=top_k, top_n=5, cutoffs=(1, 5, 10), queries=queries,
+        qrels={q.query_id: {f"p{at}": 1 for at in (rank or top_k + 1, *also)} for q, rank in zip(queries, before, strict=True)},
+        passage_ids=tuple(f"p{at + 1}" for at in range(top_k)),
+        **given,
+    )  # fmt: skip
+
+
+def said(outcome):
+    """rule -> text, in the order of the advice."""
+    return {line.rule: line.text for line in assess(outcome).advice}
