@@ -3,14 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from rag_inspect.evaluation import evaluate
 from rag_inspect.evaluation.assessment import assess
-from rag_inspect.evaluation.outcome import Outcome, StageOutcome
+from rag_inspect.evaluation.fusion import WEIGHTS
+from rag_inspect.evaluation.outcome import FusedOutcome, Outcome, StageOutcome
 from rag_inspect.evaluation.systems import FirstStageSystem, Model
 from rag_inspect.retrieval import describe_dense
 from rag_inspect.types import (
@@ -238,3 +239,14 @@ def ranked(before, *after, also=(), top_k=10, passages=1000, reads=(("en",), ("e
 def said(outcome):
     """rule -> text, in the order of the advice."""
     return {line.rule: line.text for line in assess(outcome).advice}
+
+
+def add_fusion(outcome, ranks):
+    """Return the outcome with a tuned fusion in which query i's gold stands at ranks[i], at weights above the middle.
+
+    At the other weights no gold is found, so that a weight chosen by chance would show.
+    """
+    grades = np.zeros((len(WEIGHTS), len(ranks), outcome.depth))
+    grades[len(WEIGHTS) // 2 + 1 :, np.arange(len(ranks)), np.array(ranks) - 1] = 1
+    embedder = Model.of(spec("bag", "embedder"))
+    return replace(outcome, fused=FusedOutcome(key="fusion:bag+words", embedder=embedder, grades=grades))

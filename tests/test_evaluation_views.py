@@ -86,7 +86,7 @@ def test_the_page_and_the_report_draw_the_same_table_and_the_same_bars(document,
     table = evaluation.table_html(document).partition("<table>")[2].partition("</table>")[0]
     bars = evaluation.ceiling_html(document).partition("</h2>")[2].rpartition("</div>")[0].strip()
     assert table in report and bars in report
-    assert bars.count('class="ri-ceiling"') == 3 and table.count("<tr>") == 4
+    assert bars.count('class="ri-ceiling"') == 3 and table.count("<tr>") == 5  # no ceiling of the blend
 
 
 def test_a_part_that_does_not_fit_is_named_only_where_there_is_one(document):
@@ -173,7 +173,7 @@ def test_a_rerankers_number_is_called_what_it_is(document, report):
 
 def test_the_table_of_models_says_what_a_number_is_called(document):
     def of(key, model):
-        first, second, _ = document.systems
+        first, second, *_ = document.systems
         reranker = dataclasses.replace(second.system.reranker, key=key, model=model)
         system = dataclasses.replace(second.system, reranker=reranker)
         return dataclasses.replace(document, systems=(first, dataclasses.replace(second, system=system)))
@@ -191,8 +191,10 @@ def test_the_table_of_models_says_what_a_number_is_called(document):
 def test_advice_says_what_it_is_based_on(document, report):
     advice = Advice(rule="r", text="Do this.", looks_at="the number of queries", source="a paper")
     one = dataclasses.replace(document, advice=(advice,))
-    for html in (evaluation.advice_html(one), report_html(one, NAMES)):
-        assert "Do this." in html and "Based on the number of queries. Source: a paper." in html
+    for html, margin in ((evaluation.advice_html(one), " (0.02)"), (report_html(one, NAMES), "")):
+        assert "Do this." in html and f"Based on the number of queries{margin}. Source: a paper." in html
+        for words in (one.decision.counted, one.decision.depth_kept):
+            assert words and escape(words) in html
     none = evaluation.advice_html(dataclasses.replace(document, advice=()))
     assert Page(none).words.strip() == "No advice for this run; see the table."
 

@@ -16,7 +16,7 @@ from rag_inspect.evaluation.document import sort_worst_first
 from rag_inspect.evaluation.latency import LEAST_QUERIES, measure_reranker, take_p95
 from rag_inspect.evaluation.machine import Machine, describe_machine
 from rag_inspect.evaluation.systems import Latency, list_keys, name_file, split_key
-from rag_inspect.exports import export_files, name_files, per_query_csv, read_replay, to_replay, trec_run
+from rag_inspect.exports import export_files, name_files, per_query_csv, read_replay, to_replay
 from rag_inspect.metrics import parse
 from rag_inspect.options import EvalOptions
 from rag_inspect.retrieval import RecordedRetriever, find_first_stage
@@ -48,9 +48,10 @@ def document(outcome):
 
 
 def test_each_first_stage_stands_alone_and_before_each_reranker(outcome, document):
-    assert [system.key for system in document.systems] == SYSTEMS == [s.key for s in outcome.systems]
+    assert [system.key for system in document.systems] == [*SYSTEMS, "blend"]
+    assert [system.key for system in outcome.systems] == SYSTEMS
     assert list_keys(["bag", "words"], ["fixed", "other"]) == SYSTEMS
-    for system in document.systems:
+    for system in document.systems[:-1]:
         rankings = dict(outcome.run(system.key))
         for name, metric in system.metrics.items():
             alone = [
@@ -68,7 +69,7 @@ def test_each_first_stage_stands_alone_and_before_each_reranker(outcome, documen
 def test_alone_or_with_others_a_first_stage_gives_the_same_numbers(corpus, outcome, document):
     for first_stage in BOTH:
         one = assess(run_evaluation(corpus, ScriptedReranker(), first_stages=[first_stage], top_k=12))
-        for system in one.systems:
+        for system in one.systems[:-1]:
             assert system.metrics == document.find(system.key).metrics
             mine, other = system.versus_first_stage, document.find(system.key).versus_first_stage
             assert {name: dataclasses.replace(change, p_holm=0) for name, change in mine.items()} == {
@@ -84,12 +85,19 @@ def test_the_baseline_is_the_best_without_a_reranker_and_all_others_are_compared
     values = {key: parse("mrr@5").values(outcome.judged_by(key))[:, None] for key in SYSTEMS}
     others = [key for key in SYSTEMS if key != document.baseline]
     found = [differences(values[document.baseline], values[key])[0] for key in others]
-    for key, change, p_holm in zip(others, found, holm([change.p_value for change in found]), strict=True):
+    p_values = [
+        *(change.p_value for change in found),
+        document.find("blend").versus_baseline["mrr@5"].p_value,
+    ]
+    for key, change, p_holm in zip(others, found, holm(p_values)[:-1], strict=True):
         shown = document.find(key).versus_baseline["mrr@5"]
         assert [shown.delta, *shown.ci95, shown.p_holm] == pytest.approx([change.delta, *change.ci95, p_holm])
         assert (shown.wins, shown.ties, shown.losses) == (change.wins, change.ties, change.losses)
     assert not document.find(document.baseline).versus_baseline
-    assert [bool(system.versus_first_stage) for system in document.systems] == [False, True, True] * 2
+    assert [bool(system.versus_first_stage) for system in document.systems] == [
+        *[False, True, True] * 2,
+        False,
+    ]
 
 
 def test_a_verdict_is_against_the_systems_own_first_stage(outcome, document):
@@ -99,9 +107,8 @@ def test_a_verdict_is_against_the_systems_own_first_stage(outcome, document):
     unreachable = [row for row in document.per_query if row.ranks["words"] is None]
     assert all(row.verdicts["words>>fixed"] == "unreachable" for row in unreachable)
     written = document.to_json()["per_query"][0]
-    assert list(written["ranks"]) == SYSTEMS and list(written["verdicts"]) == [
-        k for k in SYSTEMS if ">>" in k
-    ]
+    assert list(written["ranks"]) == [*SYSTEMS, "blend"]
+    assert list(written["verdicts"]) == [key for key in SYSTEMS if ">>" in key]
 
 
 def test_the_frontier_has_each_first_stage_once_and_each_reranked_system_at_every_depth(document):
@@ -132,6 +139,7 @@ def test_a_pair_is_scored_once_whichever_first_stages_found_it(corpus):
     assert means == {
         s.key: pytest.approx({name: s.metrics[name].value for name in means[s.key]})
         for s in assess(outcome).systems
+        if s.kind != "fused"
     }
 
 
@@ -247,22 +255,34 @@ def test_where_and_how_busy_it_was_is_recorded_and_a_busy_machine_is_warned_of(o
 # What leaves the house
 
 
-def test_trec_eval_finds_the_numbers_of_every_row(outcome, document):
+def test_trec_eval_finds_the_numbers_of_every_row_from_the_files(outcome):
+    document = assess(
+        outcome, ["mrr@12"]
+    )  # trec_eval's reciprocal rank has no cutoff, and rankings end at 12
+    files = dict(export_files(Evaluation(outcome, document), report_html))
+    qrels: dict[str, dict[str, int]] = {}
+    for line in files["qrels.trec"].splitlines():
+        qid, _, pid, grade = line.split()
+        qrels.setdefault(qid, {})[pid] = int(grade)
+    names = {"recip_rank": "mrr@12"} | {
+        f"{theirs}_{k}": f"{ours}@{k}"
+        for theirs, ours in (("ndcg_cut", "ndcg"), ("recall", "recall"), ("success", "hit"))
+        for k in (1, 5, 10)
+    }
     evaluator = pytrec_eval.RelevanceEvaluator(
-        {qid: dict(grades) for qid, grades in outcome.qrels.items()},
-        {"ndcg_cut.10", "recall.5", "recip_rank"},
+        qrels, {"recip_rank", "ndcg_cut.1,5,10", "recall.1,5,10", "success.1,5,10"}
     )
-    for system in document.systems:
+    *rows, blend = document.systems
+    assert blend.key == "blend" and sum(name.startswith("run.") for name in files) == len(rows) == 6
+    for system in rows:
         run: dict[str, dict[str, float]] = {}
-        for line in trec_run(outcome, system.key):
+        for line in files[f"run.{name_file(system.key)}.trec"].splitlines():
             qid, _, pid, _, score, tag = line.split()
             run.setdefault(qid, {})[pid] = float(np.float32(score))
             assert tag == system.key
-        found = evaluator.evaluate(run)
-        for theirs, ours in (("ndcg_cut_10", "ndcg@10"), ("recall_5", "recall@5")):
-            assert sum(row[theirs] for row in found.values()) / 30 == pytest.approx(
-                system.metrics[ours].value
-            )
+        found = evaluator.evaluate(run).values()
+        means = {ours: sum(row[theirs] for row in found) / len(qrels) for theirs, ours in names.items()}
+        assert {name: system.metrics[name].value for name in means} == pytest.approx(means), system.key
 
 
 def test_files_are_named_after_systems_and_a_replay_brings_all_back(outcome, document):

@@ -56,7 +56,7 @@ def decide(
     before = next(point for point in points if point.system == baseline)
     # A gain that nobody has seen is not worth its latency.
     gains = verdict != "leave_out" and change.ci95[0] > 0 and distinct >= FEW_QUERIES
-    point = choose_point(points, primary) if gains else before
+    point = choose_point(points, primary, top_n) if gains else before
     full = _find_full(points, point)
     gain = full.metrics[primary] - before.metrics[primary]
     draft = Decision(
@@ -88,13 +88,20 @@ def name_verdict(change: Difference, margin: float, distinct: int) -> DecisionVe
     return "use" if low > margin else "leave_out"
 
 
-def choose_point(points: Sequence[FrontierPoint], primary: str) -> FrontierPoint:
-    """Return the cheapest reranked point whose loss against the best one is, with 95 % confidence, below the margin."""
-    reranked = [point for point in points if point.depth]
-    enough = [point for point in reranked if point.equivalent]
+def choose_point(points: Sequence[FrontierPoint], primary: str, top_n: int) -> FrontierPoint:
+    """Return the cheapest reranked point whose loss against the best one is, with 95 % confidence, below the margin.
+
+    Points with the best one's metrics are as good as it, however few the queries.
+    """
+    reranked, kept = [point for point in points if point.depth], f"recall@{top_n}"
+
+    def rate(point: FrontierPoint) -> tuple[float, float]:
+        return round(point.metrics[primary], 9), round(point.metrics[kept], 9)
+
+    best = max(map(rate, reranked))
+    enough = [point for point in reranked if point.equivalent or rate(point) == best]
     timed = all(point.latency_ms is not None for point in reranked)
-    best = max(reranked, key=lambda point: point.metrics[primary])
-    return min(enough or [best], key=lambda point: (point.latency_ms or 0.0) if timed else point.work)
+    return min(enough, key=lambda point: (point.latency_ms or 0.0) if timed else point.work)
 
 
 def _find_full(points: Sequence[FrontierPoint], point: FrontierPoint) -> FrontierPoint:

@@ -28,7 +28,7 @@ def build_frontier(outcome: Outcome) -> tuple[FrontierPoint, ...]:
     grid = [(key, depth, outcome.judged_by(key, depth)) for key, depth in _list_depths(outcome)]
     columns = [np.stack([metric.values(judged) for *_, judged in grid], axis=1) for metric in (primary, kept)]
     own, reranked = intervals(columns[0], groups=outcome.groups).tolist(), [depth > 0 for _, depth, _ in grid]
-    best = _find_best(columns[0], reranked)
+    best = _find_best(columns, reranked)
     small = [_bound_losses(values, best, outcome.groups) < outcome.aim.margin for values in columns]
     parameters = {system.key: system.model.parameters or 1 for system in outcome.reranked}
     return tuple(
@@ -52,9 +52,10 @@ def mark_point(points: Sequence[FrontierPoint], decision: Decision) -> tuple[Fro
     return tuple(replace(point, cheapest=(point.system, point.depth) == chosen) for point in points)
 
 
-def _find_best(values: np.ndarray, reranked: Sequence[bool]) -> int:
-    """Return the reranked column with the highest mean; of equal ones the first."""
-    return int(np.where(reranked, values.mean(axis=0), -np.inf).argmax())
+def _find_best(columns: Sequence[np.ndarray], reranked: Sequence[bool]) -> int:
+    """Return the reranked point with the highest mean of the first metric, then of the second; then the first one."""
+    first, second = (np.where(reranked, values.mean(axis=0).round(12), -np.inf) for values in columns)
+    return int(np.where(first == first.max(), second, -np.inf).argmax())
 
 
 def _bound_losses(values: np.ndarray, best: int, groups: np.ndarray) -> np.ndarray:

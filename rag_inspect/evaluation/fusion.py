@@ -115,12 +115,13 @@ class Tuned:
 def tune(values: np.ndarray, primary: int, halves: np.ndarray) -> Tuned:
     """Choose a weight in each split by its mean of the primary metric, and measure it on the queries held out.
 
-    values: float (W, n, metrics); primary: the column that decides; halves: `draw_halves`. Of equally good weights
-    the one nearest the middle is chosen, then the lower one.
+    values: float (W, n, metrics), of WEIGHTS or of several systems' WEIGHTS one after the other; primary: the column
+    that decides; halves: `draw_halves`. Of equally good weights the one nearest the middle of its WEIGHTS is chosen,
+    then the first one.
     """
     fitted = ~halves
     means = (fitted / fitted.sum(axis=1, keepdims=True)) @ values[:, :, primary].T  # (splits, W)
-    preference = np.argsort(np.abs(np.arange(len(values)) - len(values) // 2), kind="stable")
+    preference = np.argsort(np.abs(np.arange(len(values)) % len(WEIGHTS) - len(WEIGHTS) // 2), kind="stable")
     chosen = preference[np.argmax(means[:, preference].round(12), axis=1)]
     total, count = np.zeros(values.shape[1:]), np.maximum(halves.sum(axis=0), 1)
     for held_out, weight in zip(halves, chosen, strict=True):

@@ -106,7 +106,9 @@ def _note_latency(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
     unknown = [
         system.key
         for system in numbers.systems
-        if system.latency.source == "unknown" and not is_explained(split_key(system.key), outcome.notes)
+        if system.latency.source == "unknown"
+        and system.kind != "fused"  # it takes what its parts take
+        and not is_explained(split_key(system.key), outcome.notes)
     ]
     if unknown:
         yield f"The latency of {', '.join(unknown)} was not measured."
