@@ -96,6 +96,14 @@ class WordRetriever:
     def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
         return [self._rank(query, top_k) for query in queries]
 
+    def rank_exactly(self, wanted):
+        found = self.search([query for query, _ in wanted], len(self.corpus.passages))
+        ranks = [candidates.ranking.rank_by_id for candidates in found]
+        return [
+            {pid: known[pid] for pid in ids if pid in known}
+            for known, (_, ids) in zip(ranks, wanted, strict=True)
+        ]
+
     def readings(self, query, passages):
         return None
 
