@@ -57,8 +57,7 @@ def decide(
     # A gain that nobody has seen is not worth its latency.
     gains = verdict != "leave_out" and change.ci95[0] > 0 and distinct >= FEW_QUERIES
     point = choose_point(points, primary, top_n) if gains else before
-    full = _find_full(points, point)
-    gain = full.metrics[primary] - before.metrics[primary]
+    kept_gain, kept_cost = _share_kept(points, point, before, primary)
     draft = Decision(
         verdict=verdict,
         use=point.system,
@@ -72,8 +71,8 @@ def decide(
         counts=counts,
         top_n=top_n,
         latency_ms=point.latency_ms,
-        kept_gain=_share(point.metrics[primary] - before.metrics[primary], gain) if point.depth else None,
-        kept_cost=_share(point.latency_ms or 0.0, full.latency_ms or 0.0) if point.depth else None,
+        kept_gain=kept_gain,
+        kept_cost=kept_cost,
         budget=_spend(points, before, aim.budget_ms, primary),
         reason="",
     )
@@ -104,13 +103,17 @@ def choose_point(points: Sequence[FrontierPoint], primary: str, top_n: int) -> F
     return min(enough, key=lambda point: (point.latency_ms or 0.0) if timed else point.work)
 
 
-def _find_full(points: Sequence[FrontierPoint], point: FrontierPoint) -> FrontierPoint:
-    """Return the deepest point of the same system."""
-    return max((each for each in points if each.system == point.system), key=lambda each: each.depth)
-
-
-def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole > 0 else None
+def _share_kept(
+    points: Sequence[FrontierPoint], point: FrontierPoint, before: FrontierPoint, primary: str
+) -> tuple[float | None, float | None]:
+    """Return which share of the full depth's gain a point keeps, and of its latency; None where the whole is unknown."""
+    if not point.depth:
+        return None, None
+    full = max((each for each in points if each.system == point.system), key=lambda each: each.depth)
+    gain = full.metrics[primary] - before.metrics[primary]
+    kept = (point.metrics[primary] - before.metrics[primary]) / gain if gain > 0 else None
+    cost = point.latency_ms / full.latency_ms if point.latency_ms and full.latency_ms else None
+    return kept, cost
 
 
 def _spend(

@@ -154,12 +154,10 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
         """
         options = EvalOptions(
             corpus=corpus, first_stages=split_names(first_stages, "first stage"), rerankers=split_names(reranker),
-            top_k=top_k, top_n=top_n,
-            cutoffs=cutoffs, split=split, keep_identical_ids=keep_identical_ids,
+            top_k=top_k, top_n=top_n, cutoffs=cutoffs, split=split, keep_identical_ids=keep_identical_ids,
             aim=Aim(goal=goal, margin=margin, budget_ms=budget_ms),
         )  # fmt: skip
-        caller = read_asker(request, on_space=bench.settings.on_space)
-        yield from _report(bench, options, listeners, caller)
+        yield from _report(bench, options, listeners, read_asker(request, on_space=bench.settings.on_space))
 
     _offer(evaluate, "eval", concurrency_limit=None)
 
