@@ -13,7 +13,7 @@ import gradio as gr
 from rag_inspect.errors import CorpusError
 from rag_inspect.options import FIRST_STAGE
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.types import Reranking
+from rag_inspect.types import Passage, Reranking
 from rag_inspect.ui import drawers, search_stream
 from rag_inspect.ui.controls import (
     COPY_LINK,
@@ -40,6 +40,8 @@ from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
 LABEL = "Explore"
+# The number of the passage in the open panel; 0 if it was closed meanwhile.
+OPENED = "search => [search, Number(document.querySelector('#passage .ri-passage')?.dataset.passage || 0)]"
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _html = partial(gr.HTML, apply_default_css=False)
 
@@ -88,11 +90,9 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     searches = _wire(page, bench, app)
     page.link.click(None, [*page.choice, page.picker], None, js=COPY_LINK, **_QUIET)
 
-    @show_errors
-    def open_passage(search: Reranking | None, event: gr.EventData) -> Iterator[str]:
-        yield from _open_passage(bench, search, event)
-
-    page.rankings.row_pick(open_passage, page.search, page.passage, **SEARCHES, **_QUIET)
+    opened = page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
+    locate, number = show_errors(partial(_locate_passage, bench)), gr.Number(0, visible=False)
+    opened.then(locate, [page.search, number], page.passage, js=OPENED, **SEARCHES, **_QUIET)
     drawers.build_finder(bench, page.search, page.passage)
     told = TELL_CONTROLS % "explore"
     gr.on([part.change for part in page.choice], None, page.choice, None, js=told, **_QUIET)
@@ -281,14 +281,22 @@ def _step(bench: Workbench, by: int, name: str, query_id: str | None) -> list[An
     return [corpus.query_by_id[ids[place]].text, ids[place]]
 
 
-def _open_passage(bench: Workbench, reranking: Reranking | None, event: gr.EventData) -> Iterator[str]:
-    """Show the passage that was clicked; then, once the search is over, where it is in the whole corpus."""
+def _open_passage(reranking: Reranking | None, event: gr.EventData) -> str:
+    """Show the passage that was clicked."""
     number = event._data.get("number") if isinstance(event._data, dict) else None
-    found = [] if reranking is None else reranking.candidates.in_order
-    if reranking is None or type(number) is not int or not 0 < number <= len(found):
-        yield aside_html(search_stream.HINT)
-        return
-    yield passage_html(reranking, found[number - 1])
-    if reranking.complete:
-        location = bench.locate(reranking, found[number - 1].passage_id)
-        yield passage_html(reranking, found[number - 1], location)
+    passage = _find_passage(reranking, number)
+    return passage_html(reranking, passage) if reranking and passage else aside_html(search_stream.HINT)
+
+
+def _locate_passage(bench: Workbench, reranking: Reranking | None, number: object) -> Any:
+    """Add to the open panel where its passage is in the whole corpus, once the search is over."""
+    passage = _find_passage(reranking, number)
+    if reranking is None or passage is None or not reranking.complete:
+        return gr.skip()
+    return passage_html(reranking, passage, bench.locate(reranking, passage.passage_id))
+
+
+def _find_passage(reranking: Reranking | None, number: object) -> Passage | None:
+    """Return the candidate with this rank in the first stage; None for what a page may send else."""
+    found = reranking.candidates.in_order if reranking else []
+    return found[number - 1] if type(number) is int and 0 < number <= len(found) else None
