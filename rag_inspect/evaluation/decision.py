@@ -48,10 +48,7 @@ def decide(
     primary: str,
     top_n: int,
 ) -> Decision:
-    """Decide about `system`, the best reranked one, whose `change` is against the baseline.
-
-    `points` is the frontier; it has a point for the baseline, at depth 0.
-    """
+    """Decide about `system`, the best reranked one, by its change against the baseline, which has a point at depth 0."""
     verdict = name_verdict(change, aim.margin, distinct)
     before = next(point for point in points if point.system == baseline)
     # A gain that nobody has seen is not worth its latency.
