@@ -100,6 +100,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values by Benjamini & Hochberg (1995), in input order: controls the share of false claims among all."""
+    adjusted, least, n = [0.0] * len(p_values), 1.0, len(p_values)
+    for step, at in enumerate(sorted(range(n), key=p_values.__getitem__, reverse=True)):
+        least = min(least, p_values[at] * n / (n - step))
+        adjusted[at] = least
+    return adjusted
+
+
 def resolvable(differences: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Compute the smallest true mean difference that n such queries detect with 80 % power; (n, columns) -> (columns,).
 

@@ -18,6 +18,7 @@ from rag_inspect.evaluation.machine import describe_machine
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.passes import Fusion, Pass
 from rag_inspect.evaluation.progress import EvalProgress
+from rag_inspect.evaluation.slices import tag_queries
 from rag_inspect.evaluation.systems import Model
 from rag_inspect.evaluation.timing import time_systems
 from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, Aim, check_depths
@@ -124,6 +125,7 @@ def _make_outcome(work: Pass, split: str, top_k: int, cutoffs: tuple[int, ...]) 
         languages=spoken,
         language_source=source,
         reach=_find_reach(corpus, work),
+        tags=tag_queries(chosen.queries),
         counts=_count(corpus, chosen, work),
     )
 

@@ -15,12 +15,14 @@ from rag_inspect.evaluation.document import (
     EvaluationDocument,
     Numbers,
     QueryResult,
+    Slice,
 )
 from rag_inspect.evaluation.frontier import build_thresholds, count_gold_flow, mark_point
 from rag_inspect.evaluation.levers import weigh_levers
 from rag_inspect.evaluation.measuring import Measured, measure
 from rag_inspect.evaluation.notes import take_notes
 from rag_inspect.evaluation.outcome import Outcome
+from rag_inspect.evaluation.slices import slice_queries
 from rag_inspect.evaluation.systems import split_key
 from rag_inspect.metrics import Metric, metrics_at
 from rag_inspect.pipeline import name_verdict
@@ -76,6 +78,7 @@ def _compute(outcome: Outcome, more_metrics: Sequence[str]) -> Numbers:
         frontier=mark_point(found.points, decision),
         gold_flow={s.key: count_gold_flow(outcome, s.key) for s in outcome.reranked},
         thresholds={s.key: build_thresholds(outcome, s.key) for s in outcome.reranked},
+        slices=_slice(outcome, found),
         per_query=rows,
         scored_pairs=outcome.counts.get("scored_pairs", 0),
         cached_pairs=outcome.counts.get("cached_pairs", 0),
@@ -130,6 +133,13 @@ def _per_query(outcome: Outcome, found: Measured) -> tuple[QueryResult, ...]:
             )
         )
     return tuple(rows)
+
+
+def _slice(outcome: Outcome, found: Measured) -> tuple[Slice, ...]:
+    """Return the change by kind of query, of the system that the decision is about against the baseline."""
+    column, tags = found.metrics.index(outcome.primary), outcome.tags
+    before, after = (found.values[key][:, column] for key in (found.baseline, found.decision.system))
+    return slice_queries([tags.get(q.query_id, ()) for q in outcome.queries], before, after, outcome.groups)
 
 
 def _verdicts(rows: Sequence[QueryResult]) -> dict[Verdict, int]:

@@ -56,7 +56,7 @@ class Outcome:
 
     A system is asked for by its key (see `systems.join_key`). fused: None if no first stage has vectors, or the corpus
     no BM25 index. aim: what decides (see decision.py).
-    reach: see levers.py. passages: id -> (title, text); empty if a replay has
+    reach: see levers.py. tags: of each query, by id (see slices.py). passages: id -> (title, text); empty if a replay has
     no texts. latency: by system. machine: None if nobody recorded where the latencies were measured.
     """
 
@@ -75,6 +75,7 @@ class Outcome:
     fused: FusedOutcome | None = None
     aim: Aim = field(default_factory=Aim)
     reach: Mapping[str, Mapping[str, int | None]] = field(default_factory=dict)
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     latency: Mapping[str, Latency] = field(default_factory=dict)
     machine: Machine | None = None
     languages: tuple[str, ...] = ()

@@ -82,6 +82,7 @@ def _query_document(outcome: Outcome, row: int) -> dict[str, Any]:
         "qrels": dict(outcome.qrels[query.query_id]),
         "stages": [_stage_document(stage, row) for stage in outcome.stages],
         "fused": _list_grades(outcome.fused.grades[:, row]) if outcome.fused else [],
+        "tags": list(outcome.tags.get(query.query_id, ())),
     }
 
 
@@ -145,6 +146,7 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
         fused=_read_fused(replay, shape, name),
         aim=replay.settings.aim.read() if replay.settings.aim else Aim(),
         reach=_read_reach(replay, name),
+        tags={row.query_id: tuple(row.tagged) for row in replay.queries if row.tagged},
         top_k=replay.settings.top_k,
         top_n=replay.settings.top_n,
         cutoffs=cutoffs,

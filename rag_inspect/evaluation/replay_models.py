@@ -51,6 +51,7 @@ class CandidatesPart(Part):
     scores: Annotated[Scores, AfterValidator(check_fall)]
 
 
+Tags = Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=50)]
 FusedGrades = list[Annotated[list[Annotated[int, Field(ge=0, le=1000)]], Field(min_length=3, max_length=3)]]
 
 
@@ -67,6 +68,11 @@ class QueryPart(Part):
         raise NotImplementedError
 
     @property
+    def tagged(self) -> Sequence[str]:
+        """The tags of the query."""
+        return ()
+
+    @property
     def graded(self) -> FusedGrades:
         """The relevant passages of the fused rankings: [place in WEIGHTS, rank, grade] of each."""
         return []
@@ -78,11 +84,16 @@ class QueryPart(Part):
 
 class QueryPart3(QueryPart):
     fused: Annotated[FusedGrades, Field(max_length=50_000)]
+    tags: Tags
     stages: Annotated[list[CandidatesPart], Field(min_length=1, max_length=MAX_STAGES), FailFast()]
 
     @property
     def found(self) -> Sequence[CandidatesPart]:
         return self.stages
+
+    @property
+    def tagged(self) -> Sequence[str]:
+        return self.tags
 
     @property
     def graded(self) -> FusedGrades:

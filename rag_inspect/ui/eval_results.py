@@ -33,6 +33,7 @@ from rag_inspect.views.evaluation import (
     notes_html,
     queue_html,
     running_html,
+    slices_html,
     table_html,
 )
 from rag_inspect.views.report import report_html
@@ -53,7 +54,7 @@ def draw_results(page: Page, evaluation: Evaluation, of: list[Any] | None = None
         page.margin: gr.update(value=document.aim.margin, visible=True),
         page.budget: gr.update(value=document.aim.budget_ms, visible=True),
         page.ceiling: ceiling_html(document),
-        page.table: table_html(document),
+        page.table: table_html(document) + slices_html(document),
         page.frontier: gr.update(value=figures.frontier(document), visible=True),
         page.system: gr.update(choices=keys, value=keys[0], visible=len(keys) > 1),
         page.notes: notes_html(document),

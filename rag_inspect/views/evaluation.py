@@ -89,6 +89,14 @@ def table_html(document: EvaluationDocument) -> str:
     )
 
 
+def slices_html(document: EvaluationDocument) -> str:
+    """Render the change by kind of query, the worst first; "" if there are no slices."""
+    if not document.slices:
+        return ""
+    decision = document.decision
+    return render("slices.html", slices=document.slices, decision=decision, metric=decision.metric)
+
+
 def queue_html(
     settings: RunSettings, system: str, verdict: str, rows: Sequence[RankedQuery], links: bool = True
 ) -> str:

@@ -19,6 +19,7 @@ from rag_inspect.evaluation.document.results import (
     ThresholdStep,
 )
 from rag_inspect.evaluation.document.rows import QueryResult, RankedQuery, sort_worst_first
+from rag_inspect.evaluation.document.slices import Slice
 
 __all__ = [
     "Advice",
@@ -41,6 +42,7 @@ __all__ = [
     "QueryResult",
     "RankedQuery",
     "RunSettings",
+    "Slice",
     "SystemResult",
     "ThresholdStep",
     "Thresholds",

@@ -12,6 +12,7 @@ from typing import Any
 from rag_inspect.evaluation.document.decision import Decision
 from rag_inspect.evaluation.document.levers import Levers
 from rag_inspect.evaluation.document.rows import QueryResult
+from rag_inspect.evaluation.document.slices import Slice
 from rag_inspect.evaluation.machine import Machine
 from rag_inspect.evaluation.systems import FirstStageSystem, Latency, System, SystemKind
 from rag_inspect.options import Aim
@@ -224,6 +225,7 @@ class Numbers(RunSettings):
     frontier: tuple[FrontierPoint, ...]
     gold_flow: Mapping[str, GoldFlow]
     thresholds: Mapping[str, Thresholds]
+    slices: tuple[Slice, ...]
     per_query: tuple[QueryResult, ...]
     scored_pairs: int
     cached_pairs: int
@@ -288,6 +290,7 @@ class EvaluationDocument(Numbers):
             "frontier": [point.to_json() for point in self.frontier],
             "gold_flow": {key: flow.to_json() for key, flow in self.gold_flow.items()},
             "thresholds": {key: lab.to_json() for key, lab in self.thresholds.items()},
+            "slices": [part.to_json() for part in self.slices],
             "per_query": [row.to_json() for row in self.per_query],
             "scored_pairs": self.scored_pairs,
             "cached_pairs": self.cached_pairs,
