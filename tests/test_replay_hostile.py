@@ -430,7 +430,7 @@ def many(rows, rerankers=1, gold=1):
     document["first_stages"] = document["first_stages"][:1]
     empty = {"candidates": [], "scores": [], "logits": {key: [] for key in keys}}
     full = {"candidates": list(range(200)), "scores": [0] * 200, "logits": {key: [0] * 200 for key in keys}}
-    row = {"text": "x", "qrels": {"0": 1}, "stages": [empty]}
+    row = {"text": "x", "qrels": {"0": 1}, "stages": [empty], "fused": [], "tags": []}
     document["queries"] = [row | {"query_id": str(number)} for number in range(rows)]
     document["queries"][0] = row | {
         "query_id": "0", "stages": [full], "qrels": {str(number): 1 for number in range(gold)},
