@@ -230,3 +230,32 @@ def test_a_fusion_whose_name_is_none_is_refused(outcome, key):
     replay["fused"]["key"] = key
     with pytest.raises(InputError, match=r"^the replay: fused\.key "):
         read(replay)
+
+
+@pytest.mark.parametrize("key", ["bag", "words", "blend"])
+def test_a_fusion_with_the_name_of_another_system_is_refused(outcome, key):
+    replay = json.loads(json.dumps(to_replay(outcome)))
+    replay["fused"]["key"] = key
+    with pytest.raises(
+        InputError, match=f'^the replay: the document has two systems named "{key}"; expected a name of'
+    ):
+        read(replay)
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        (
+            [[3, 1, 1], [3, 2, 1]],
+            r"\.fused ranks 2 passages of grade 1; expected at most 1, as the query has",
+        ),
+        ([[3, 1, 7]], r"\.fused ranks 1 passages of grade 7; expected at most 0, as the query has"),
+        ([[3, 1, 0]], r"\.fused ranks 1 passages of grade 0; expected at most 0, as the query has"),
+        ([[3, 1, 1], [3, 1, 1]], r"\.fused\[1\] repeats weight 3 and rank 1; expected each place once"),
+    ],
+)
+def test_a_fused_ranking_has_no_more_gold_than_the_query(outcome, entries, words):
+    replay = json.loads(json.dumps(to_replay(outcome)))
+    replay["queries"][0]["fused"] = entries
+    with pytest.raises(InputError, match=f"^the replay: queries\\[0\\]{words}"):
+        read(replay)

@@ -182,7 +182,7 @@ _FITS = "a corpus that fits in a prompt needs no retrieval: Anthropic, Contextua
 
 # In order of priority: the measurement, then what may be behind it.
 RULES = (
-    Rule("decision", f"{_CHANGE}, and the margin", _PAIRED, _decision),
+    Rule("decision", "the change of {metric} with its 95 % interval, and the margin", _PAIRED, _decision),
     Rule("first_stage_language", "the languages of the first stage and of the corpus; the recall of the candidates", "the model's card, the corpus, and the recall measured here", _first_stage_language),
     Rule("small_corpus", "the number of passages; the change of {metric} is not clear", _FITS, _small_corpus),
     Rule("recall_first", "the share of {recall} that is not among the candidates, and the share that a perfect reranker would add", "a reranker only reorders its candidates, so their recall is its ceiling", _recall_first),

@@ -53,7 +53,7 @@ def decide(
     before = next(point for point in points if point.system == baseline)
     # A gain that nobody has seen is not worth its latency.
     gains = verdict != "leave_out" and change.ci95[0] > 0 and distinct >= FEW_QUERIES
-    point = choose_point(points, primary, top_n) if gains else before
+    point = (choose_point(points, primary, top_n, aim.budget_ms) if gains else None) or before
     kept_gain, kept_cost = _share_kept(points, point, before, primary)
     draft = Decision(
         verdict=verdict,
@@ -84,12 +84,19 @@ def name_verdict(change: Difference, margin: float, distinct: int) -> DecisionVe
     return "use" if low > margin else "leave_out"
 
 
-def choose_point(points: Sequence[FrontierPoint], primary: str, top_n: int) -> FrontierPoint:
+def choose_point(
+    points: Sequence[FrontierPoint], primary: str, top_n: int, budget: float | None = None
+) -> FrontierPoint | None:
     """Return the cheapest reranked point whose loss against the best one is, with 95 % confidence, below the margin.
 
-    Points with the best one's metrics are as good as it, however few the queries.
+    Points with the best one's metrics are as good as it, however few the queries. With a budget in ms, the best that
+    fits into it stands for the best; None if nothing fits.
     """
     reranked, kept = [point for point in points if point.depth], f"recall@{top_n}"
+    if budget is not None:
+        reranked = [point for point in reranked if (point.latency_ms or 0.0) <= budget]
+    if not reranked:
+        return None
 
     def rate(point: FrontierPoint) -> tuple[float, float]:
         return round(point.metrics[primary], 9), round(point.metrics[kept], 9)
@@ -141,14 +148,19 @@ def _write_reason(decision: Decision, distinct: int) -> str:
     if distinct < FEW_QUERIES:
         asked = format_count(distinct, "distinct query", "distinct queries")
         return f"Only {asked}: judge at least {FEW_QUERIES} before you decide. So far {decision.system} has {found}."
+    if decision.verdict == "use" and decision.depth is None:
+        return f"Use {decision.use}: {decision.system} would pay ({found}), but no depth of it fits into the budget."
     if decision.verdict == "use":
         deep = f", reranking {decision.depth}" if decision.depth else ""
-        return f"Use {decision.use}{deep}: {decision.system} has {found}, the best without a reranker."
+        best = decision.system if decision.system == decision.use else f"the best, {decision.system},"
+        near = "" if best == decision.system else f" {decision.use} loses less than {margin:g} against it."
+        return f"Use {decision.use}{deep}: {best} has {found}, the best without a reranker.{near}"
     if decision.verdict == "leave_out":
-        less = "is worse" if high < 0 else f"gains less than your margin of {margin:g}, if anything"
+        perhaps = "" if low > 0 else ", if anything"
+        less = "is worse" if high < 0 else f"gains less than your margin of {margin:g}{perhaps}"
         return f"Leave the reranker out and use {decision.baseline}: {decision.system} {less}: {found}."
     what = "is better, but perhaps by less than" if low > 0 else "may gain more or less than"
     return (
         f"Undecided: {decision.system} {what} your margin of {margin:g}: {found}. "
-        f"{format_count(decision.counts.queries)} can detect a change of {change.resolvable:.3f}; judge more."
+        f"{format_count(decision.counts.queries)} can detect a change of {change.resolvable:.3f}: judge more, and use {decision.use} meanwhile."
     )

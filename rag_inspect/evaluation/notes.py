@@ -76,7 +76,7 @@ def _note_depth(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
 
 def _note_halves(numbers: Numbers, fused: bool) -> Iterator[str]:
     if not fused:
-        yield "This run has no tuned fusion of an embedder and BM25 to compare with: evaluate again for one."
+        yield "This run has no tuned fusion of an embedder and BM25 to compare with."
     elif not numbers.splits:
         yield (
             f"{format_count(numbers.distinct_queries, 'distinct query makes', 'distinct queries make')} no halves to tune "

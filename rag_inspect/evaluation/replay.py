@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from rag_inspect.errors import InputError
+from rag_inspect.evaluation.fair import BLEND
 from rag_inspect.evaluation.fusion import WEIGHTS
 from rag_inspect.evaluation.outcome import MAX_CARRIED, FusedOutcome, Outcome, StageOutcome, count_most_gold
 from rag_inspect.evaluation.replay_errors import refuse
@@ -28,6 +30,7 @@ KIND, VERSION = "rag-inspect replay", 3
 MAX_BYTES = 128 << 20
 MAX_PARTS = 4_000_000  # lists and objects: "[]," takes 3 bytes in a file and 70 in memory
 MAX_CELLS = 8_000_000  # numbers in one table of the assessment: enough for a replay of MAX_BYTES; stops a short replay that asks for more
+FUSED_SHARE = 8  # the fused rankings of all weights may take so many times as much
 _LARGEST: Mapping[str, float] = {
     "cosine": 1.01
 }  # score name -> largest absolute score, with room for rounding
@@ -205,8 +208,8 @@ def _check_size(replay: AnyReplay, cutoffs: tuple[int, ...], name: str) -> tuple
     depth = max(1, max(len(stage.candidates) for row in rows for stage in row.found))
     if depth > replay.settings.top_k:
         refuse(name, ("queries",), f"has {depth} candidates", f"at most top_k ({replay.settings.top_k})")
-    weights = len(WEIGHTS) * (bool(replay.fused) + len(_list_systems(replay)))  # every system may be blended
-    cells = len(rows) * max(weights, len(_list_systems(replay))) * max(depth, len(metrics_at(cutoffs)))
+    wide, systems = len(rows) * max(depth, len(metrics_at(cutoffs))), len(_list_systems(replay))
+    cells = max(wide * systems, wide * len(WEIGHTS) * (systems - stages + bool(replay.fused)) // FUSED_SHARE)
     widest = len(rows) * count_most_gold(row.qrels for row in rows)
     if max(cells, widest) > MAX_CELLS:
         asked = (
@@ -235,6 +238,9 @@ def _check_keys(replay: AnyReplay, name: str) -> None:
         keys = [part.key for part in parts]
         if len(set(keys)) < len(keys):
             refuse(name, (place,), f"has the keys {keys}", "each key once")
+    keys = [*(part.key for part in replay.first_stages), BLEND, *([replay.fused.key] if replay.fused else [])]
+    if twice := [key for key, count in Counter(keys).items() if count > 1]:
+        refuse(name, (), f'has two systems named "{twice[0]}"', "a name of its own for each")
     files = list(map(name_file, _list_systems(replay)))
     if len(set(files)) < len(files):
         refuse(name, ("first_stages",), "has keys that look the same in the name of a file", "other keys")
@@ -287,7 +293,16 @@ def _read_fused(replay: AnyReplay, shape: tuple[int, int], name: str) -> FusedOu
                 found = f"has weight {weight} and rank {rank}"
                 expected = f"a weight below {len(WEIGHTS)}, a rank from 1 to {depth}"
                 refuse(name, ("queries", number, "fused", at), found, expected)
+            if grades[weight, number, rank - 1]:
+                found = f"repeats weight {weight} and rank {rank}"
+                refuse(name, ("queries", number, "fused", at), found, "each place once")
             grades[weight, number, rank - 1] = grade
+        own = Counter(row.qrels.values())
+        for (_, grade), count in Counter((weight, grade) for weight, _, grade in row.graded).items():
+            if not grade or count > own[grade]:
+                found = f"ranks {count:,} passages of grade {grade}"
+                expected = f"at most {own[grade] if grade else 0:,}, as the query has"
+                refuse(name, ("queries", number, "fused"), found, expected)
     return FusedOutcome(key=replay.fused.key, embedder=replay.fused.embedder.read(), grades=grades)
 
 

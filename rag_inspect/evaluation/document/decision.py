@@ -73,17 +73,22 @@ class Decision:
     def counted(self) -> str:
         """What reaches the reader, in words."""
         counts, n = self.counts, self.top_n
+        inside = (
+            f"; inside the top {n}, {counts.risen:,} {'rises' if counts.risen == 1 else 'rise'} and "
+            f"{counts.fallen:,} {'falls' if counts.fallen == 1 else 'fall'}"
+            if n > 1
+            else ""
+        )
         return (
             f"{self.system} against {self.baseline}: of {format_count(counts.queries)}, {counts.gained:,} "
             f"{'gains' if counts.gained == 1 else 'gain'} a gold passage in the top {n} and {counts.lost:,} "
-            f"{'loses' if counts.lost == 1 else 'lose'} one; inside the top {n}, {counts.risen:,} {'rises' if counts.risen == 1 else 'rise'} and "
-            f"{counts.fallen:,} {'falls' if counts.fallen == 1 else 'fall'}."
+            f"{'loses' if counts.lost == 1 else 'lose'} one{inside}."
         )
 
     @property
     def depth_kept(self) -> str:
         """What the depth keeps and costs, in words; "" without a reranker."""
-        if not self.depth or self.kept_gain is None:
+        if not self.depth or self.kept_gain is None or self.kept_cost == 1:
             return ""
         cost = f" at {self.kept_cost:.0%} of the time" if self.kept_cost is not None else ""
         share = "all" if self.kept_gain >= 0.995 else f"{self.kept_gain:.0%}"
