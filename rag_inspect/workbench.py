@@ -269,13 +269,15 @@ class Workbench:
         self, corpus: Corpus, indexes: Sequence[Retriever], held: ExitStack
     ) -> Generator[Stage, None, Fusion | None]:
         """Open the parts of the tuned fusion: the first embedder that the run uses, and BM25; None without an embedder."""
+        dense = next((each for each in indexes if each.first_stage.kind == "dense"), None)
         embedder = next((each.first_stage.embedder for each in indexes if each.first_stage.embedder), None)
         if embedder is None:
             return None
-        parts = [held.enter_context(self.retriever(corpus, key)) for key in (embedder.key, "bm25")]
+        missing = ["bm25"] if dense else ["bm25", embedder.key]
+        parts = [held.enter_context(self.retriever(corpus, key)) for key in missing]
         yield from _prepare(*parts)
-        dense, words = (part.value() for part in parts)
-        return Fusion(dense, words)
+        words, *others = (part.value() for part in parts)
+        return Fusion(dense or others[0], words)
 
     def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL, address: str = "") -> Job:
         """Run `evaluate` as a job in its own thread; its visitor finds it again with `job`, by its id.

@@ -68,6 +68,7 @@ def test_a_pin_by_mouse_opens_the_whole_passage_and_escape_closes_it(visit):
     text = panel.inner_text()
     assert "Apples keep best in a cold cellar." in text and "embedding rank" in text and "tokens read" in text
     assert page.locator("li.ri-pinned").count() == 2
+    panel.get_by_text("True ranks in the whole corpus: minilm 1").wait_for()
     page.keyboard.press("Escape")
     panel.wait_for(state="detached")
     assert page.locator("li.ri-pinned").count() == 0

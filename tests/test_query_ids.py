@@ -100,7 +100,7 @@ def test_a_known_query_that_is_too_long_is_cut_and_keeps_its_id():
 def test_an_evaluation_keeps_both_and_its_rows_link_to_each():
     document = assess(run_evaluation(TWINS, top_k=3, top_n=1))
     assert [row.gold for row in document.per_query] == [("p0",), ("p2",), ("p1",)]
-    page = queue_html(document, "fixed", "", document.per_query)
+    page = queue_html(document, document.reranked[0].key, "", document.per_query)
     for query_id in ("one", "two", "other"):
         assert f"query_id={query_id}&amp;" in page
     assert "which animal (one)" in page and "which animal (two)" in page and "which café (" not in page

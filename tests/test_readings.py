@@ -85,7 +85,9 @@ def test_the_document_and_the_panel_say_it_by_model():
         {"model": "fixed-reranker", "read_tokens": 300, "total_tokens": 1294, "unknown_tokens": 2},
     ]
     assert {(hit["read_tokens"], hit["truncated_tokens"]) for hit in document["candidates"]} == {(9, 3)}
-    words = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", passage_html(made, "plain1")))
+    words = re.sub(
+        r"\s+", " ", re.sub("<[^>]+>", " ", passage_html(made, made.candidates.passages["plain1"]))
+    )
     assert "tokens read by fixed 9 of 12" in words and "tokens read by fixed-reranker 9 of 9" in words
 
 

@@ -35,7 +35,7 @@ from rag_inspect.ui.controls import (
 )
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.theme import read_script
-from rag_inspect.views.passage import passage_html
+from rag_inspect.views.passage import located_html, passage_html
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
@@ -67,6 +67,7 @@ class _Page:
     aside: gr.HTML
     rankings: gr.HTML
     passage: gr.HTML
+    located: gr.HTML
     search: gr.State
     timer: gr.Timer
 
@@ -92,7 +93,7 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
 
     opened = page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
     locate, number = show_errors(partial(_locate_passage, bench)), gr.Number(0, visible=False)
-    opened.then(locate, [page.search, number], page.passage, js=OPENED, **SEARCHES, **_QUIET)
+    opened.then(locate, [page.search, number], page.located, js=OPENED, **SEARCHES, **_QUIET)
     drawers.build_finder(bench, page.search, page.passage)
     told = TELL_CONTROLS % "explore"
     gr.on([part.change for part in page.choice], None, page.choice, None, js=told, **_QUIET)
@@ -152,6 +153,7 @@ def _lay_out(bench: Workbench) -> _Page:
         aside=_html(elem_id="aside"),
         rankings=_html(elem_id="rankings", js_on_load=read_script("rankings.js")),
         passage=_html(aside_html(search_stream.HINT), elem_id="passage"),
+        located=_html(elem_id="located"),
         search=gr.State(None),
         timer=gr.Timer(0.5, active=False, render=False),
     )
@@ -289,11 +291,11 @@ def _open_passage(reranking: Reranking | None, event: gr.EventData) -> str:
 
 
 def _locate_passage(bench: Workbench, reranking: Reranking | None, number: object) -> Any:
-    """Add to the open panel where its passage is in the whole corpus, once the search is over."""
+    """Say where the passage is in the whole corpus, once the search is over; page.js shows it in the panel if it is open."""
     passage = _find_passage(reranking, number)
     if reranking is None or passage is None or not reranking.complete:
         return gr.skip()
-    return passage_html(reranking, passage, bench.locate(reranking, passage.passage_id))
+    return located_html(reranking, bench.locate(reranking, passage.passage_id))
 
 
 def _find_passage(reranking: Reranking | None, number: object) -> Passage | None:

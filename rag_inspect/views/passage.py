@@ -29,6 +29,13 @@ def passage_html(reranking: Reranking, passage: Passage, location: Location | No
     )
 
 
+def located_html(reranking: Reranking, location: Location) -> str:
+    """Render where a candidate is and why, to be shown in the panel of that passage."""
+    ranks = [f"{key} {rank:,}" if rank else f"{key} not found" for key, rank in location.exact_ranks.items()]
+    number = reranking.candidates.ranking.rank_by_id.get(location.passage_id, 0)
+    return render("located.html", number=number, where=location.words, ranks=", ".join(ranks))
+
+
 def _facts(reranking: Reranking, passage: Passage, location: Location | None) -> list[tuple[str, str]]:
     candidates, passage_id = reranking.candidates, passage.passage_id
     facts = [("id", passage_id), *_list_ranks(reranking, passage_id, location)]

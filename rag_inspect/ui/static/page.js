@@ -27,6 +27,12 @@
     const open = document.body.classList.toggle(`ri-unfolded-${button.dataset.tab}`);
     button.setAttribute('aria-expanded', String(open));
   });
+  function locate() {  // where a passage is comes after its panel, which may be closed or another one's by then
+    const found = document.querySelector('#located .ri-where');
+    const panel = found && document.querySelector(`#passage .ri-passage[data-passage="${found.dataset.passage}"]`);
+    if (panel && !panel.querySelector('.ri-where')) panel.querySelector('dl').before(found.cloneNode(true));
+  }
+  new MutationObserver(locate).observe(document.documentElement, { childList: true, subtree: true });
   new MutationObserver(compare).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ['data-of'] });
 })();
 
