@@ -329,7 +329,7 @@ def test_advice_says_undecided_worse_and_recall_first():
     assert tied.startswith(
         "Undecided: bag>>fixed may gain more or less than your margin of 0.02: MRR@5 +0.000"
     )
-    assert "against bag. 60 queries can detect a change of 0.050; judge more." in tied
+    assert "against bag. 60 queries can detect a change of 0.050: judge more, and use bag meanwhile." in tied
     best = score_gold_first(corpus)
     worst = ScriptedReranker(lambda q, p: -best(q, p))
     found = advice(corpus, worst, top_k=10)

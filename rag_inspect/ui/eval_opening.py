@@ -72,6 +72,8 @@ class _Opening:
         return chosen if job and not job.over else chosen | show_recorded(self.page, self.bench, corpus)
 
     def _follows(self, job_id: str, visitor: object, followed: str | None) -> bool:
+        if not visitor:  # what the browser stores is not here yet: there may be a job
+            return False
         known = self.bench.job(job_id or "", Visitor.from_browser(visitor))
         return followed != CHOSEN and not known and self.bench.replay is None
 
