@@ -80,7 +80,8 @@ def test_noisy_queries_leave_it_undecided_and_the_reranker_out():
         "Undecided: bag>>r0 may gain more or less than your margin of 0.02: MRR@5"
     )
     assert (
-        f"40 queries can detect a change of {decision.change.resolvable:.3f}: judge more, and use bag meanwhile." in decision.reason
+        f"40 queries can detect a change of {decision.change.resolvable:.3f}: judge more, and use bag meanwhile."
+        in decision.reason
     )
 
 
