@@ -354,8 +354,7 @@ def test_a_phone_has_the_settings_folded_under_a_line_that_says_them(visit):
     gaps = [sliders.nth(at).bounding_box()["y"] - numbers.nth(at).bounding_box()["y"] for at in (0, 1)]
     assert abs(gaps[0] - gaps[1]) < 2, "both sliders stand as far below their names"
     page.locator(".ri-after button").first.click()
-    box = page.locator(".ri-passage").bounding_box()
-    assert box["x"] + box["width"] <= 390 - 8
+    page.wait_for_function("document.querySelector('.ri-passage')?.getBoundingClientRect().right <= 390 - 8")
     wide = visit("?corpus=fruit&q=where do apples keep")
     wait_for_ranking(wide)
     assert wide.locator("#settings").is_visible() and not wide.locator(".ri-fold").first.is_visible()
