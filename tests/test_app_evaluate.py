@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from playwright.sync_api import expect
 
 from rag_inspect.exports import read_replay
 from rag_inspect.settings import BUILT_IN_CORPORA, Settings
@@ -184,7 +185,8 @@ def test_a_reload_while_it_runs_finds_job_and_settings_and_a_past_run_opened_mea
     page.reload(wait_until="domcontentloaded")
     page.get_by_role("tab", name="Evaluate").click()
     page.get_by_text("so far").wait_for(timeout=120_000)
-    assert page.locator("#eval-settings").get_by_label("Corpus").input_value() == "resources"
+    corpus = page.locator("#eval-settings").get_by_label("Corpus")
+    expect(corpus).to_have_value("resources", timeout=30_000)
     assert page.locator("#eval-progress .ri-lines").inner_text().startswith("resources: ")
     open_past_run(page, "fruit")
     page.locator("#eval-progress").get_by_text("resources: ").wait_for()
