@@ -1,4 +1,4 @@
-"""The command line: serve, search, eval, bench, corpora, models. `--json` prints one document on stdout and nothing else."""
+"""The command line: serve, search, explain, eval, bench, corpora, models. `--json` prints one document on stdout and nothing else."""
 
 from __future__ import annotations
 

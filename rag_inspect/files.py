@@ -57,8 +57,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     Creates missing folders. When the block raises, `path` stays as it was; an OSError, from the block or from here,
     becomes a RagInspectError. Of several writers at the same time, the last to end wins.
     """
-    # A random name: no other writer has it, on any machine.
-    draft = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.new")
+    draft = _name_draft(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         permissions = _create(draft)
@@ -104,7 +103,7 @@ def write_folder(path: Path) -> Iterator[Path]:
     If the folder exists by then, another process made it, and the draft is dropped. Raises RagInspectError as
     `write_whole` does.
     """
-    draft = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.new")
+    draft = _name_draft(path)
     try:
         draft.mkdir(parents=True)
         yield draft
@@ -146,10 +145,7 @@ def sweep_set_aside(folder: Path) -> None:
         for path in folder.iterdir():
             since = find_set_aside_time(path.name)
             if since is not None and time.time() - since > SET_ASIDE_DAYS * 86400:
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+                _remove(path)
 
 
 def format_json(value: Any, indent: int | None = None) -> str:
@@ -199,10 +195,20 @@ def sweep_drafts(folder: Path, older: float = DRAFT_SECONDS) -> None:
     with suppress(OSError):  # no such folder, or read only
         for path in folder.iterdir():
             if is_draft(path.name) and time.time() - path.lstat().st_mtime > older:
-                if stat.S_ISDIR(path.lstat().st_mode):
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+                _remove(path)
+
+
+def _name_draft(path: Path) -> Path:
+    """Return a random name beside `path`: no other writer has it, on any machine. `_DRAFT` matches it."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.new")
+
+
+def _remove(path: Path) -> None:
+    """Delete a file, a link or a folder with what is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _explain(path: Path, error: OSError) -> RagInspectError:

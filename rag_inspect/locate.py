@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rag_inspect.types import Cause, Corpus, Location, Passage, Reranking, Retriever, fold_text
@@ -76,8 +76,3 @@ def find_passages(corpus: Corpus, text: str, most: int = FOUND) -> list[Passage]
             break
         titled.append(passage)
     return titled[:most]
-
-
-def count_reached(ranks: Sequence[int | None], top_k: int) -> int:
-    """Count the passages with a true rank within top_k."""
-    return sum(rank is not None and rank <= top_k for rank in ranks)

@@ -25,12 +25,13 @@ def hash_text(text: str) -> str:
 
 def fold_text(text: str) -> str:
     """Return what texts that look the same share: NFC, no invisible characters, single spaces."""
-    seen = "".join(
-        character
-        for character in text
-        if character.isspace() or unicodedata.category(character) not in {"Cf", "Cc"}
-    )
-    return " ".join(unicodedata.normalize("NFC", seen).split())
+    seen = " ".join(text.split())
+    if (
+        not seen.isprintable()
+    ):  # only then is a character worth a look: a corpus has many texts, and few of these
+        kept = (c for c in seen if c == " " or unicodedata.category(c) not in {"Cf", "Cc"})
+        seen = " ".join("".join(kept).split())
+    return unicodedata.normalize("NFC", seen)
 
 
 @dataclass(frozen=True, slots=True)
