@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rag_inspect.embedders import load_embedder
-from rag_inspect.errors import RetrievalError
+from rag_inspect.errors import ModelError, RetrievalError
 from rag_inspect.options import EMBEDDER, FIRST_STAGE
 from rag_inspect.rerankers import load_reranker
 from rag_inspect.retrieval import (
@@ -20,7 +21,7 @@ from rag_inspect.retrieval import (
 )
 from rag_inspect.settings import Settings
 from rag_inspect.store import Lease, Store
-from rag_inspect.tasks import Task
+from rag_inspect.tasks import Stage, Task
 from rag_inspect.types import Corpus, Embedder, FirstStage, Reranker, Retriever
 
 INDEXES_HELD = 16  # open at once; reopening one takes milliseconds
@@ -93,6 +94,24 @@ class Loader:
 
         return self._indexes.lease(_name_index(corpus, stage), make, f"indexing {corpus.name}")
 
+    def fusion(
+        self, corpus: Corpus, retrievers: Sequence[Retriever], held: ExitStack
+    ) -> Generator[Stage, None, tuple[Retriever, Retriever] | None]:
+        """Open the parts of the tuned fusion: the first embedder that these first stages use, and BM25.
+
+        Returns None if they use none. `held` keeps what was opened.
+        """
+        stages = [retriever.first_stage for retriever in retrievers]
+        dense = next((each for each in retrievers if each.first_stage.kind == "dense"), None)
+        embedder = next((stage.embedder for stage in stages if stage.embedder), None)
+        if embedder is None:
+            return None
+        missing = ["bm25"] if dense else ["bm25", embedder.key]
+        parts = [held.enter_context(self.retriever(corpus, key)) for key in missing]
+        yield from prepare(*parts)
+        words, *others = (part.value() for part in parts)
+        return dense or others[0], words
+
     @contextmanager
     def reopen_after_failure(self, corpus: Corpus, *first_stages: str) -> Iterator[None]:
         """If retrieval fails, make the next request reopen index and engine: after a panic the engine is unusable."""
@@ -113,6 +132,39 @@ class Loader:
         self._indexes.close()
         self._models.close()
         self._engine.close()
+
+
+def prepare(*things: Lease[Any] | Task[Any]) -> Generator[Stage, None, float]:
+    """Yield stages until each thing is loaded, one after the other; raises what its loading raised.
+
+    Returns the milliseconds this took; 0 if everything was loaded before the first stage.
+    """
+    began, stage = time.perf_counter(), None
+    for thing in things:
+        for stage in thing.watch():
+            yield stage
+        thing.value()
+    return (time.perf_counter() - began) * 1000 if stage else 0.0
+
+
+def load_each(
+    leases: Iterable[tuple[Any, ...]], held: ExitStack, loaded: list[Any], absent: list[str]
+) -> Iterator[Stage]:
+    """For each (key, lease, …): load what is leased, and what else has to be prepared for it.
+
+    `absent` gets a note on each key that is not available. Raises ModelError if none is.
+    """
+    failure: ModelError | None = None
+    for key, first, *others in leases:
+        try:
+            held.enter_context(first)
+            yield from prepare(first, *others)
+            loaded.append(first.value())
+        except ModelError as error:
+            failure = error
+            absent.append(f"{key} was left out: {error}.")
+    if failure and not loaded:
+        raise failure
 
 
 def _name_index(corpus: Corpus, stage: FirstStage) -> tuple[str, ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +14,7 @@ from rag_inspect import pipeline
 from rag_inspect.admission import OURSELVES, Admission, Asker
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.corpora.notes import note_evaluation, note_search
-from rag_inspect.errors import InputError, ModelError
+from rag_inspect.errors import InputError
 from rag_inspect.evaluation import EvalProgress, Fusion, add_provenance, evaluate
 from rag_inspect.evaluation.archive import Archive
 from rag_inspect.evaluation.assessment import Evaluation
@@ -26,7 +25,7 @@ from rag_inspect.evaluation.recorded import RecordedEvaluations
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.files import sweep_drafts, sweep_set_aside
 from rag_inspect.hub import HubProbe
-from rag_inspect.loading import Loader
+from rag_inspect.loading import Loader, load_each, prepare
 from rag_inspect.locate import locate
 from rag_inspect.options import FIRST_STAGE, EvalOptions, SearchOptions, check_length
 from rag_inspect.recorded import read_record
@@ -166,7 +165,7 @@ class Workbench:
             self.retriever(chosen, options.first_stage) as index,
             self.reranker(key) as model,
         ):
-            load_ms = yield from _prepare(index, model)
+            load_ms = yield from prepare(index, model)
             candidates = pipeline.find_candidates(
                 index.value(),
                 chosen,
@@ -177,7 +176,7 @@ class Workbench:
             )
             reranker, cache = model.value(), self.score_cache
             if lacks_scores(reranker, candidates.pairs, cache):
-                load_ms += yield from _prepare(self.loader.warm(key))
+                load_ms += yield from prepare(self.loader.warm(key))
             loaded, known = {"load": load_ms} if load_ms else {}, note_search(chosen)
             for moment in pipeline.rerank(candidates, reranker, cache, options.kept):
                 times, notes = {**loaded, **moment.timings_ms}, self.loader.notes + cache.notes + known
@@ -185,16 +184,16 @@ class Workbench:
                     times["total"] += load_ms
                 yield replace(moment, timings_ms=times, notes=moment.notes + notes)
 
-    def locate(self, search: Reranking, passage_id: str) -> Location:
+    def locate(self, search: Reranking, passage_id: str, who: Asker = OURSELVES) -> Location:
         """Locate a passage for a complete search: for its own first stage, and for those that need no other embedder.
 
-        Waits until they are open. Raises a RagInspectError.
+        Waits until they are open. Raises a RagInspectError; if `searches` has no place for `who`, before any slow work.
         """
         corpus, own = self.corpus(search.candidates.corpus), search.candidates.first_stage
-        keys = dict.fromkeys(
-            [own.key, *(("minilm", "bm25", "hybrid") if own.reader == FIRST_STAGE else ("bm25",))]
-        )
+        others = [key for key, stage in FIRST_STAGES.items() if stage.reader in (own.reader, "bm25")]
+        keys = dict.fromkeys([own.key, *others])
         with ExitStack() as held, self.loader.reopen_after_failure(corpus, own.key):
+            held.enter_context(self.searches.take(who))
             leases = {key: held.enter_context(self.loader.retriever(corpus, key)) for key in keys}
             retrievers = {key: lease.value() for key, lease in leases.items()}
             return locate(search, corpus, passage_id, retrievers)
@@ -243,14 +242,14 @@ class Workbench:
                 absent: list[str] = []
                 stages = ((key, self.retriever(chosen, key)) for key in options.first_stages)
                 rerankers = ((key, self.reranker(key), self.loader.warm(key)) for key in keys)
-                loading = _load(stages, held, indexes, absent), _load(rerankers, held, models, absent)
+                loading = load_each(stages, held, indexes, absent), load_each(rerankers, held, models, absent)
                 for stage in chain(*loading):
                     yield stage
                     if stopped():
                         return
-                fusion = yield from self._open_fusion(chosen, indexes, held)
+                parts = yield from self.loader.fusion(chosen, indexes, held)
                 for moment in evaluate(
-                    chosen, indexes, models, self.score_cache, fusion=fusion, aim=options.aim,
+                    chosen, indexes, models, self.score_cache, fusion=Fusion(*parts) if parts else None, aim=options.aim,
                     split=options.split, top_k=options.top_k, top_n=options.kept, cutoffs=options.depths,
                     keep_identical_ids=options.keep_identical_ids, stopped=stopped,
                     device=str(choose_device(self.settings.device)),
@@ -265,20 +264,6 @@ class Workbench:
         finally:
             turn.free()
 
-    def _open_fusion(
-        self, corpus: Corpus, indexes: Sequence[Retriever], held: ExitStack
-    ) -> Generator[Stage, None, Fusion | None]:
-        """Open the parts of the tuned fusion: the first embedder that the run uses, and BM25; None without an embedder."""
-        dense = next((each for each in indexes if each.first_stage.kind == "dense"), None)
-        embedder = next((each.first_stage.embedder for each in indexes if each.first_stage.embedder), None)
-        if embedder is None:
-            return None
-        missing = ["bm25"] if dense else ["bm25", embedder.key]
-        parts = [held.enter_context(self.retriever(corpus, key)) for key in missing]
-        yield from _prepare(*parts)
-        words, *others = (part.value() for part in parts)
-        return Fusion(dense or others[0], words)
-
     def start_evaluation(self, options: EvalOptions, visitor: Visitor = LOCAL, address: str = "") -> Job:
         """Run `evaluate` as a job in its own thread; its visitor finds it again with `job`, by its id.
 
@@ -290,13 +275,14 @@ class Workbench:
             raise InputError("this page has no visitor id yet; wait a moment or reload it, then try again")
         check_evaluation(self.corpus(options.corpus), options, public=bool(self.settings.public))
         place = self.evaluations.take(Asker(visitor.owner, address))
-        return self.jobs.start(
+        job = Job(
             lambda stopped: self._evaluate(options, stopped, visitor),
             options.corpus,
             JobSettings.of(options),
             owner=visitor.owner,
             on_over=place.release,
         )
+        return self.jobs.start(job)
 
     def job(self, job_id: object, visitor: Visitor = LOCAL) -> Job | None:
         """Return the job with this id; None if it does not exist, is gone, or this visitor may not see it."""
@@ -311,36 +297,3 @@ class Workbench:
         self.loader.close()
         if "score_cache" in self.__dict__:
             self.score_cache.close()
-
-
-def _prepare(*things: Lease[Any] | Task[Any]) -> Generator[Stage, None, float]:
-    """Yield stages until each thing is loaded, one after the other; raises what its loading raised.
-
-    Returns the milliseconds this took; 0 if everything was loaded before the first stage.
-    """
-    began, stage = time.perf_counter(), None
-    for thing in things:
-        for stage in thing.watch():
-            yield stage
-        thing.value()
-    return (time.perf_counter() - began) * 1000 if stage else 0.0
-
-
-def _load(
-    leases: Iterable[tuple[Any, ...]], held: ExitStack, loaded: list[Any], absent: list[str]
-) -> Iterator[Stage]:
-    """For each (key, lease, …): load what is leased, and what else has to be prepared for it.
-
-    `absent` gets a note on each key that is not available. Raises ModelError if none is.
-    """
-    failure: ModelError | None = None
-    for key, first, *others in leases:
-        try:
-            held.enter_context(first)
-            yield from _prepare(first, *others)
-            loaded.append(first.value())
-        except ModelError as error:
-            failure = error
-            absent.append(f"{key} was left out: {error}.")
-    if failure and not loaded:
-        raise failure

@@ -74,6 +74,19 @@ def test_a_pin_by_mouse_opens_the_whole_passage_and_escape_closes_it(visit):
     assert page.locator("li.ri-pinned").count() == 0
 
 
+def test_a_panel_never_shows_where_a_passage_was_for_another_search(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    page.locator(".ri-before button").first.click()
+    page.locator(".ri-passage .ri-where").wait_for()
+    page.evaluate("document.querySelector('#located .ri-where').textContent = 'of the search before'")
+    ask(page, "which fruit is yellow")
+    page.locator(".ri-before button").first.click()
+    where = page.locator(".ri-passage .ri-where")
+    where.wait_for()
+    assert "True ranks in the whole corpus: minilm 1" in where.inner_text()
+
+
 def test_another_first_stage_names_its_column_and_its_score(visit):
     page = visit("?corpus=fruit&q=where do apples keep&first_stage=hybrid")
     wait_for_ranking(page)

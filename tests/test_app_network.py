@@ -72,38 +72,35 @@ def test_seven_tabs_opened_while_models_warm_up_all_show_their_first_screen(chro
         context.close()
 
 
-def test_a_search_made_while_models_warm_up_is_not_replaced_by_the_first_one(chromium, warming):
+@pytest.fixture
+def waiting(chromium, warming):
+    """(a tab that waits for the models, the event that ends the wait)."""
     address, go_on = warming
     context = chromium.new_context()
-    try:
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.goto(address, wait_until="domcontentloaded")
-        wait_for_words(page, "indexing slowly")
-        ask(page, "pears")
-        wait_for_ranking(page)
-        go_on.set()
-        page.wait_for_timeout(2_000)  # two polls
-        assert page.locator(".ri-rankings").get_attribute("data-query") == "pears"
-    finally:
-        context.close()
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.goto(address, wait_until="domcontentloaded")
+    wait_for_words(page, "indexing slowly")
+    yield page, go_on
+    context.close()
 
 
-def test_stop_ends_the_wait_for_the_first_search(chromium, warming):
-    address, go_on = warming
-    context = chromium.new_context()
-    try:
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.goto(address, wait_until="domcontentloaded")
-        wait_for_words(page, "indexing slowly")
-        page.get_by_role("button", name="Stop", exact=True).first.click()
-        wait_for_words(page, "Stopped before anything was scored")
-        go_on.set()
-        page.wait_for_timeout(2_000)
-        wait_for_words(page, "Stopped before anything was scored")
-    finally:
-        context.close()
+def test_a_search_made_while_models_warm_up_is_not_replaced_by_the_first_one(waiting):
+    page, go_on = waiting
+    ask(page, "pears")
+    wait_for_ranking(page)
+    go_on.set()
+    page.wait_for_timeout(2_000)  # two polls
+    assert page.locator(".ri-rankings").get_attribute("data-query") == "pears"
+
+
+def test_stop_ends_the_wait_for_the_first_search(waiting):
+    page, go_on = waiting
+    page.get_by_role("button", name="Stop", exact=True).first.click()
+    wait_for_words(page, "Stopped before anything was scored")
+    go_on.set()
+    page.wait_for_timeout(2_000)
+    wait_for_words(page, "Stopped before anything was scored")
 
 
 WATCH_POLICY = "document.addEventListener('securitypolicyviolation', e => console.error('policy: ' + e.violatedDirective))"

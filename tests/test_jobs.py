@@ -12,7 +12,7 @@ import pytest
 from rag_inspect.errors import RerankError
 from rag_inspect.evaluation import add_provenance
 from rag_inspect.evaluation.assessment import Evaluation, assess
-from rag_inspect.evaluation.jobs import ALL_KEPT, KEPT, Jobs, JobSettings
+from rag_inspect.evaluation.jobs import ALL_KEPT, KEPT, Job, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.turn import Turn
 from rag_inspect.tasks import Stage
@@ -32,7 +32,7 @@ def the_evaluation_of(corpus, stopped):
 
 def test_a_job_goes_on_without_a_watcher_and_is_found_again_by_its_id():
     corpus, jobs = make_corpus(60), Jobs()
-    job = jobs.start(lambda stopped: the_evaluation_of(corpus, stopped), "animals", SETTINGS)
+    job = jobs.start(Job(lambda stopped: the_evaluation_of(corpus, stopped), "animals", SETTINGS))
     next(job.watch(0.001), None)
     again = jobs.get(job.job_id)
     assert again is job
@@ -58,7 +58,7 @@ def test_a_job_stops_and_a_jobs_error_is_kept():
         raise RerankError("no")
 
     jobs = Jobs()
-    job = jobs.start(endless, "endless", SETTINGS)
+    job = jobs.start(Job(endless, "endless", SETTINGS))
     assert jobs.running == [job]
     began = time.perf_counter()
     job.stop()
@@ -66,7 +66,7 @@ def test_a_job_stops_and_a_jobs_error_is_kept():
         pass
     assert job.stopped and time.perf_counter() - began < 5
     assert job.result is None and job.error is None and job.moment == job.stage == Stage(0, 0, "at work")
-    broke = jobs.start(broken, "broken", SETTINGS)
+    broke = jobs.start(Job(broken, "broken", SETTINGS))
     with pytest.raises(RerankError, match="no"):
         broke.value()
     assert not broke.stopped
@@ -76,7 +76,7 @@ def finish(jobs, owner="", count=1):
     """The ids of so many jobs of this owner, each over at once."""
     ids = []
     for _ in range(count):
-        job = jobs.start(lambda stopped: iter(()), "nothing", SETTINGS, owner=owner)
+        job = jobs.start(Job(lambda stopped: iter(()), "nothing", SETTINGS, owner=owner))
         ids.append(job.job_id)
         assert list(job.watch(0.001)) == []
     return ids
@@ -112,7 +112,7 @@ def test_a_job_that_runs_is_never_forgotten():
         go_on.wait(30)
         yield Stage(0, 0, "at work")
 
-    running = [jobs.start(wait, "long", SETTINGS, owner="ann") for _ in range(KEPT + 1)]
+    running = [jobs.start(Job(wait, "long", SETTINGS, owner="ann")) for _ in range(KEPT + 1)]
     finish(jobs, "ann", 2)
     assert all(jobs.get(job.job_id) is job for job in running)
     go_on.set()

@@ -9,7 +9,8 @@ from rag_inspect.errors import InputError
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.pipeline import find_candidates, make_query
 from rag_inspect.types import Corpus, CorpusCard, Passage, Query
-from rag_inspect.ui.controls import find_picked, from_link, picker_choices
+from rag_inspect.ui.controls import from_link
+from rag_inspect.ui.picker import find_picked, picker_choices
 from rag_inspect.views.evaluation import queue_html
 from tests.evaluating import ExactRetriever, run_evaluation
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from rag_inspect import loading
+from rag_inspect.admission import Asker
 from rag_inspect.embedders import EMBEDDERS
 from rag_inspect.errors import CorpusError, InputError, ModelError, RagInspectError, RetrievalError
 from rag_inspect.options import EvalOptions, SearchOptions
@@ -161,6 +162,17 @@ def test_what_a_corpus_lacks_is_noted_and_stops_nobody_who_does_not_need_it(benc
     assert 'The split test judges 1 passage that the corpus does not have; the first is "lost".' in notes
     with pytest.raises(CorpusError, match=r"dev.tsv:2 has the grade '0.5'"):
         [*bench.evaluate(EvalOptions(corpus="tiny", rerankers=("mini",), split="dev"))]
+
+
+def test_locating_takes_a_place_among_the_searches_and_gives_it_back(bench):
+    search, ann = ask(bench, first_stage="bm25"), Asker("ann")
+    held = [bench.searches.take(ann) for _ in range(bench.searches.each)]
+    passage_id = search.ranking.passage_ids[0]
+    with pytest.raises(InputError, match="you already have"):
+        bench.locate(search, passage_id, ann)
+    held.pop().release()
+    assert bench.locate(search, passage_id, ann).passage_id == passage_id
+    assert len(bench.searches) == len(held)
 
 
 def test_searches_over_two_corpora_at_once_do_not_mix(bench, corpus_folder):

@@ -83,17 +83,8 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
-    def start(
-        self,
-        make: Make,
-        what: str,
-        settings: JobSettings,
-        *,
-        owner: str = "",
-        on_over: Callable[[], None] = lambda: None,
-    ) -> Job:
+    def start(self, job: Job) -> Job:
         """Start a job, which may wait for its turn on this machine. Forgets finished jobs that are too many."""
-        job = Job(make, what, settings, owner=owner, on_over=on_over)
         with self._lock:
             self._jobs[job.job_id] = job
             self._make_room()

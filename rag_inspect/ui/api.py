@@ -33,6 +33,18 @@ from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.guard import Listeners
 from rag_inspect.workbench import Workbench
 
+PARAMETERS = {
+    "query": "The text to search for; it may be empty if query_id is given.",
+    "corpus": "The name of a listed corpus or, on the user's own machine, the path of a folder in BEIR's layout.",
+    "passage": "The id of the passage, as the corpus has it.",
+    "first_stage": "What finds the candidates: an embedder such as minilm, bm25, hybrid, hybrid:A+B or recorded:NAME.",
+    "reranker": "The reranker, such as mini or base; none means base if it is on disk, else mini.",
+    "top_k": "How many candidates the first stage finds and the reranker scores, from 1 to 200.",
+    "top_n": "How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.",
+    "keep_identical_ids": "True to keep a candidate that has the id of its judged query, which is the query itself.",
+    "query_id": "The id of one of the corpus's queries; tells queries of one text apart.",
+}
+"""What the parameters of an operation are, where its own docstring does not say it."""
 REPORT_SECONDS = 1.0  # between two progress values
 
 
@@ -55,30 +67,11 @@ def _build_search(bench: Workbench) -> None:
         query_id: str | None = None,
         request: gr.Request | None = None,
     ) -> dict[str, Any]:
-        """Run one query through both stages: candidates, reranked order with moves, gold, verdict and timings.
-
-        Parameters:
-            query: The text to search for; it may be empty if query_id is given.
-            corpus: The name of a listed corpus or, on the user's own machine, the path of a folder in BEIR's layout.
-            first_stage: What finds the candidates: an embedder such as minilm, bm25, hybrid, hybrid:A+B or recorded:NAME.
-            reranker: The reranker, such as mini or base; none means base if it is on disk, else mini.
-            top_k: How many candidates the first stage finds and the reranker scores, from 1 to 200.
-            top_n: How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.
-            keep_identical_ids: True to keep a candidate that has the id of its judged query, which is the query itself.
-            query_id: The id of one of the corpus's queries; tells queries of one text apart.
-        """
-        options = SearchOptions(
-            query=query,
-            corpus=corpus,
-            query_id=query_id or None,
-            first_stage=first_stage,
-            reranker=None if reranker == "" else reranker,
-            top_k=top_k,
-            top_n=top_n,
-            keep_identical_ids=keep_identical_ids,
-        )
-        moments = bench.search(options, read_asker(request, on_space=bench.settings.on_space))
-        *_, end = (moment for moment in moments if isinstance(moment, Reranking))
+        """Run one query through both stages: candidates, reranked order with moves, gold, verdict and timings."""
+        end = _search(
+            bench, request, query=query, corpus=corpus, first_stage=first_stage, reranker=reranker, top_k=top_k,
+            top_n=top_n, keep_identical_ids=keep_identical_ids, query_id=query_id,
+        )  # fmt: skip
         return write_search([end])
 
     _offer(search, "search", **SEARCHES)
@@ -93,31 +86,31 @@ def _build_explain(bench: Workbench) -> None:
         reranker: str | None = None,
         top_k: int = TOP_K,
         top_n: int | None = None,
+        keep_identical_ids: bool = False,
         query_id: str | None = None,
         request: gr.Request | None = None,
     ) -> dict[str, Any]:
-        """Say where a passage is for a query: its true rank in the corpus, and what keeps it out of the top n.
-
-        Parameters:
-            query: The text to search for; it may be empty if query_id is given.
-            corpus: The name of a listed corpus or, on the user's own machine, the path of a folder in BEIR's layout.
-            passage: The id of the passage, as the corpus has it.
-            first_stage: What finds the candidates: an embedder such as minilm, bm25, hybrid, hybrid:A+B or recorded:NAME.
-            reranker: The reranker, such as mini or base; none means base if it is on disk, else mini.
-            top_k: How many candidates the first stage finds and the reranker scores, from 1 to 200.
-            top_n: How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.
-            query_id: The id of one of the corpus's queries; tells queries of one text apart.
-        """
+        """Say where a passage is for a query: its true rank in the corpus, and what keeps it out of the top n."""
         check_text("passage", passage)
-        options = SearchOptions(
-            query=query, corpus=corpus, query_id=query_id or None, first_stage=first_stage,
-            reranker=None if reranker == "" else reranker, top_k=top_k, top_n=top_n,
+        end = _search(
+            bench, request, query=query, corpus=corpus, first_stage=first_stage, reranker=reranker, top_k=top_k,
+            top_n=top_n, keep_identical_ids=keep_identical_ids, query_id=query_id,
         )  # fmt: skip
-        moments = bench.search(options, read_asker(request, on_space=bench.settings.on_space))
-        *_, end = (moment for moment in moments if isinstance(moment, Reranking))
-        return write_location(end, bench.locate(end, passage))
+        return write_location(end, bench.locate(end, passage, _ask(bench, request)))
 
     _offer(explain, "explain", **SEARCHES)
+
+
+def _search(bench: Workbench, request: gr.Request | None, **asked: Any) -> Reranking:
+    """Search to the end. An empty text stands for no reranker or no query_id: some clients cannot send None."""
+    absent = {name: None for name in ("reranker", "query_id") if asked[name] == ""}
+    moments = bench.search(SearchOptions(**asked | absent), _ask(bench, request))
+    *_, end = (moment for moment in moments if isinstance(moment, Reranking))
+    return end
+
+
+def _ask(bench: Workbench, request: gr.Request | None) -> Asker:
+    return read_asker(request, on_space=bench.settings.on_space)
 
 
 def _build_eval(bench: Workbench, listeners: Listeners) -> None:
@@ -146,7 +139,6 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
             top_k: How many candidates each first stage finds for a query and each reranker scores, from 1 to 200.
             cutoffs: The k of recall@k, MRR@k and the other metrics, separated by commas.
             split: Which judgements to evaluate against; test means the file qrels/test.tsv of the corpus.
-            top_n: How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.
             keep_identical_ids: True to keep candidates that have the id of their query, as ArguAna's and Quora's do.
             goal: Who gets the top n: first_answer if somebody reads the first one (MRR decides), top_n for a model (recall).
             margin: A difference of that metric that does not matter, from 0 to 0.5; the decision is made against it.
@@ -157,7 +149,7 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
             top_k=top_k, top_n=top_n, cutoffs=cutoffs, split=split, keep_identical_ids=keep_identical_ids,
             aim=Aim(goal=goal, margin=margin, budget_ms=budget_ms),
         )  # fmt: skip
-        yield from _report(bench, options, listeners, read_asker(request, on_space=bench.settings.on_space))
+        yield from _report(bench, options, listeners, _ask(bench, request))
 
     _offer(evaluate, "eval", concurrency_limit=None)
 
@@ -176,12 +168,12 @@ def _report(
 
 
 def _offer(operation: Callable[..., Any], name: str, **limits: Any) -> None:
-    """Add an operation to the API, each parameter with its name and description from the docstring."""
+    """Add an operation to the API, each parameter with its name and description: its docstring's, else PARAMETERS'."""
     dependency = gr.api(show_errors(operation, encode=str), api_name=name, **limits)
-    _, descriptions, _ = get_function_description(operation)
+    _, described, _ = get_function_description(operation)
     app = gr.context.get_blocks_context()
     assert app is not None
-    for component_id, parameter in zip(dependency["inputs"], descriptions, strict=False):  # the last: request
-        component: Any = app.blocks[component_id]
+    for component_id, (parameter, words) in zip(dependency["inputs"], described.items(), strict=False):
+        component: Any = app.blocks[component_id]  # the last parameter, the request, has none
         component.label = parameter
-        component._api_info = component._api_info | {"additional_description": descriptions[parameter]}
+        component._api_info = component._api_info | {"additional_description": words or PARAMETERS[parameter]}

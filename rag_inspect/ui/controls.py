@@ -14,6 +14,7 @@ from rag_inspect.options import FIRST_STAGE, TOP_K, TOP_N, SearchOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.retrieval import FIRST_STAGES, find_first_stage
 from rag_inspect.types import Availability, Corpus, FirstStage, ModelSpec, Query, fold_text
+from rag_inspect.ui.picker import find_picked, first_example
 from rag_inspect.views.sentences import story_html
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
@@ -22,7 +23,6 @@ from rag_inspect.workbench import Workbench
 # there. So searches that wait for a download never stop the next one.
 SEARCHES: dict[str, Any] = {"concurrency_limit": None}
 PAGE_TOP_K, PAGE_TOP_N = (5, 50), (1, 20)  # lowest and highest value of the sliders
-LISTED_QUERIES = 500  # shown in the picker; tens of thousands stall a browser
 WRITE_LINK = """(query, corpus, first_stage, reranker, k, n, id) => {
   const link = new URL(window.location.href);
   Object.entries({q: query, corpus, first_stage, reranker, k, n}).forEach(([name, value]) => link.searchParams.set(name, value));
@@ -157,18 +157,6 @@ def _read_query(params: Mapping[str, str], bench: Workbench, name: str) -> tuple
     return query, [f'{name} has no query "{query_id[:80]}" with this text; showing {shown}.']
 
 
-def first_example(bench: Workbench, corpus: str) -> Query:
-    """Return the corpus's first example query, else its first query, else one without words."""
-    try:
-        chosen = bench.corpus(corpus)
-    except CorpusError:
-        return Query("", "")
-    known = [
-        chosen.query_by_id[query_id] for query_id in chosen.card.examples if query_id in chosen.query_by_id
-    ]
-    return next(iter((*known, *chosen.queries)), Query("", ""))
-
-
 def corpora_update(bench: Workbench, corpus: str | None = None) -> Any:
     """Update the list of corpora and show this one, or the default if there is no corpus with that name.
 
@@ -177,49 +165,6 @@ def corpora_update(bench: Workbench, corpus: str | None = None) -> Any:
     names = list(bench.corpora())
     default = bench.default_corpus if bench.default_corpus in names else None
     return gr.update(choices=names, value=corpus if corpus in names else default)
-
-
-def picker_choices(corpus: Corpus, picked: str | None = None) -> list[tuple[str, str]]:
-    """Return (text, query_id) of the judged queries, examples first, and of the `picked` one if it is another.
-
-    Queries of one text show their ids.
-    """
-    examples = [corpus.query_by_id[q] for q in corpus.card.examples if q in corpus.query_by_id]
-    first = {query.query_id for query in examples}
-    rest = (query for query in corpus.queries if query.query_id not in first and corpus.gold(query.query_id))
-    listed = [*examples, *rest][:LISTED_QUERIES]
-    known = corpus.query_by_id.get(picked or "")
-    if known and known not in listed:
-        listed.append(known)
-    return [
-        (
-            f"{query.text[:160]} ({query.query_id})"
-            if len(corpus.find_queries(query.text)) > 1
-            else query.text[:160],
-            query.query_id,
-        )
-        for query in listed
-    ]
-
-
-def picker_update(corpus: Corpus, text: str, picked: str | None = None) -> Any:
-    """Fill the picker with the corpus's judged queries and show the one in the query box."""
-    picked = find_picked(corpus, text, picked)
-    judged = sum(bool(corpus.gold(query.query_id)) for query in corpus.queries)
-    listed = f", first {LISTED_QUERIES} shown" if judged > LISTED_QUERIES else ""
-    label = (
-        f"Eval queries of this corpus ({judged:,}{listed})" if judged else "This corpus has no eval queries"
-    )
-    return gr.update(choices=picker_choices(corpus, picked), value=picked, label=label)
-
-
-def find_picked(corpus: Corpus, text: str, picked: str | None = None) -> str | None:
-    """Return the id of the query in the query box: the `picked` one while the text is its own, else the only one like it."""
-    known = corpus.query_by_id.get(picked or "")
-    if known and fold_text(text) == fold_text(known.text):
-        return known.query_id
-    same = corpus.find_queries(text)
-    return same[0].query_id if len(same) == 1 else None
 
 
 def describe_corpus(corpus: Corpus) -> str:

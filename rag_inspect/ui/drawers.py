@@ -11,6 +11,7 @@ from rag_inspect.errors import InputError
 from rag_inspect.locate import find_passages
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Reranking
+from rag_inspect.ui.askers import read_asker
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.theme import read_script
 from rag_inspect.views.figures import scatter, slopegraph
@@ -42,7 +43,7 @@ def build_finder(bench: Workbench, state: gr.State, panel: gr.HTML) -> None:
         one = passages[0].passage_id if len(passages) == 1 else None
         return gr.update(choices=choices, value=one, visible=True, label=f"Passages ({len(passages)})")
 
-    def show(reranking: Reranking | None, passage_id: str | None) -> Any:
+    def show(reranking: Reranking | None, passage_id: str | None, request: gr.Request) -> Any:
         if reranking is None or passage_id is None or not reranking.complete:
             return gr.skip()
         passage = bench.corpus(reranking.candidates.corpus).passage_by_id.get(passage_id)
@@ -50,7 +51,8 @@ def build_finder(bench: Workbench, state: gr.State, panel: gr.HTML) -> None:
             raise InputError(
                 f'{reranking.candidates.corpus} has no passage "{passage_id[:80]}"; find it again'
             )
-        return passage_html(reranking, passage, bench.locate(reranking, passage_id))
+        who = read_asker(request, on_space=bench.settings.on_space)
+        return passage_html(reranking, passage, bench.locate(reranking, passage_id, who))
 
     text.submit(show_errors(find), [state, text], found, **_QUIET)
     found.change(show_errors(show), [state, found], panel, concurrency_limit=None, **_QUIET)

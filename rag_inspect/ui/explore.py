@@ -10,11 +10,11 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect.errors import CorpusError
 from rag_inspect.options import FIRST_STAGE
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Passage, Reranking
 from rag_inspect.ui import drawers, search_stream
+from rag_inspect.ui.askers import read_asker
 from rag_inspect.ui.controls import (
     COPY_LINK,
     SEARCHES,
@@ -22,18 +22,15 @@ from rag_inspect.ui.controls import (
     WRITE_LINK,
     depth_sliders,
     describe_corpus,
-    find_picked,
-    first_example,
     fold_html,
     model_choices,
-    picker_choices,
-    picker_update,
     stage_choices,
     stage_update,
     update_rerankers,
     watch_choice,
 )
 from rag_inspect.ui.errors import show_errors
+from rag_inspect.ui.picker import find_query_text, first_example, picker_update, show_picked, step
 from rag_inspect.ui.theme import read_script
 from rag_inspect.views.passage import located_html, passage_html
 from rag_inspect.views.sentences import aside_html
@@ -91,9 +88,7 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     searches = _wire(page, bench, app)
     page.link.click(None, [*page.choice, page.picker], None, js=COPY_LINK, **_QUIET)
 
-    opened = page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
-    locate, number = show_errors(partial(_locate_passage, bench)), gr.Number(0, visible=False)
-    opened.then(locate, [page.search, number], page.located, js=OPENED, **SEARCHES, **_QUIET)
+    _wire_passage(page, bench)
     drawers.build_finder(bench, page.search, page.passage)
     told = TELL_CONTROLS % "explore"
     gr.on([part.change for part in page.choice], None, page.choice, None, js=told, **_QUIET)
@@ -197,10 +192,26 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
         **SEARCHES,
         **_QUIET,
     )
-    shown = show_errors(partial(_show_picked, bench)), [page.corpus, page.query, page.picker], page.picker
+    shown = show_errors(partial(show_picked, bench)), [page.corpus, page.query, page.picker], page.picker
     run.then(*shown, **_QUIET).then(None, [*page.choice, page.picker], None, js=WRITE_LINK, **_QUIET)
     _wire_stop(page, bench, running)
     return [arrival, run]
+
+
+def _wire_passage(page: _Page, bench: Workbench) -> None:
+    """Connect the rows: a click opens the panel of a passage, then says where it is in the whole corpus."""
+
+    @show_errors
+    def locate(reranking: Reranking | None, number: object, request: gr.Request) -> Any:
+        passage = _find_passage(reranking, number)
+        if reranking is None or passage is None or not reranking.complete:
+            return gr.skip()
+        who = read_asker(request, on_space=bench.settings.on_space)
+        return located_html(reranking, bench.locate(reranking, passage.passage_id, who))
+
+    opened = page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
+    number = gr.Number(0, visible=False)
+    opened.then(locate, [page.search, number], page.located, js=OPENED, **SEARCHES, **_QUIET)
 
 
 def _wire_stop(page: _Page, bench: Workbench, running: search_stream.Running) -> None:
@@ -243,10 +254,10 @@ def _wire_query_choice(page: _Page, bench: Workbench) -> gr.State:
         **_QUIET,
     )
     query = watch_choice(page.picker).change(
-        show_errors(partial(_find_query_text, bench)), place, page.query, **_QUIET
+        show_errors(partial(find_query_text, bench)), place, page.query, **_QUIET
     )
     steps = [
-        button.click(show_errors(partial(_step, bench, by)), place, [page.query, page.picker], **_QUIET)
+        button.click(show_errors(partial(step, bench, by)), place, [page.query, page.picker], **_QUIET)
         for button, by in ((page.back, -1), (page.forth, 1))
     ]
     for event in (corpus, query, *steps):
@@ -260,42 +271,11 @@ def _fill_from_corpus(bench: Workbench, name: str, first_stage: str) -> list[Any
     return [query.text, picker_update(corpus, query.text, query.query_id), describe_corpus(corpus), stages]
 
 
-def _find_query_text(bench: Workbench, name: str, query_id: str | None) -> str:
-    query = bench.corpus(name).query_by_id.get(query_id or "")
-    if query is None:
-        raise CorpusError(f'{name} has no query "{query_id}"; choose one from the list')
-    return query.text
-
-
-def _show_picked(bench: Workbench, name: str, text: str, picked: str | None) -> Any:
-    corpus = bench.corpus(name)
-    found = find_picked(corpus, text, picked)
-    listed = found is None or found in (query_id for _, query_id in picker_choices(corpus))
-    return gr.update(value=found) if listed else picker_update(corpus, text, found)
-
-
-def _step(bench: Workbench, by: int, name: str, query_id: str | None) -> list[Any]:
-    corpus = bench.corpus(name)
-    ids = [query_id for _, query_id in picker_choices(corpus)]
-    if not ids:
-        raise CorpusError(f"{name} has no eval queries to step through; type a query instead")
-    place = (ids.index(query_id) + by) % len(ids) if query_id in ids else 0
-    return [corpus.query_by_id[ids[place]].text, ids[place]]
-
-
 def _open_passage(reranking: Reranking | None, event: gr.EventData) -> str:
     """Show the passage that was clicked."""
     number = event._data.get("number") if isinstance(event._data, dict) else None
     passage = _find_passage(reranking, number)
     return passage_html(reranking, passage) if reranking and passage else aside_html(search_stream.HINT)
-
-
-def _locate_passage(bench: Workbench, reranking: Reranking | None, number: object) -> Any:
-    """Say where the passage is in the whole corpus, once the search is over; page.js shows it in the panel if it is open."""
-    passage = _find_passage(reranking, number)
-    if reranking is None or passage is None or not reranking.complete:
-        return gr.skip()
-    return located_html(reranking, bench.locate(reranking, passage.passage_id))
 
 
 def _find_passage(reranking: Reranking | None, number: object) -> Passage | None:

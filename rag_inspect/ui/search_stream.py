@@ -22,11 +22,10 @@ from rag_inspect.ui.controls import (
     control_values,
     corpora_update,
     describe_corpus,
-    find_picked,
     from_link,
-    picker_update,
     stage_update,
 )
+from rag_inspect.ui.picker import find_picked, picker_update
 from rag_inspect.views.rankings import rankings_html
 from rag_inspect.views.sentences import aside_html, sentence_html, timings_html
 from rag_inspect.workbench import Workbench

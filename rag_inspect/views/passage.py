@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rag_inspect.types import Location, Passage, Reranking, list_readings
 from rag_inspect.views.formats import name_order
-from rag_inspect.views.rankings import describe_move, sigmoid, title_passage
+from rag_inspect.views.rankings import describe_move, sigmoid, title_passage, write_settings
 from rag_inspect.views.templates import render
 
 MAX_CHARACTERS = 20_000  # longer text is cut, and the panel says so
@@ -22,6 +22,7 @@ def passage_html(reranking: Reranking, passage: Passage, location: Location | No
     return render(
         "passage.html",
         number=ranks.get(passage.passage_id, 0),
+        search=write_settings(reranking),
         heading=title_passage(passage),
         facts=_facts(reranking, passage, location),
         where=location.words if location else "",
@@ -33,7 +34,13 @@ def located_html(reranking: Reranking, location: Location) -> str:
     """Render where a candidate is and why, to be shown in the panel of that passage."""
     ranks = [f"{key} {rank:,}" if rank else f"{key} not found" for key, rank in location.exact_ranks.items()]
     number = reranking.candidates.ranking.rank_by_id.get(location.passage_id, 0)
-    return render("located.html", number=number, where=location.words, ranks=", ".join(ranks))
+    return render(
+        "located.html",
+        number=number,
+        search=write_settings(reranking),
+        where=location.words,
+        ranks=", ".join(ranks),
+    )
 
 
 def _facts(reranking: Reranking, passage: Passage, location: Location | None) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ def rankings_html(reranking: Reranking) -> str:
     return render(
         "rankings.html",
         query=candidates.query.text[:_COMPARED],
-        of=json.dumps(_settings(reranking)),
+        of=write_settings(reranking),
         caption=_describe(reranking),
         gold=bool(gold),
         gold_words=_describe_gold(candidates),
@@ -50,11 +50,11 @@ def rankings_html(reranking: Reranking) -> str:
     )
 
 
-def _settings(reranking: Reranking) -> list[object]:
-    """What the controls said, in their order; static/page.js compares it with what they say now."""
+def write_settings(reranking: Reranking) -> str:
+    """Return in JSON what the controls said, in their order; static/page.js compares it with what they say now."""
     first = reranking.candidates
     names = first.query.text, first.corpus, first.first_stage.key, reranking.reranker.key
-    return [*(name[:_COMPARED] for name in names), first.top_k, reranking.top_n]
+    return json.dumps([*(name[:_COMPARED] for name in names), first.top_k, reranking.top_n])
 
 
 def _describe(reranking: Reranking) -> str:

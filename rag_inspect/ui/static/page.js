@@ -27,13 +27,14 @@
     const open = document.body.classList.toggle(`ri-unfolded-${button.dataset.tab}`);
     button.setAttribute('aria-expanded', String(open));
   });
-  function locate() {  // where a passage is comes after its panel, which may be closed or another one's by then
-    const found = document.querySelector('#located .ri-where');
-    const panel = found && document.querySelector(`#passage .ri-passage[data-passage="${found.dataset.passage}"]`);
-    if (panel && !panel.querySelector('.ri-where')) panel.querySelector('dl').before(found.cloneNode(true));
+  // Where a passage is comes after its panel, which may be closed by then, or another passage's or another search's.
+  function locate() {
+    const found = document.querySelector('#located .ri-where'), panel = document.querySelector('#passage .ri-passage');
+    const same = found && panel && ['passage', 'search'].every((name) => found.dataset[name] === panel.dataset[name]);
+    if (same && !panel.querySelector('.ri-where')) panel.querySelector('dl').before(found.cloneNode(true));
   }
-  new MutationObserver(locate).observe(document.documentElement, { childList: true, subtree: true });
-  new MutationObserver(compare).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ['data-of'] });
+  new MutationObserver(() => { compare(); locate(); })
+    .observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ['data-of'] });
 })();
 
 // Tab leaves no list open: gradio opens one when it gets the focus, and does not close it when Tab leaves it. A list
