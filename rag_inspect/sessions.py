@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from dataclasses import dataclass
 
 from rag_inspect.settings import Settings
@@ -19,11 +18,6 @@ class Visitor:
     def from_browser(cls, value: object) -> Visitor:
         """Return the visitor with the id a browser sent. It may be any JSON: a value that is not text counts as no id."""
         return cls(value) if isinstance(value, str) else LOCAL
-
-    @classmethod
-    def new(cls) -> Visitor:
-        """Make a visitor with an id that nobody can guess, for a browser without one."""
-        return cls(secrets.token_hex(16))
 
     @property
     def owner(self) -> str:

@@ -165,7 +165,7 @@ def test_rows_come_in_while_it_runs_and_stop_keeps_them(visit):
     choose(page, "Corpus", "resources")
     evaluate(page)
     page.get_by_text("so far").wait_for(timeout=120_000)
-    assert "of 100 queries" in page.locator("#eval-table").inner_text()
+    page.locator("#eval-table").get_by_text("of 100 queries").first.wait_for()
     assert page.locator(".ri-queue a").first.get_attribute("href").startswith("?corpus=resources&")
     assert page.locator("#eval-advice .ri-sentence").count() == 0  # that was the other corpus's
     page.get_by_role("button", name="Stop").last.click()
@@ -189,8 +189,8 @@ def test_a_reload_while_it_runs_finds_job_and_settings_and_a_past_run_opened_mea
     expect(corpus).to_have_value("resources", timeout=30_000)
     assert page.locator("#eval-progress .ri-lines").inner_text().startswith("resources: ")
     open_past_run(page, "fruit")
+    page.locator("#eval-table").get_by_text("fruit, split test").wait_for()
     page.locator("#eval-progress").get_by_text("resources: ").wait_for()
-    assert "fruit, split test" in page.locator("#eval-table").inner_text()
     page.get_by_role("button", name="Stop").last.click()
     page.locator("#eval-progress").get_by_text("stopped").wait_for(timeout=60_000)
     assert "fruit, split test" in page.locator("#eval-table").inner_text()

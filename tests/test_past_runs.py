@@ -1,6 +1,14 @@
 """The list of past runs: what a label says, and runs that would read the same told apart."""
 
+from types import SimpleNamespace
+
+from rag_inspect.evaluation.assessment import Evaluation, assess
+from rag_inspect.evaluation.jobs import Job, JobSettings
+from rag_inspect.options import EvalOptions
+from rag_inspect.ui import build_app
 from rag_inspect.ui.past_runs import label_runs
+from rag_inspect.workbench import Workbench
+from tests.evaluating import make_corpus, run_evaluation
 
 
 def make_summary(created: str, run_id: str = "20260102-030405-aaaa", split: str = "test") -> dict:
@@ -27,3 +35,25 @@ def test_runs_that_would_read_the_same_say_the_second_or_the_end_of_their_id():
     assert starts == [
         "2026-01-02 03:04:05", "2026-01-02 03:04:09 bcd1", "2026-01-02 03:04:09 bcd2", "2026-01-02 03:07",
     ]  # fmt: skip
+
+
+def test_the_end_of_a_job_does_not_replace_a_past_run_opened_meanwhile(settings, corpus_folder):
+    corpus_folder(passages={"p": "words"})
+    bench, outcome = Workbench(settings), run_evaluation(make_corpus(queries=5))
+    app = build_app(bench)
+    poll = next(made.fn for made in app.fns.values() if getattr(made.fn, "__name__", "") == "poll")
+    past, finished, unsaved = (Evaluation(outcome, assess(outcome), name) for name in ("run-1", "run-2", ""))
+
+    def poll_the_end(result: Evaluation, shown: Evaluation | None) -> dict:
+        options = JobSettings.of(EvalOptions(corpus="tiny", rerankers=["mini"]))
+        job = bench.jobs.start(Job(lambda stopped: iter([result]), "tiny", options))
+        list(job.watch())
+        polled = poll(SimpleNamespace(session_hash="a tab"), job.job_id, 0, "", shown)
+        return {part.elem_id: value for part, value in polled.items()}
+
+    drawn = poll_the_end(finished, None)
+    assert "bag" in drawn["eval-table"] and "tiny: done" in drawn["eval-progress"]
+    kept = poll_the_end(finished, past)
+    assert "eval-table" not in kept and "Open it under Past runs" in kept["eval-progress"]
+    assert "eval-table" in poll_the_end(finished, finished), "its own result may be drawn again"
+    assert "eval-table" in poll_the_end(unsaved, past), "it could not be opened"

@@ -60,7 +60,6 @@ def test_in_public_mode_a_visitor_sees_their_own_and_on_a_laptop_everything_is_y
 def test_an_owner_says_nothing_of_the_visitor():
     assert "ann" not in ANN.owner and len(ANN.owner) == 64 and ANN.owner != EVE.owner
     assert LOCAL.owner == "" and Visitor("\ud800").owner
-    assert len({Visitor.new() for _ in range(100)}) == 100
 
 
 @pytest.mark.parametrize("sent", [None, "", 7, True, ["ann"], {"visitor_id": "ann"}])

@@ -126,18 +126,17 @@ def _poll(
     job = bench.job(job_id or "", Visitor.from_browser(visitor))
     if job is None:
         return _forget_job(page, job_id)
+    # If the user opened a past run meanwhile, it stays: the page neither mixes two evaluations nor turns under a reader.
     if not job.over:
-        # If the user opened a past run meanwhile, leave it alone: the page must not mix two evaluations.
         return _show_progress(page, job, rows_seen if shown_now is None else len(job.rows))
-    ended = {
-        page.progress: aside_html(_describe_end(job, bench.score_cache.trouble)),
-        page.timer: gr.Timer(active=False),
-    }
+    words = _describe_end(job, bench.score_cache.trouble)
+    ended = {page.progress: aside_html(words), page.timer: gr.Timer(active=False)}
     if job.result is None:
         return ended
-    listed = {page.past: past_runs.update_choices(bench, visitor)}
-    of = form_values(bench, job.settings)
-    return ended | listed | eval_results.draw_results(page, job.result, of)
+    ended[page.past] = past_runs.update_choices(bench, visitor)
+    if shown_now is not None and shown_now.run_id != job.result.run_id != "":
+        return ended | {page.progress: aside_html(f"{words} Open it under Past runs.")}
+    return ended | eval_results.draw_results(page, job.result, form_values(bench, job.settings))
 
 
 def _show_progress(page: Page, job: Job, rows_seen: int) -> dict[Any, Any]:

@@ -27,6 +27,8 @@ from rag_inspect.views.sentences import aside_html
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
+KEEP_NAME = "(name) => name || window.riVisitor()"
+
 
 def update_choices(bench: Workbench, visitor: object) -> Any:
     """Update the list of past runs that this browser may see."""
@@ -87,7 +89,7 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         drawn = eval_results.draw_results(page, evaluation, form_values(bench, settings))
         return drawn | write_settings(page, bench, settings) | {page.progress: aside_html(words)}
 
-    named = app.load(lambda name: name or Visitor.new().visitor_id, page.visitor, page.visitor, **QUIET)
+    named = app.load(None, page.visitor, page.visitor, js=KEEP_NAME, **QUIET)
     named.then(lambda name: update_choices(bench, name), page.visitor, page.past, **QUIET)
     shown = [page.progress, *page.settings, *page.results]
     page.open_past.click(show_errors(reopen), [page.past, page.visitor], shown, **QUIET)

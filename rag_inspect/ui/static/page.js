@@ -37,6 +37,19 @@
     .observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ['data-of'] });
 })();
 
+// The id of a browser that has none yet: long and random, as whoever has it is the visitor (sessions.py). Kept beside
+// gradio's own copy, which a tab reads only as it loads: two tabs opened at once would each make one.
+window.riVisitor = () => {
+  const key = 'rag-inspect-visitor-id';
+  const made = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  try {
+    if (!localStorage.getItem(key)) localStorage.setItem(key, made);
+    return localStorage.getItem(key);
+  } catch {
+    return made;  // a browser that stores nothing: known until it leaves the page
+  }
+};
+
 // Tab leaves no list open: gradio opens one when it gets the focus, and does not close it when Tab leaves it. A list
 // that is long enough to scroll would be a stop of its own, and take the focus with it when it closes.
 document.addEventListener('keydown', (event) => {
