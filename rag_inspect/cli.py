@@ -10,7 +10,7 @@ from contextlib import closing
 from io import TextIOWrapper
 from typing import Any
 
-from rag_inspect import __version__, cli_corpora, cli_eval, cli_search
+from rag_inspect import __version__, cli_bench, cli_corpora, cli_eval, cli_search
 from rag_inspect.cli_examples import add_examples
 from rag_inspect.completion import SHELLS, PrintCompletion
 from rag_inspect.errors import INTERRUPTED, RagInspectError
@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     cli_search.add_commands(commands)
     cli_eval.add_commands(commands)
+    cli_bench.add_commands(commands)
 
     cli_corpora.add_command(commands)
 

@@ -16,7 +16,8 @@ from rag_inspect.errors import RagInspectError
 from rag_inspect.evaluation.assessment import Evaluation
 from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.outcome import Outcome
-from rag_inspect.evaluation.replay import read_replay, to_replay
+from rag_inspect.evaluation.replay import read_replay
+from rag_inspect.evaluation.replay_writer import to_replay
 from rag_inspect.evaluation.systems import name_file
 from rag_inspect.files import check_folder, format_json, is_draft, sweep_drafts, write_files
 from rag_inspect.rerankers import RERANKERS

@@ -4,7 +4,8 @@ import pytest
 
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation.assessment import assess
-from rag_inspect.evaluation.replay import from_replay, to_replay
+from rag_inspect.evaluation.replay import from_replay
+from rag_inspect.evaluation.replay_writer import to_replay
 from rag_inspect.options import EvalOptions, SearchOptions
 from rag_inspect.pipeline import find_candidates
 from rag_inspect.types import Corpus, CorpusCard, Passage, Query

@@ -28,7 +28,7 @@ FLOORS = (
     ("exports", "training"),
     ("workbench",),
     ("views", "terminal", "usage"),
-    ("ui", "cli_examples", "cli_eval", "cli_search", "cli_corpora", "completion", "recording"),
+    ("ui", "cli_examples", "cli_eval", "cli_bench", "cli_search", "cli_corpora", "completion", "recording"),
     ("cli",),
     ("__main__",),
 )

@@ -15,9 +15,8 @@ from rag_inspect.options import Aim
 from rag_inspect.significance import Difference
 from rag_inspect.words import format_count
 
-FEW_QUERIES = (
-    25  # with fewer, another set of queries often reverses the conclusion: Voorhees & Buckley, SIGIR 2002
-)
+# With fewer, another set of queries often reverses the conclusion: Voorhees & Buckley, SIGIR 2002.
+FEW_QUERIES = 25
 
 
 def count_queries(before: Judged, after: Judged, top_n: int) -> Counts:

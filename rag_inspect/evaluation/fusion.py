@@ -14,29 +14,11 @@ import numpy as np
 
 from rag_inspect.types import Ranking
 
+# Of the second score; the first has 1 - weight.
 WEIGHTS = (
-    0.0,
-    0.05,
-    0.1,
-    0.15,
-    0.2,
-    0.25,
-    0.3,
-    0.35,
-    0.4,
-    0.45,
-    0.5,
-    0.55,
-    0.6,
-    0.65,
-    0.7,
-    0.75,
-    0.8,
-    0.85,
-    0.9,
-    0.95,
-    1.0,
-)  # of the second score; the first has 1 - weight
+    0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5,
+    0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0,
+)  # fmt: skip
 SPLITS = 200
 SEED = 20_260_801
 LEAST_QUERIES = 20  # distinct ones; fewer make no halves

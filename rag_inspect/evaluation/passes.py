@@ -118,9 +118,8 @@ class Pass:
         self.left_out: set[int] = set()
         self.tied: set[int] = set()
         self.queries_done = self.pairs_done = self.scored = self.cached = 0
-        self.spared = (
-            0  # places that need no score of their own: empty ones, and pairs that another stage found too
-        )
+        # Places that need no score of their own: empty ones, and pairs that another stage found too.
+        self.spared = 0
         self.began, self.at_work = time.perf_counter(), ""
         self.lately = np.zeros(2)  # recent pairs that a model scored, and the seconds it took
         self.notes: list[str] = []

@@ -15,7 +15,8 @@ from rag_inspect.errors import CorpusError, RagInspectError
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.eval_set import select_eval_set
 from rag_inspect.evaluation.outcome import Outcome, StageOutcome
-from rag_inspect.evaluation.replay import read_replay, to_replay
+from rag_inspect.evaluation.replay import read_replay
+from rag_inspect.evaluation.replay_writer import to_replay
 from rag_inspect.evaluation.systems import FirstStageSystem, Model
 from rag_inspect.files import format_json, write_text
 from rag_inspect.types import Corpus, FirstStage, ModelSpec

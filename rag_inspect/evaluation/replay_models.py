@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -63,9 +64,9 @@ class QueryPart(Part):
     qrels: Grades
 
     @property
+    @abstractmethod
     def found(self) -> Sequence[CandidatesPart]:
         """The candidates of each first stage."""
-        raise NotImplementedError
 
     @property
     def tagged(self) -> Sequence[str]:
@@ -77,9 +78,9 @@ class QueryPart(Part):
         """The relevant passages of the fused rankings: [place in WEIGHTS, rank, grade] of each."""
         return []
 
+    @abstractmethod
     def place(self, at: int) -> tuple[int | str, ...]:
         """Return where the candidates of the first stage with this number are."""
-        raise NotImplementedError
 
 
 class QueryPart3(QueryPart):
@@ -162,8 +163,9 @@ class OneStage(Replay):
     fused: ClassVar = None
 
     @property
+    @abstractmethod
     def first_stages(self) -> list[FirstStagePart]:
-        raise NotImplementedError
+        """The one first stage, in a list."""
 
     @property
     def reach(self) -> dict[str, dict[str, int | None]]:

@@ -22,7 +22,8 @@ from rag_inspect.evaluation.document import (
     VerdictChange,
 )
 from rag_inspect.evaluation.outcome import Outcome
-from rag_inspect.evaluation.replay import MAX_BYTES, from_replay, to_replay
+from rag_inspect.evaluation.replay import MAX_BYTES, from_replay
+from rag_inspect.evaluation.replay_writer import to_replay
 from rag_inspect.evaluation.systems import join_key, split_key
 from rag_inspect.files import format_json, write_text
 from rag_inspect.pipeline import name_verdict

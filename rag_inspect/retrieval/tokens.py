@@ -27,7 +27,7 @@ class Terms:
     """Splits texts into terms; `languages` are two-letter codes. Words are stemmed only if there is exactly one.
 
     The stemmer is Snowball's (PyStemmer); a language that it does not know is not stemmed. Frequent words are kept:
-    their weight is small, and leaving out English ones changed MRR@5 by -1.6 to +1.4 points on seven corpora.
+    BM25 gives them little weight by itself.
     """
 
     def __init__(self, languages: Sequence[str] = ()) -> None:
@@ -71,40 +71,7 @@ class Terms:
 
 def _list_stemmed() -> frozenset[str]:
     """Return the codes of the languages that Snowball stems."""
-    return frozenset(
-        [
-            "ar",
-            "ca",
-            "cs",
-            "da",
-            "de",
-            "el",
-            "en",
-            "eo",
-            "es",
-            "et",
-            "eu",
-            "fa",
-            "fi",
-            "fr",
-            "ga",
-            "hi",
-            "hu",
-            "hy",
-            "id",
-            "it",
-            "lt",
-            "ne",
-            "nl",
-            "no",
-            "pl",
-            "pt",
-            "ro",
-            "ru",
-            "sr",
-            "sv",
-            "ta",
-            "tr",
-            "yi",
-        ]
+    codes = (
+        "ar ca cs da de el en eo es et eu fa fi fr ga hi hu hy id it lt ne nl no pl pt ro ru sr sv ta tr yi"
     )
+    return frozenset(codes.split())

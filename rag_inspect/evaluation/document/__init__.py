@@ -1,22 +1,24 @@
 """The typed document of an evaluation, its rows, and the comparison of two. Nothing here computes."""
 
 from rag_inspect.evaluation.document.comparison import ComparedRun, Comparison, VerdictChange
+from rag_inspect.evaluation.document.curves import (
+    CeilingBar,
+    FrontierPoint,
+    GoldFlow,
+    Thresholds,
+    ThresholdStep,
+)
 from rag_inspect.evaluation.document.decision import Budget, Counts, Decision, DecisionVerdict
 from rag_inspect.evaluation.document.levers import Lever, Levers
 from rag_inspect.evaluation.document.results import (
     Advice,
     BehindBest,
-    CeilingBar,
     Change,
     EvaluationDocument,
-    FrontierPoint,
-    GoldFlow,
     MetricValue,
     Numbers,
     RunSettings,
     SystemResult,
-    Thresholds,
-    ThresholdStep,
 )
 from rag_inspect.evaluation.document.rows import QueryResult, RankedQuery, sort_worst_first
 from rag_inspect.evaluation.document.slices import Slice
