@@ -14,6 +14,7 @@ from rag_inspect.options import (
     FIRST_STAGE,
     GOAL,
     GOALS,
+    GOLD_GRADE,
     MARGIN,
     SPLIT,
     Aim,
@@ -56,6 +57,10 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "--split", default=SPLIT, help=f"split to evaluate: qrels/<split>.tsv (default: {SPLIT})"
     )
+    command.add_argument(
+        "--gold-grade", type=int, default=GOLD_GRADE, metavar="N",
+        help=f"the lowest grade of gold; TREC DL counts from 2 (default: {GOLD_GRADE})",
+    )  # fmt: skip
     _add_aim(command)
     _add_outputs(command)
     add_json(command)
@@ -121,6 +126,7 @@ def _read_options(options: argparse.Namespace) -> EvalOptions:
         top_n=options.top_n,
         cutoffs=options.cutoffs,
         split=options.split,
+        gold_grade=options.gold_grade,
         metrics=[str(metric) for metric, _ in options.fail_under],
         aim=Aim(goal=options.goal, margin=options.margin, budget_ms=options.budget_ms),
         keep_identical_ids=options.keep_identical_ids,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from typing import SupportsIndex
 
@@ -18,50 +18,65 @@ from rag_inspect.errors import InputError
 from rag_inspect.words import describe_value
 
 MAX_CUTOFF = 1000
-MAX_CUTOFFS = 10  # each adds five measures for every system and query
+MAX_CUTOFFS = 10  # each adds six measures for every system and query
+UNJUDGED, NO_PASSAGE = -1.0, -2.0  # in place of a grade: nobody judged this passage; the ranking has ended
 
 
 @dataclass(frozen=True)
 class Judged:
     """The grades of n rankings, rank by rank.
 
-    grades: shape (n, depth), of the passage at each rank; 0 if it is unjudged or its grade negative, and past the end.
-    ideal: shape (n, width), each query's positive grades, best first, padded with 0.
-    gold: shape (n,), how many passages of each query have a grade above 0, retrieved or not.
+    grades: shape (n, depth), of the passage at each rank; 0 if its grade is negative, UNJUDGED if it has none, and
+    NO_PASSAGE past the end. ideal: shape (n, width), each query's positive grades, best first, padded with 0.
+    gold: shape (n,), how many passages of each query are gold, retrieved or not. gold_grade: the lowest grade of gold;
+    nDCG counts every grade above 0, as trec_eval does (its -l).
     """
 
     grades: np.ndarray
     ideal: np.ndarray
     gold: np.ndarray
+    gold_grade: int = 1
 
     def reordered(self, order: np.ndarray) -> Judged:
         """Return the same candidates in another order; `order` has the shape of `grades`."""
-        return Judged(np.take_along_axis(self.grades, order, axis=1), self.ideal, self.gold)
+        return replace(self, grades=np.take_along_axis(self.grades, order, axis=1))
 
     @property
     def best_first(self) -> Judged:
         """The same candidates as a perfect reranker would order them."""
-        return Judged(-np.sort(-self.grades, axis=1), self.ideal, self.gold)
+        return replace(self, grades=-np.sort(-self.grades, axis=1))
+
+    @property
+    def found(self) -> np.ndarray:
+        """Whether the passage at each rank is gold; bool of the shape of `grades`."""
+        return np.asarray(self.grades >= self.gold_grade)
 
     @property
     def first_gold(self) -> np.ndarray:
         """The rank of each ranking's best gold passage, 0 if there is none; int of shape (n,)."""
-        found = self.grades > 0
-        return np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
+        return np.where(self.found.any(axis=1), self.found.argmax(axis=1) + 1, 0)
 
 
-def ideal_grades(qrels: Iterable[Mapping[str, int]], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (ideal, gold) of a Judged; `width` is the deepest cutoff, or the largest number of gold passages."""
+def grade_ranking(passage_ids: Iterable[str], grades: Mapping[str, int]) -> list[float]:
+    """Return the row of a Judged for one ranking; `grades` are its query's."""
+    found = map(grades.get, passage_ids)
+    return [UNJUDGED if grade is None else float(max(grade, 0)) for grade in found]
+
+
+def ideal_grades(
+    qrels: Iterable[Mapping[str, int]], width: int, gold_grade: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (ideal, gold) of a Judged; `width` is the deepest cutoff, or the largest number of grades above 0."""
     ideal, gold = [], []
     for grades in qrels:
         positive = sorted((grade for grade in grades.values() if grade > 0), reverse=True)
         ideal.append((positive + [0] * width)[:width])
-        gold.append(len(positive))
+        gold.append(sum(grade >= gold_grade for grade in positive))
     return np.array(ideal, dtype=float).reshape(len(gold), width), np.array(gold, dtype=int)
 
 
 def _hits(judged: Judged, cutoff: int) -> np.ndarray:
-    return np.asarray((judged.grades[:, :cutoff] > 0).sum(axis=1), dtype=float)
+    return np.asarray(judged.found[:, :cutoff].sum(axis=1), dtype=float)
 
 
 def _recall(judged: Judged, cutoff: int) -> np.ndarray:
@@ -84,6 +99,13 @@ def _reciprocal_rank(judged: Judged, cutoff: int) -> np.ndarray:
 def _ndcg(judged: Judged, cutoff: int) -> np.ndarray:
     best = _dcg(judged.ideal, cutoff)
     return np.divide(_dcg(judged.grades, cutoff), best, out=np.zeros_like(best), where=best > 0)
+
+
+def _judged(judged: Judged, cutoff: int) -> np.ndarray:
+    passages = (judged.grades[:, :cutoff] > NO_PASSAGE).sum(axis=1)
+    return np.asarray(
+        (judged.grades[:, :cutoff] > UNJUDGED).sum(axis=1) / np.maximum(passages, 1), dtype=float
+    )
 
 
 def _dcg(grades: np.ndarray, cutoff: int) -> np.ndarray:
@@ -118,6 +140,11 @@ MEASURES: dict[str, Measure] = {
         _ndcg,
     ),
     "hit": Measure("hit", "share of queries with at least one gold passage among the first {k}", _hit),
+    "judged": Measure(
+        "judged",
+        "share of the first {k} passages that somebody judged for the query; the others count as not gold",
+        _judged,
+    ),
 }
 _ALSO = {"p": "precision", "rr": "mrr", "success": "hit", "r": "recall"}
 _NAME = re.compile(r"([a-z]+)@([1-9][0-9]{0,5})")
@@ -147,9 +174,8 @@ class Metric:
 
     def of(self, passage_ids: Sequence[str], grades: Mapping[str, int]) -> float:
         """Compute the value of one ranking, best passage first, with one query's grades."""
-        ideal, gold = ideal_grades([grades], self.cutoff)
-        row = [max(grades.get(passage_id, 0), 0) for passage_id in passage_ids[: self.cutoff]]
-        return float(self.values(Judged(np.array([row or [0]], dtype=float), ideal, gold))[0])
+        row = grade_ranking(passage_ids[: self.cutoff], grades) or [NO_PASSAGE]
+        return float(self.values(Judged(np.array([row]), *ideal_grades([grades], self.cutoff)))[0])
 
 
 def parse(name: str) -> Metric:

@@ -23,6 +23,8 @@ PUBLIC_QUERY = 10_000  # characters; the page's longest request, see PUBLIC_BODY
 PUBLIC_WORK = 100_000  # characters of the query times top_k: what one search may cost in public mode
 PUBLIC_PAIRS = 25_000  # queries, candidates, first stages and rerankers multiplied: what one evaluation may cost in public mode
 SPLIT = "test"
+GOLD_GRADE = 1  # a passage of this grade or above is gold
+MAX_GRADE = 1000
 Goal = Literal["first_answer", "top_n"]
 GOALS: tuple[Goal, ...] = ("first_answer", "top_n")
 GOAL: Goal = "first_answer"
@@ -161,6 +163,14 @@ class Aim:
             check_number("budget_ms", self.budget_ms, 1.0, MAX_BUDGET_MS)
 
 
+def check_gold_grade(value: object) -> None:
+    """Raise InputError unless this is a whole number from 1 to MAX_GRADE."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_GRADE:
+        raise InputError(
+            f"gold_grade is {describe_value(value)}; expected a whole number from 1 to {MAX_GRADE}"
+        )
+
+
 def check_number(name: str, value: object, low: float, high: float) -> None:
     """Raise InputError unless this is a number from low to high."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -182,6 +192,7 @@ class EvalOptions:
     top_n: int | None = None  # as in SearchOptions
     cutoffs: str | Sequence[int] = CUTOFFS  # becomes a tuple
     split: str = SPLIT
+    gold_grade: int = GOLD_GRADE
     metrics: Sequence[str] = ()
     aim: Aim = field(default_factory=Aim)
     keep_identical_ids: bool = False  # as in SearchOptions
@@ -204,6 +215,7 @@ class EvalOptions:
         object.__setattr__(self, "rerankers", tuple(dict.fromkeys(self.rerankers)))
         object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))
         object.__setattr__(self, "cutoffs", parse_cutoffs(self.cutoffs))
+        check_gold_grade(self.gold_grade)
         _check_names("metrics", self.metrics)
         metrics_at(self.depths, self.metrics)
 

@@ -250,8 +250,8 @@ class Workbench:
                 parts = yield from self.loader.fusion(chosen, indexes, held)
                 for moment in evaluate(
                     chosen, indexes, models, self.score_cache, fusion=Fusion(*parts) if parts else None, aim=options.aim,
-                    split=options.split, top_k=options.top_k, top_n=options.kept, cutoffs=options.depths,
-                    keep_identical_ids=options.keep_identical_ids, stopped=stopped,
+                    split=options.split, gold_grade=options.gold_grade, top_k=options.top_k, top_n=options.kept,
+                    cutoffs=options.depths, keep_identical_ids=options.keep_identical_ids, stopped=stopped,
                     device=str(choose_device(self.settings.device)),
                 ):  # fmt: skip
                     if isinstance(moment, EvalProgress):

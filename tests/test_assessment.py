@@ -12,7 +12,7 @@ from rag_inspect.evaluation.advice import RULES, is_significant
 from rag_inspect.evaluation.assessment import assess
 from rag_inspect.evaluation.document import sort_worst_first
 from rag_inspect.evaluation.systems import Latency
-from rag_inspect.metrics import parse
+from rag_inspect.metrics import grade_ranking, parse
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import VERDICTS, CorpusCard, Passage, Query, Ranking
 from rag_inspect.views.evaluation import ceiling_html
@@ -201,8 +201,9 @@ def test_the_frontier_begins_at_the_first_stage_ends_at_the_whole_and_marks_one(
             dict(zip(ranking.passage_ids, outcome.stages[0].logits["fixed"][row], strict=True)),
         )
         order = [*sorted(ids[:3], key=lambda pid: -logits[pid]), *ids[3:]]
-        grades = [max(0, outcome.qrels[outcome.queries[row].query_id].get(pid, 0)) for pid in order]
-        assert depth_3.grades[row].tolist() == grades
+        assert depth_3.grades[row].tolist() == grade_ranking(
+            order, outcome.qrels[outcome.queries[row].query_id]
+        )
 
 
 def test_the_flow_and_the_thresholds_add_up():

@@ -20,6 +20,13 @@ OLD = DATA / "evaluation-v1.json"
 """The same in version 1, written when documents were not yet typed and had one first stage."""
 
 
+def drop_judged(value):
+    """Leave out judged@k, which version 1 did not have."""
+    if isinstance(value, dict):
+        return {name: drop_judged(part) for name, part in value.items() if not name.startswith("judged@")}
+    return [drop_judged(part) for part in value] if isinstance(value, list) else value
+
+
 @pytest.fixture(scope="module")
 def made_outcome():
     """Two rerankers, one of them not timed; a repeated query, two gold passages, one away, a query without gold."""
@@ -55,7 +62,7 @@ def test_the_json_is_what_it_was_key_by_key_and_number_by_number(made_outcome):
 
 
 def test_with_one_first_stage_every_number_is_that_of_version_1(made_outcome):
-    new = json.loads(rounded(format_json(assess(made_outcome, ["ndcg@3"]).to_json())))
+    new = drop_judged(json.loads(rounded(format_json(assess(made_outcome, ["ndcg@3"]).to_json()))))
     old = json.loads(rounded(OLD.read_text(encoding="utf-8")))
     first, *rerankers = (system["key"] for system in old["systems"])
     key = {first: first} | {name: join_key(first, name) for name in rerankers}

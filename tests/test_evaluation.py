@@ -44,7 +44,7 @@ def test_every_logit_is_the_one_the_reranker_gave_and_the_order_is_the_pipelines
 @pytest.mark.parametrize(
     ("splits", "words"),
     [({}, "no qrels"), ({"dev": {"q000": {"p000": 1}}}, 'no split "test"; choose one of dev'), ({"test": {}}, "is empty"),
-     ({"test": {"q000": {"p000": 0}}}, "finds nothing relevant")],
+     ({"test": {"q000": {"p000": 0}}}, "finds no gold")],
 )  # fmt: skip
 def test_an_eval_set_that_is_none_is_refused_in_words(splits, words):
     with pytest.raises(CorpusError, match=words):

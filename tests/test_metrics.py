@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_inspect.errors import InputError
-from rag_inspect.metrics import Judged, Metric, ideal_grades, metrics_at, parse, parse_cutoffs
+from rag_inspect.metrics import (
+    NO_PASSAGE,
+    Judged,
+    Metric,
+    grade_ranking,
+    ideal_grades,
+    metrics_at,
+    parse,
+    parse_cutoffs,
+)
 
 CUTOFFS = (1, 3, 5, 10)
 THEIRS = {"recall": "recall", "precision": "P", "ndcg": "ndcg_cut", "hit": "success"}
@@ -63,9 +72,9 @@ def test_mrr_at_k_is_pytrec_evals_reciprocal_rank_of_a_run_cut_at_k(seed, cutoff
 def test_many_rankings_at_once_are_each_as_alone():
     run, qrels = random_run(3)
     shared = [qid for qid in run if qid in qrels]
-    grades = np.zeros((len(shared), 25))
+    grades = np.full((len(shared), 25), NO_PASSAGE)
     for row, qid in enumerate(shared):
-        grades[row, : len(run[qid])] = [max(qrels[qid].get(pid, 0), 0) for pid in run[qid]]
+        grades[row, : len(run[qid])] = grade_ranking(run[qid], qrels[qid])
     judged = Judged(grades, *ideal_grades((qrels[qid] for qid in shared), 25))
     for metric in metrics_at(CUTOFFS):
         alone = [metric.of(run[qid], qrels[qid]) for qid in shared]
@@ -84,6 +93,36 @@ def test_a_perfect_order_is_never_worse_and_no_value_leaves_0_to_1(grades, cutof
         assert 0 <= ours <= best + 1e-12 and best <= 1 + 1e-12
     if any(grades):
         assert Metric("ndcg", cutoff).values(judged.best_first)[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("gold_grade", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_from_a_gold_grade_on_it_is_pytrec_eval_with_that_relevance_level(seed, gold_grade):
+    run, qrels = random_run(seed)
+    scored = {qid: {pid: float(-rank) for rank, pid in enumerate(ids)} for qid, ids in run.items()}
+    shared = [qid for qid in run if qid in qrels]
+    names = {f"{name}.5" for name in THEIRS.values()}
+    evaluator = pytrec_eval.RelevanceEvaluator(qrels, names | {"recip_rank"}, relevance_level=gold_grade)
+    expected = evaluator.evaluate(scored)
+    width = max(map(len, run.values()))
+    rows = [grade_ranking(run[qid], qrels[qid]) for qid in shared]
+    grades = np.array([row + [NO_PASSAGE] * (width - len(row)) for row in rows])
+    ideal = ideal_grades([qrels[qid] for qid in shared], width, gold_grade)
+    judged = Judged(grades, *ideal, gold_grade)
+    for measure, name in THEIRS.items():
+        ours = Metric(measure, 5).values(judged)
+        assert ours == pytest.approx([expected[qid][f"{name}_5"] for qid in shared], abs=1e-9), measure
+    ranks = Metric("mrr", width).values(judged)
+    assert ranks == pytest.approx([expected[qid]["recip_rank"] for qid in shared], abs=1e-9)
+
+
+def test_judged_is_the_share_of_the_passages_that_are_there():
+    grades = {"a": 0, "b": 2, "c": -1}
+    assert parse("judged@2").of(["a", "x", "b"], grades) == 0.5
+    assert parse("judged@5").of(["a", "x", "c"], grades) == pytest.approx(2 / 3), (
+        "the end is nobody's to judge"
+    )
+    assert parse("judged@5").of([], grades) == 0
 
 
 def test_a_query_with_no_gold_found_scores_nought_and_one_with_no_candidates_too():

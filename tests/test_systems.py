@@ -9,14 +9,14 @@ import pytest
 import pytrec_eval
 
 from rag_inspect.corpora.library import CorpusLibrary
-from rag_inspect.errors import InputError
+from rag_inspect.errors import CorpusError, InputError
 from rag_inspect.evaluation import EvalProgress, evaluate, runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.document import sort_worst_first
 from rag_inspect.evaluation.latency import LEAST_QUERIES, measure_reranker, take_p95
 from rag_inspect.evaluation.machine import Machine, describe_machine
 from rag_inspect.evaluation.systems import Latency, list_keys, name_file, split_key
-from rag_inspect.exports import export_files, name_files, per_query_csv, read_replay, to_replay
+from rag_inspect.exports import export_files, name_files, name_scores, per_query_csv, read_replay, to_replay
 from rag_inspect.metrics import parse
 from rag_inspect.options import EvalOptions
 from rag_inspect.retrieval import RecordedRetriever, find_first_stage
@@ -40,6 +40,20 @@ def corpus():
 def outcome(corpus):
     other = ScriptedReranker(lambda query, passage: float(len(passage.text) % 5), key="other")
     return run_evaluation(corpus, ScriptedReranker(), other, first_stages=BOTH, top_k=12)
+
+
+@pytest.fixture(scope="module")
+def graded_outcome(corpus):
+    """Gold from grade 2 on; a query has one such passage, others of grade 1 and 0, and the rest are not judged."""
+    ids, test = [passage.passage_id for passage in corpus.passages], corpus.splits["test"]
+    graded = {
+        qid: {pid: 2 for pid in gold} | {ids[3 * at % len(ids)]: 1, ids[(5 * at + 1) % len(ids)]: 0}
+        for at, (qid, gold) in enumerate(test.items())
+    }
+    graded["q003"] = dict.fromkeys(ids[:4], 1)
+    other = ScriptedReranker(lambda query, passage: float(len(passage.text) % 5), key="other")
+    of = dataclasses.replace(corpus, splits={"test": graded})
+    return run_evaluation(of, ScriptedReranker(), other, first_stages=BOTH, top_k=12, gold_grade=2)
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +269,9 @@ def test_where_and_how_busy_it_was_is_recorded_and_a_busy_machine_is_warned_of(o
 # What leaves the house
 
 
-def test_trec_eval_finds_the_numbers_of_every_row_from_the_files(outcome):
+@pytest.mark.parametrize("gold_grade", [1, 2])
+def test_trec_eval_finds_the_numbers_of_every_row_from_the_files(outcome, graded_outcome, gold_grade):
+    outcome = outcome if gold_grade == 1 else graded_outcome
     document = assess(
         outcome, ["mrr@12"]
     )  # trec_eval's reciprocal rank has no cutoff, and rankings end at 12
@@ -270,7 +286,9 @@ def test_trec_eval_finds_the_numbers_of_every_row_from_the_files(outcome):
         for k in (1, 5, 10)
     }
     evaluator = pytrec_eval.RelevanceEvaluator(
-        qrels, {"recip_rank", "ndcg_cut.1,5,10", "recall.1,5,10", "success.1,5,10"}
+        qrels,
+        {"recip_rank", "ndcg_cut.1,5,10", "recall.1,5,10", "success.1,5,10"},
+        relevance_level=gold_grade,
     )
     *rows, blend = document.systems
     assert blend.key == "blend" and sum(name.startswith("run.") for name in files) == len(rows) == 6
@@ -283,6 +301,35 @@ def test_trec_eval_finds_the_numbers_of_every_row_from_the_files(outcome):
         found = evaluator.evaluate(run).values()
         means = {ours: sum(row[theirs] for row in found) / len(qrels) for theirs, ours in names.items()}
         assert {name: system.metrics[name].value for name in means} == pytest.approx(means), system.key
+
+
+def test_gold_from_grade_2_is_so_in_the_gold_the_counts_the_replay_and_the_words(graded_outcome):
+    document = assess(graded_outcome)
+    assert document.gold_grade == document.to_json()["gold_grade"] == 2
+    assert document.left_out["without_gold"] == 1, "q003 has nothing of grade 2"
+    assert "q003" not in {row.query_id for row in document.per_query}
+    for row in document.per_query:
+        assert row.gold == tuple(
+            sorted(pid for pid, grade in graded_outcome.qrels[row.query_id].items() if grade >= 2)
+        )
+    again = read_replay(json.dumps(to_replay(graded_outcome)).encode())
+    assert again.gold_grade == 2
+    assert [s.metrics for s in assess(again).systems] == [s.metrics for s in document.systems]
+    assert "gold from grade 2" in caption_html(document) and "gold from grade 2" in report_html(
+        document, name_scores(document)
+    )
+    shares = {s.key: s.metrics["judged@5"].value for s in document.systems}
+    assert 0 < min(shares.values()) < max(shares.values()) < 1
+    assert any(note.startswith("Judged are, of the first 5 passages") for note in document.notes)
+
+
+def test_where_only_gold_was_judged_unjudged_says_nothing(document):
+    assert not any("Judged are" in note for note in document.notes)
+
+
+def test_a_gold_grade_that_no_judgement_reaches_is_refused_in_words(corpus):
+    with pytest.raises(CorpusError, match="finds no gold; gold starts at grade 7, and its highest grade is"):
+        run_evaluation(corpus, gold_grade=7)
 
 
 def test_files_are_named_after_systems_and_a_replay_brings_all_back(outcome, document):

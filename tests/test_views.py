@@ -181,6 +181,18 @@ def test_only_a_gold_passage_that_moved_has_a_colour():
     assert moved
 
 
+def test_an_unjudged_passage_is_marked_where_the_eval_set_says_what_is_not_gold():
+    search = make_reranking()
+    first, second, *_ = search.candidates.ranking.passage_ids
+    for grades, marks in (({first: 1, second: 0}, len(search.candidates) - 2), ({first: 1}, 0), ({}, 0)):
+        candidates = replace(search.candidates, grades=grades)
+        html = rankings_html(replace(search, candidates=candidates))
+        assert html.count("ri-unjudged") == 2 * marks, "in both columns"
+    judged = replace(search, candidates=replace(candidates, grades={first: 2}))
+    assert "<dt>judgement</dt><dd>–</dd>" in open_panel(judged, second)
+    assert "<dt>judgement</dt><dd>gold, grade 2</dd>" in open_panel(judged, first)
+
+
 @pytest.mark.parametrize("scores", [(0.0,), (5.0, 5.0, 5.0), (-1e30, 1e30), (1e-300, 0.0)])
 @pytest.mark.parametrize("score_range", [None, (0.0, 1.0)])
 def test_bars_of_any_scores(scores, score_range):

@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+import numpy as np
+
 from rag_inspect import __version__
 from rag_inspect.corpora.language import find_languages
 from rag_inspect.errors import RetrievalError
@@ -21,7 +23,7 @@ from rag_inspect.evaluation.progress import EvalProgress
 from rag_inspect.evaluation.slices import tag_queries
 from rag_inspect.evaluation.systems import Model
 from rag_inspect.evaluation.timing import time_systems
-from rag_inspect.options import CUTOFFS, SPLIT, TOP_K, TOP_N, Aim, check_depths
+from rag_inspect.options import CUTOFFS, GOLD_GRADE, SPLIT, TOP_K, TOP_N, Aim, check_depths
 from rag_inspect.retrieval import HybridRetriever, describe_hybrid
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import Corpus, Reranker, Retriever
@@ -39,6 +41,7 @@ def evaluate(
     cache: ScoreCache | None = None,
     *,
     split: str = SPLIT,
+    gold_grade: int = GOLD_GRADE,
     top_k: int = TOP_K,
     top_n: int = TOP_N,
     cutoffs: tuple[int, ...] = CUTOFFS,
@@ -58,7 +61,7 @@ def evaluate(
     CorpusError, InputError, RetrievalError or RerankError; the cache keeps the scores computed so far.
     """
     check_depths(top_k, top_n)
-    chosen = select_eval_set(corpus, split)
+    chosen = select_eval_set(corpus, split, gold_grade)
     depth = _bound_depth(corpus, chosen, top_k, keep_identical_ids)
     work = Pass(corpus, chosen, retrievers, rerankers, cache, depth, top_n, keep_identical_ids, fusion)
     for progress in work.run():
@@ -83,13 +86,10 @@ def _bound_depth(corpus: Corpus, chosen: EvalSet, top_k: int, keep_identical_ids
 def _find_reach(corpus: Corpus, work: Pass) -> dict[str, dict[str, int | None]]:
     """Find who ranks the gold of the queries that the first of the first stages does not reach."""
     stage = work.stages[0]
-    missed = [query for query, grades in zip(work.asked, stage.grades, strict=True) if not (grades > 0).any()]
+    lost = np.flatnonzero((stage.grades < work.chosen.gold_grade).all(axis=1))
+    missed = [work.asked[row] for row in lost]
     gold = {
-        query.query_id: [
-            pid
-            for pid, grade in work.chosen.qrels[query.query_id].items()
-            if grade > 0 and pid in corpus.passage_by_id
-        ]
+        query.query_id: [pid for pid in work.chosen.list_gold(query.query_id) if pid in corpus.passage_by_id]
         for query in missed
     }
     retrievers = {stage.key: stage.retriever}
@@ -119,6 +119,7 @@ def _make_outcome(work: Pass, split: str, top_k: int, cutoffs: tuple[int, ...]) 
         top_k=top_k,
         top_n=work.top_n,
         cutoffs=cutoffs,
+        gold_grade=chosen.gold_grade,
         queries=chosen.queries,
         qrels=chosen.qrels,
         passage_ids=tuple(work.ids),

@@ -50,8 +50,8 @@ def assess(outcome: Outcome, more_metrics: Sequence[str] = ()) -> EvaluationDocu
 
 
 def _compute(outcome: Outcome, more_metrics: Sequence[str]) -> Numbers:
-    both = [f"{name}@{outcome.top_n}" for name in ("mrr", "recall")]
-    found = measure(outcome, metrics_at(outcome.cutoffs, [*both, *more_metrics]))
+    always = [f"{name}@{outcome.top_n}" for name in ("mrr", "recall", "judged")]
+    found = measure(outcome, metrics_at(outcome.cutoffs, [*always, *more_metrics]))
     metrics, decision, rows = found.metrics, found.decision, _per_query(outcome, found)
     return Numbers(
         corpus=outcome.corpus,
@@ -61,6 +61,7 @@ def _compute(outcome: Outcome, more_metrics: Sequence[str]) -> Numbers:
         top_k=outcome.top_k,
         top_n=outcome.top_n,
         cutoffs=outcome.cutoffs,
+        gold_grade=outcome.gold_grade,
         queries=len(outcome.queries),
         distinct_queries=int(outcome.groups.max()) + 1,
         left_out={name: outcome.counts.get(name, 0) for name in ("unjudged", "without_gold")},
@@ -123,7 +124,7 @@ def _per_query(outcome: Outcome, found: Measured) -> tuple[QueryResult, ...]:
             QueryResult(
                 query_id=query.query_id,
                 query=query.text,
-                gold=tuple(sorted(pid for pid, grade in grades.items() if grade > 0)),
+                gold=tuple(sorted(pid for pid, grade in grades.items() if grade >= outcome.gold_grade)),
                 ranks=ranks,
                 verdicts={key: name_verdict(was, ranks[key], outcome.top_n) for key, was in before.items()},
                 metrics={

@@ -21,7 +21,7 @@ FEW_QUERIES = 25
 
 def count_queries(before: Judged, after: Judged, top_n: int) -> Counts:
     """Count what reaches the reader: queries that gain or lose a gold passage in the top n, and moves inside it."""
-    had, has = ((judged.grades[:, :top_n] > 0).sum(axis=1) for judged in (before, after))
+    had, has = (judged.found[:, :top_n].sum(axis=1) for judged in (before, after))
     was, now = before.first_gold, after.first_gold
     inside = (had == has) & (was > 0) & (was <= top_n) & (now > 0) & (now <= top_n)
     return Counts(

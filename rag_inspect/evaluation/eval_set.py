@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from rag_inspect.errors import CorpusError
-from rag_inspect.options import EvalOptions, check_pairs
+from rag_inspect.options import GOLD_GRADE, SPLIT, EvalOptions, check_pairs
 from rag_inspect.types import Corpus, Passage, Qrels, Query, Reading
 from rag_inspect.words import format_count
 
@@ -22,16 +22,21 @@ class EvalSet:
     """The queries of one split that have gold, and how many were left out."""
 
     split: str
+    gold_grade: int  # the lowest grade of gold
     queries: tuple[Query, ...]
     qrels: Qrels
     unjudged: int  # queries that the split does not judge
-    without_gold: int  # judged queries with no relevant passage
+    without_gold: int  # judged queries with no gold passage
     unknown_gold: int  # gold ids that are not in the corpus; they count as unreachable
     repeated: int  # queries with the same text as an earlier query
     twin_gold: int  # gold passages with a duplicate that is not gold
 
+    def list_gold(self, query_id: str) -> list[str]:
+        """List the gold passages of a query, in the order of the qrels."""
+        return [pid for pid, grade in self.qrels[query_id].items() if grade >= self.gold_grade]
 
-def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
+
+def select_eval_set(corpus: Corpus, split: str = SPLIT, gold_grade: int = GOLD_GRADE) -> EvalSet:
     """Select the queries of a split that have gold. Raises CorpusError if the split is unknown or has no gold."""
     if not corpus.splits:
         raise CorpusError(
@@ -49,24 +54,37 @@ def select_eval_set(corpus: Corpus, split: str = "test") -> EvalSet:
         )
     _check_queries(corpus, split)
     judged = [query for query in corpus.queries if qrels.get(query.query_id)]
-    queries = tuple(q for q in judged if any(grade > 0 for grade in qrels[q.query_id].values()))
+    queries = tuple(q for q in judged if _list_gold(qrels[q.query_id], gold_grade))
     if not queries:
-        found = f"judges {format_count(len(judged))} and finds nothing relevant" if judged else "is empty"
+        found = f"judges {format_count(len(judged))} and finds no gold" if judged else "is empty"
         if qrels and not judged:
             found = f'judges none of the corpus\'s queries (its first is "{next(iter(qrels))[:80]}")'
-        raise CorpusError(f"{corpus.name}: the split {split} {found}; at least one grade above 0 is needed")
-    gold = {pid for q in queries for pid, grade in qrels[q.query_id].items() if grade > 0}
+        raise CorpusError(
+            f"{corpus.name}: the split {split} {found}; {_ask_for_gold(judged, qrels, gold_grade)}"
+        )
+    golds = [_list_gold(qrels[query.query_id], gold_grade) for query in queries]
     texts = Counter(query.text.strip() for query in queries)
     return EvalSet(
-        split, queries, {q.query_id: qrels[q.query_id] for q in queries}, len(corpus.queries) - len(judged),
-        len(judged) - len(queries), len(gold - set(corpus.passage_by_id)), len(queries) - len(texts),
-        len(_find_twins(corpus, [qrels[query.query_id] for query in queries])),
+        split, gold_grade, queries, {q.query_id: qrels[q.query_id] for q in queries}, len(corpus.queries) - len(judged),
+        len(judged) - len(queries), len(frozenset().union(*golds) - set(corpus.passage_by_id)), len(queries) - len(texts),
+        len(_find_twins(corpus, golds)),
     )  # fmt: skip
+
+
+def _list_gold(grades: Mapping[str, int], gold_grade: int) -> frozenset[str]:
+    return frozenset(passage_id for passage_id, grade in grades.items() if grade >= gold_grade)
+
+
+def _ask_for_gold(judged: Sequence[Query], qrels: Qrels, gold_grade: int) -> str:
+    highest = max((grade for query in judged for grade in qrels[query.query_id].values()), default=0)
+    if 0 < highest < gold_grade:
+        return f"gold starts at grade {gold_grade}, and its highest grade is {highest}: lower the gold grade"
+    return "at least one grade above 0 is needed"
 
 
 def check_evaluation(corpus: Corpus, options: EvalOptions, *, public: bool) -> None:
     """Raise CorpusError if there is nothing to evaluate, and in public mode InputError if it is too much."""
-    queries = select_eval_set(corpus, options.split).queries
+    queries = select_eval_set(corpus, options.split, options.gold_grade).queries
     if public:
         check_pairs(options, len(queries), len(corpus.passages))
 
@@ -87,17 +105,14 @@ def _recall_notes(corpus: Corpus) -> str:
     return "".join(f". {note.rstrip('.')}" for note in corpus.notes)
 
 
-def _find_twins(corpus: Corpus, judged: Iterable[Mapping[str, int]]) -> set[str]:
+def _find_twins(corpus: Corpus, golds: Iterable[frozenset[str]]) -> set[str]:
     """Find the gold passages whose text is also that of a passage that is not gold for the query."""
     same: dict[str, list[str]] = {}
     for passage in corpus.passages:
         same.setdefault(passage.full_text, []).append(passage.passage_id)
     twins = {pid: ids for ids in same.values() if len(ids) > 1 for pid in ids}
     return {
-        pid
-        for grades in judged
-        for pid in twins.keys() & {pid for pid, grade in grades.items() if grade > 0}
-        if any(grades.get(other, 0) <= 0 for other in twins[pid])
+        pid for gold in golds for pid in twins.keys() & gold if any(other not in gold for other in twins[pid])
     }
 
 
@@ -134,9 +149,9 @@ def _pair_gold(corpus: Corpus, chosen: EvalSet) -> Iterator[tuple[Query, Passage
     """Yield pairs that have each query with gold in the corpus, and each gold passage, at least once."""
     asked, paired = set(), set()
     for query in chosen.queries:
-        for passage_id, grade in chosen.qrels[query.query_id].items():
+        for passage_id in chosen.list_gold(query.query_id):
             passage = corpus.passage_by_id.get(passage_id)
-            if passage and grade > 0 and not (query.query_id in asked and passage_id in paired):
+            if passage and not (query.query_id in asked and passage_id in paired):
                 asked.add(query.query_id)
                 paired.add(passage_id)
                 yield query, passage

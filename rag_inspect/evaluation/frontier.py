@@ -104,7 +104,7 @@ def build_thresholds(outcome: Outcome, system: str) -> Thresholds:
     A cutoff is valid for this model and corpus only: scores cannot be compared across models or corpora.
     """
     stage, reranker = outcome.find(system)
-    logits, gold = stage.logits[reranker or ""], outcome.judged[stage.key].grades > 0
+    logits, gold = stage.logits[reranker or ""], outcome.judged[stage.key].found
     there = ~np.isnan(logits)
     scores = logits[there] if there.any() else np.zeros(1)  # a first stage may find nothing at all
     low, high = float(scores.min()), float(scores.max())

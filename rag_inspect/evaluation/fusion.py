@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rag_inspect.metrics import UNJUDGED, grade_ranking
 from rag_inspect.types import Ranking
 
 # Of the second score; the first has 1 - weight.
@@ -126,9 +127,12 @@ def count_wins(system: np.ndarray, baseline: np.ndarray) -> int:
 def grade_rankings(
     rankings: Sequence[Sequence[tuple[str, ...]]], grades: Sequence[Mapping[str, int]], depth: int
 ) -> np.ndarray:
-    """Return the grades of fused rankings, float (W, n, depth): rankings[query][weight] has passage ids, best first."""
-    found = np.zeros((len(WEIGHTS), len(rankings), depth))
+    """Return the grades of fused rankings, float (W, n, depth), UNJUDGED also past the end.
+
+    rankings[query][weight] has passage ids, best first.
+    """
+    found = np.full((len(WEIGHTS), len(rankings), depth), UNJUDGED)
     for row, (fused, known) in enumerate(zip(rankings, grades, strict=True)):
         for at, ids in enumerate(fused):
-            found[at, row, : len(ids)] = [max(known.get(passage_id, 0), 0) for passage_id in ids]
+            found[at, row, : len(ids)] = grade_ranking(ids, known)
     return found

@@ -32,6 +32,7 @@ class JobSettings(RunSettings):
         return cls(
             corpus=options.corpus,
             split=options.split,
+            gold_grade=options.gold_grade,
             first_stages=tuple(options.first_stages),
             top_k=options.top_k,
             top_n=options.kept,

@@ -9,7 +9,7 @@ from rag_inspect.evaluation.fusion import LEAST_QUERIES
 from rag_inspect.evaluation.latency import is_explained
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.systems import split_key
-from rag_inspect.metrics import parse
+from rag_inspect.metrics import Metric, parse
 from rag_inspect.words import format_count
 
 COUNTS = {
@@ -47,6 +47,7 @@ def take_notes(numbers: Numbers, outcome: Outcome) -> tuple[str, ...]:
         *_note_depth(numbers, outcome),
         *_note_halves(numbers, outcome.fused is not None),
         *_note_short_rankings(outcome),
+        *_note_unjudged(numbers, outcome),
         *_note_comparison(numbers),
         *_note_latency(numbers, outcome),
     )
@@ -93,6 +94,20 @@ def _note_short_rankings(outcome: Outcome) -> Iterator[str]:
             yield f"{stage.key} found nothing for {format_count(nothing)}; no system that starts with it can help there."
         if short := int(((found > 0) & (found < room)).sum()):
             yield f"{stage.key} found fewer than {room} candidates for {format_count(short)}; only these were reranked."
+
+
+def _note_unjudged(numbers: Numbers, outcome: Outcome) -> Iterator[str]:
+    """Say if the system decided on brings more unjudged passages up than the baseline, or fewer.
+
+    Where only gold was judged, this says nothing that recall does not say.
+    """
+    if all(grade > 0 for grades in outcome.qrels.values() for grade in grades.values()):
+        return
+    judged, keys = Metric("judged", numbers.top_n), (numbers.decision.system, numbers.baseline)
+    found = {key: numbers.find(key).metrics[str(judged)].value for key in keys}
+    if len({round(100 * share) for share in found.values()}) > 1:
+        shares = ", ".join(f"{share:.0%} of {key}'s" for key, share in found.items())
+        yield f"Judged are, of the first {numbers.top_n} passages, {shares}; an unjudged one counts as not gold."
 
 
 def _note_comparison(numbers: Numbers) -> Iterator[str]:

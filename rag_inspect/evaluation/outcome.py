@@ -11,7 +11,7 @@ import numpy as np
 
 from rag_inspect.evaluation.machine import Machine
 from rag_inspect.evaluation.systems import FirstStageSystem, Latency, Model, System, split_key
-from rag_inspect.metrics import MAX_CUTOFF, Judged, Metric, ideal_grades
+from rag_inspect.metrics import MAX_CUTOFF, NO_PASSAGE, Judged, Metric, grade_ranking, ideal_grades
 from rag_inspect.options import Aim
 from rag_inspect.scoring import order_columns
 from rag_inspect.significance import group_by_text
@@ -42,6 +42,8 @@ class StageOutcome:
 class FusedOutcome:
     """The tuned fusion of two first stages: the grades of its rankings at each of `fusion.WEIGHTS`, float (W, n, K).
 
+    The grades are those of a `metrics.Judged`, with UNJUDGED past the end.
+
     Only the grades are kept, so that a replay needs neither the models nor the rankings that were fused.
     """
 
@@ -55,8 +57,7 @@ class Outcome:
     """n judged queries with the candidates of each first stage; all stages have the same K.
 
     A system is asked for by its key (see `systems.join_key`). fused: None if no first stage has vectors, or the corpus
-    no BM25 index. aim: what decides (see decision.py).
-    reach: see levers.py. tags: of each query, by id (see slices.py). passages: id -> (title, text); empty if a replay has
+    no BM25 index. gold_grade: the lowest grade of gold. aim: what decides (see decision.py). reach: see levers.py. tags: of each query, by id (see slices.py). passages: id -> (title, text); empty if a replay has
     no texts. latency: by system. machine: None if nobody recorded where the latencies were measured.
     """
 
@@ -72,6 +73,7 @@ class Outcome:
     queries: tuple[Query, ...]
     qrels: Qrels
     passage_ids: tuple[str, ...]
+    gold_grade: int = 1
     fused: FusedOutcome | None = None
     aim: Aim = field(default_factory=Aim)
     reach: Mapping[str, Mapping[str, int | None]] = field(default_factory=dict)
@@ -125,19 +127,19 @@ class Outcome:
 
     def judge(self, grades: np.ndarray) -> Judged:
         """Return these grades of a ranking of every query, float (n, K), beside the best that there are."""
-        return Judged(grades, *self._ideal)
+        return Judged(grades, *self._ideal, self.gold_grade)
 
     @cached_property
     def _ideal(self) -> tuple[np.ndarray, np.ndarray]:
         qrels = [self.qrels[query.query_id] for query in self.queries]
-        return ideal_grades(qrels, count_most_gold(qrels))
+        return ideal_grades(qrels, count_most_relevant(qrels), self.gold_grade)
 
     def _grade(self, stage: StageOutcome) -> np.ndarray:
-        grades = np.zeros(stage.places.shape)
+        grades = np.full(stage.places.shape, NO_PASSAGE)
         for row, query in enumerate(self.queries):
-            known = self.qrels[query.query_id]
-            ids = (self.passage_ids[place] if place >= 0 else "" for place in stage.places[row])
-            grades[row] = [max(known.get(passage_id, 0), 0) for passage_id in ids]
+            there = stage.places[row] >= 0
+            ids = (self.passage_ids[place] for place in stage.places[row][there])
+            grades[row, there] = grade_ranking(ids, self.qrels[query.query_id])
         return grades
 
     @cached_property
@@ -188,7 +190,7 @@ class Outcome:
             yield query.query_id, Ranking.of(found)
 
 
-def count_most_gold(qrels: Iterable[Mapping[str, int]]) -> int:
-    """Return the largest number of gold passages that a query has, between 1 and MAX_CUTOFF."""
+def count_most_relevant(qrels: Iterable[Mapping[str, int]]) -> int:
+    """Return the largest number of grades above 0 that a query has, between 1 and MAX_CUTOFF."""
     counts = (sum(grade > 0 for grade in grades.values()) for grades in qrels)
     return min(MAX_CUTOFF, max(counts, default=1)) or 1

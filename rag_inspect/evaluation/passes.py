@@ -16,7 +16,7 @@ from rag_inspect.evaluation.fusion import WEIGHTS, fuse_rankings, grade_rankings
 from rag_inspect.evaluation.outcome import FusedOutcome, StageOutcome
 from rag_inspect.evaluation.progress import EvalProgress
 from rag_inspect.evaluation.systems import FirstStageSystem, Model, join_key
-from rag_inspect.metrics import HEADLINE, Judged, ideal_grades, parse
+from rag_inspect.metrics import HEADLINE, NO_PASSAGE, Judged, grade_ranking, ideal_grades, parse
 from rag_inspect.pipeline import clean_query, name_verdict, retrieve
 from rag_inspect.retrieval.hybrid import choose_depth
 from rag_inspect.score_cache import ScoreCache
@@ -35,7 +35,7 @@ class Found:
     def __init__(self, retriever: Retriever, shape: tuple[int, int], rerankers: Sequence[Reranker]) -> None:
         self.retriever, self.key = retriever, retriever.first_stage.key
         self.places = np.full(shape, -1, dtype=np.int32)
-        self.grades = np.zeros(shape)
+        self.grades = np.full(shape, NO_PASSAGE)
         self.scores = np.full(shape, np.nan)
         self.logits = {reranker.spec.key: np.full(shape, np.nan) for reranker in rerankers}
         self.notes: list[str] | None = None  # what it says with every query that it finds something for
@@ -192,10 +192,10 @@ class Pass:
         if candidates.tied:
             self.tied.add(row)
         grades = self.chosen.qrels[self.chosen.queries[row].query_id]
+        stage.grades[row, : len(candidates)] = grade_ranking(candidates.ranking.passage_ids, grades)
         for column, (hit, passage) in enumerate(zip(candidates.ranking, candidates.in_order, strict=True)):
             stage.places[row, column] = self.ids.setdefault(hit.passage_id, len(self.ids))
             stage.scores[row, column] = hit.score
-            stage.grades[row, column] = max(0, grades.get(hit.passage_id, 0))
             cell = cells.setdefault((row, hit.passage_id), Cell(self.texts[row], passage))
             cell.places.append((stage, row, column))
             if cell.passage.embedding is None:  # mini needs no embedder for a passage that brings its vector
@@ -263,20 +263,21 @@ class Pass:
     def _row(self, row: int) -> dict[str, Any]:
         query, ranks, verdicts = self.chosen.queries[row], dict[str, int | None](), {}
         for stage in self.stages:
-            grades = stage.grades[row]
-            before = ranks[stage.key] = _find_first_gold(grades)
+            gold = stage.grades[row] >= self.chosen.gold_grade
+            before = ranks[stage.key] = _find_first(gold)
             for reranker in stage.logits:
                 system = join_key(stage.key, reranker)
-                after = _find_first_gold(grades[stage.order(reranker, slice(row, row + 1))[0]])
+                after = _find_first(gold[stage.order(reranker, slice(row, row + 1))[0]])
                 ranks[system], verdicts[system] = after, name_verdict(before, after, top_n=self.top_n)
         return {"query_id": query.query_id, "query": query.text, "ranks": ranks, "verdicts": verdicts}
 
     def _add_up(self, rows: range) -> None:
         """Add the metrics of these queries to the sums."""
         some = slice(rows.start, rows.stop)
-        ideal = ideal_grades((self.chosen.qrels[query.query_id] for query in self.chosen.queries[some]), 10)
+        least, qrels = self.chosen.gold_grade, [self.chosen.qrels[each.query_id] for each in self.asked[some]]
+        ideal = ideal_grades(qrels, 10, least)
         for stage in self.stages:
-            first = Judged(stage.grades[some], *ideal)
+            first = Judged(stage.grades[some], *ideal, least)
             systems = {stage.key: first}
             for reranker in stage.logits:
                 systems[join_key(stage.key, reranker)] = first.reordered(stage.order(reranker, some))
@@ -291,7 +292,7 @@ class Pass:
         return max(1, max(int((stage.places >= 0).sum(axis=1).max()) for stage in self.stages))
 
 
-def _find_first_gold(grades: np.ndarray) -> int | None:
+def _find_first(gold: np.ndarray) -> int | None:
     """Return the rank of the first gold passage, or None."""
-    found = np.flatnonzero(grades > 0)
+    found = np.flatnonzero(gold)
     return int(found[0]) + 1 if found.size else None

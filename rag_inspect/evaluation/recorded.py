@@ -51,7 +51,7 @@ def read_recorded(
         return None
     try:
         outcome = read_replay(path)
-        chosen = select_eval_set(corpus, outcome.split)
+        chosen = select_eval_set(corpus, outcome.split, outcome.gold_grade)
     except RagInspectError:
         return None  # from another version, or damaged: nothing has run yet, as without a record
     asked = [(query.query_id, query.text) for query in outcome.queries]

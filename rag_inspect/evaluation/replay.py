@@ -13,11 +13,11 @@ import numpy as np
 from rag_inspect.errors import InputError
 from rag_inspect.evaluation.fair import BLEND
 from rag_inspect.evaluation.fusion import WEIGHTS
-from rag_inspect.evaluation.outcome import FusedOutcome, Outcome, StageOutcome, count_most_gold
+from rag_inspect.evaluation.outcome import FusedOutcome, Outcome, StageOutcome, count_most_relevant
 from rag_inspect.evaluation.replay_errors import refuse
 from rag_inspect.evaluation.replay_writer import KIND, VERSION
 from rag_inspect.evaluation.systems import list_keys, name_file
-from rag_inspect.metrics import metrics_at, parse_cutoffs
+from rag_inspect.metrics import UNJUDGED, metrics_at, parse_cutoffs
 from rag_inspect.options import Aim
 from rag_inspect.types import Query
 from rag_inspect.words import describe_value
@@ -84,6 +84,7 @@ def from_replay(document: Any, name: str = "the replay") -> Outcome:
         top_k=replay.settings.top_k,
         top_n=replay.settings.top_n,
         cutoffs=cutoffs,
+        gold_grade=replay.settings.gold_grade,
         queries=tuple(Query(row.query_id, row.text) for row in replay.queries),
         qrels={row.query_id: row.qrels for row in replay.queries},
         passage_ids=tuple(replay.passage_ids),
@@ -141,7 +142,7 @@ def _check_size(replay: AnyReplay, cutoffs: tuple[int, ...], name: str) -> tuple
         refuse(name, ("queries",), f"has {depth} candidates", f"at most top_k ({replay.settings.top_k})")
     wide, systems = len(rows) * max(depth, len(metrics_at(cutoffs))), len(_list_systems(replay))
     cells = max(wide * systems, wide * len(WEIGHTS) * (systems - stages + bool(replay.fused)) // FUSED_SHARE)
-    widest = len(rows) * count_most_gold(row.qrels for row in rows)
+    widest = len(rows) * count_most_relevant(row.qrels for row in rows)
     if max(cells, widest) > MAX_CELLS:
         asked = (
             "queries, systems, depth and metrics" if cells > MAX_CELLS else "queries and the largest gold set"
@@ -152,8 +153,7 @@ def _check_size(replay: AnyReplay, cutoffs: tuple[int, ...], name: str) -> tuple
             f"asks for {max(cells, widest):,} numbers",
             f"at most {MAX_CELLS:,}, from {asked}",
         )
-    if len({row.query_id for row in rows}) < len(rows):
-        refuse(name, ("queries",), "repeats a query_id", "each once")
+    _check_queries(rows, replay.settings.gold_grade, name)
     most = len(rows) * depth * stages
     if len(ids) > most:
         refuse(name, ("passage_ids",), f"has {len(ids):,} entries", f"at most {most:,}")
@@ -161,6 +161,15 @@ def _check_size(replay: AnyReplay, cutoffs: tuple[int, ...], name: str) -> tuple
         refuse(name, ("corpus", "passages"), f"is {replay.corpus.passages:,}", f"at least {len(ids):,}")
     _check_latency(replay, depth, name)
     return len(rows), depth
+
+
+def _check_queries(rows: Sequence[QueryPart], gold_grade: int, name: str) -> None:
+    if len({row.query_id for row in rows}) < len(rows):
+        refuse(name, ("queries",), "repeats a query_id", "each once")
+    for at, row in enumerate(rows):
+        if (highest := max(row.qrels.values())) < gold_grade:
+            expected = f"at least one gold passage, of grade {gold_grade} or above"
+            refuse(name, ("queries", at, "qrels"), f"has {highest} as its highest grade", expected)
 
 
 def _check_keys(replay: AnyReplay, name: str) -> None:
@@ -217,22 +226,22 @@ def _read_fused(replay: AnyReplay, shape: tuple[int, int], name: str) -> FusedOu
     """Read the fused rankings. Raises InputError for a grade that has no place."""
     if replay.fused is None:
         return None
-    grades, (_, depth) = np.zeros((len(WEIGHTS), *shape)), shape
+    grades, (_, depth) = np.full((len(WEIGHTS), *shape), UNJUDGED), shape
     for number, row in enumerate(replay.queries):
         for at, (weight, rank, grade) in enumerate(row.graded):
             if not (0 <= weight < len(WEIGHTS) and 0 < rank <= depth):
                 found = f"has weight {weight} and rank {rank}"
                 expected = f"a weight below {len(WEIGHTS)}, a rank from 1 to {depth}"
                 refuse(name, ("queries", number, "fused", at), found, expected)
-            if grades[weight, number, rank - 1]:
+            if grades[weight, number, rank - 1] != UNJUDGED:
                 found = f"repeats weight {weight} and rank {rank}"
                 refuse(name, ("queries", number, "fused", at), found, "each place once")
             grades[weight, number, rank - 1] = grade
-        own = Counter(row.qrels.values())
+        own = Counter(max(grade, 0) for grade in row.qrels.values())
         for (_, grade), count in Counter((weight, grade) for weight, _, grade in row.graded).items():
-            if not grade or count > own[grade]:
+            if count > own[grade]:
                 found = f"ranks {count:,} passages of grade {grade}"
-                expected = f"at most {own[grade] if grade else 0:,}, as the query has"
+                expected = f"at most {own[grade]:,}, as the query has"
                 refuse(name, ("queries", number, "fused"), found, expected)
     return FusedOutcome(key=replay.fused.key, embedder=replay.fused.embedder.read(), grades=grades)
 

@@ -75,7 +75,7 @@ class QueryPart(Part):
 
     @property
     def graded(self) -> FusedGrades:
-        """The relevant passages of the fused rankings: [place in WEIGHTS, rank, grade] of each."""
+        """The judged passages of the fused rankings: [place in WEIGHTS, rank, grade] of each."""
         return []
 
     @abstractmethod

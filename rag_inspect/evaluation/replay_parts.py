@@ -21,12 +21,11 @@ from rag_inspect.evaluation.machine import Machine
 from rag_inspect.evaluation.replay_errors import explain, refuse
 from rag_inspect.evaluation.systems import P95_QUERIES, FirstStageSystem, Latency, Model
 from rag_inspect.metrics import MAX_CUTOFF, MAX_CUTOFFS
-from rag_inspect.options import GOAL, MARGIN, MAX_BUDGET_MS, Aim
+from rag_inspect.options import GOAL, GOLD_GRADE, MARGIN, MAX_BUDGET_MS, MAX_GRADE, Aim
 from rag_inspect.types import FirstStageKind
 
 MAX_QUERIES, MAX_DEPTH, MAX_TEXT, MAX_ID = 200_000, 200, 200_000, 1_000
 MAX_STAGES, MAX_RERANKERS = 16, 16
-_LARGEST_GRADE = 1_000
 _Value = TypeVar("_Value")
 _Key = TypeVar("_Key")
 
@@ -115,7 +114,7 @@ Moment = Annotated[
 Scores = Annotated[list[Number], Field(max_length=MAX_DEPTH), FailFast()]
 Table = Annotated[dict[_Key, _Value], at_most(50)]
 Grades = Annotated[
-    dict[Id, Annotated[int, Field(ge=-_LARGEST_GRADE, le=_LARGEST_GRADE)]],
+    dict[Id, Annotated[int, Field(ge=-MAX_GRADE, le=MAX_GRADE)]],
     at_most(100_000),
     AfterValidator(_hold_gold),
 ]
@@ -172,6 +171,7 @@ class AimPart(Part):
 
 class SettingsPart(Part):
     aim: AimPart | None = None  # not before version 3
+    gold_grade: Annotated[int, Field(ge=1, le=MAX_GRADE)] = GOLD_GRADE  # not before version 3
     top_k: Annotated[int, Field(ge=1, le=MAX_DEPTH)]
     top_n: Annotated[int, Field(ge=1, le=MAX_DEPTH)]
     cutoffs: Annotated[

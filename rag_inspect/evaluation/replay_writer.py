@@ -10,6 +10,7 @@ import numpy as np
 
 from rag_inspect.evaluation.outcome import MAX_CARRIED, Outcome, StageOutcome
 from rag_inspect.evaluation.systems import Latency
+from rag_inspect.metrics import UNJUDGED
 
 KIND, VERSION = "rag-inspect replay", 3
 _CARRIED_TEXT = 16_000_000  # characters of passage text in a replay; if there are more, it has only the ids
@@ -32,7 +33,8 @@ def to_replay(outcome: Outcome) -> dict[str, Any]:
         "first_stages": [stage.first_stage.to_json() for stage in outcome.stages],
         "rerankers": [model.to_json() for model in outcome.rerankers],
         "settings": {
-            "top_k": outcome.top_k, "top_n": outcome.top_n, "cutoffs": list(outcome.cutoffs), "aim": asdict(outcome.aim),
+            "top_k": outcome.top_k, "top_n": outcome.top_n, "cutoffs": list(outcome.cutoffs),
+            "gold_grade": outcome.gold_grade, "aim": asdict(outcome.aim),
         },
         "fused": {"key": outcome.fused.key, "embedder": outcome.fused.embedder.to_json()} if outcome.fused else None,
         "reach": {key: dict(ranks) for key, ranks in outcome.reach.items()},
@@ -68,8 +70,8 @@ def _query_document(outcome: Outcome, row: int) -> dict[str, Any]:
 
 
 def _list_grades(grades: np.ndarray) -> list[list[int]]:
-    """Return [place in WEIGHTS, rank, grade] of every relevant passage in the fused rankings of one query."""
-    return [[w, rank + 1, int(grades[w, rank])] for w, rank in np.argwhere(grades > 0).tolist()]
+    """Return [place in WEIGHTS, rank, grade] of every judged passage in the fused rankings of one query."""
+    return [[w, rank + 1, int(grades[w, rank])] for w, rank in np.argwhere(grades > UNJUDGED).tolist()]
 
 
 def _stage_document(stage: StageOutcome, row: int) -> dict[str, Any]:

@@ -43,6 +43,13 @@ class Candidates:
         return frozenset(passage_id for passage_id, grade in self.grades.items() if grade > 0)
 
     @property
+    def unjudged(self) -> frozenset[str]:
+        """The ids of the candidates that nobody judged; none where only gold was judged, as in most eval sets."""
+        if all(grade > 0 for grade in self.grades.values()):
+            return frozenset()
+        return frozenset(self.ranking.passage_ids) - frozenset(self.grades)
+
+    @property
     def in_order(self) -> list[Passage]:
         """The passages, best first."""
         return [self.passages[hit.passage_id] for hit in self.ranking]

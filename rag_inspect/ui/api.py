@@ -16,6 +16,7 @@ from rag_inspect.options import (
     CUTOFFS,
     FIRST_STAGE,
     GOAL,
+    GOLD_GRADE,
     MARGIN,
     SPLIT,
     TOP_K,
@@ -42,6 +43,8 @@ PARAMETERS = {
     "top_k": "How many candidates the first stage finds and the reranker scores, from 1 to 200.",
     "top_n": "How many reranked passages go on to the answer step; none means 5, or top_k if that is smaller.",
     "keep_identical_ids": "True to keep a candidate that has the id of its judged query, which is the query itself.",
+    "split": "Which judgements to evaluate against; test means the file qrels/test.tsv of the corpus.",
+    "gold_grade": "The lowest grade of gold, from 1; TREC DL counts from 2.",
     "query_id": "The id of one of the corpus's queries; tells queries of one text apart.",
 }
 """What the parameters of an operation are, where its own docstring does not say it."""
@@ -126,6 +129,7 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
         goal: Goal = GOAL,
         margin: float = MARGIN,
         budget_ms: float | None = None,
+        gold_grade: int = GOLD_GRADE,
         request: gr.Request | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Run a corpus's eval set through first stages and rerankers: metrics, intervals, verdicts, latency, advice.
@@ -138,7 +142,6 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
             first_stages: One first stage, such as minilm, or several separated by commas; each is also shown alone.
             top_k: How many candidates each first stage finds for a query and each reranker scores, from 1 to 200.
             cutoffs: The k of recall@k, MRR@k and the other metrics, separated by commas.
-            split: Which judgements to evaluate against; test means the file qrels/test.tsv of the corpus.
             keep_identical_ids: True to keep candidates that have the id of their query, as ArguAna's and Quora's do.
             goal: Who gets the top n: first_answer if somebody reads the first one (MRR decides), top_n for a model (recall).
             margin: A difference of that metric that does not matter, from 0 to 0.5; the decision is made against it.
@@ -146,7 +149,8 @@ def _build_eval(bench: Workbench, listeners: Listeners) -> None:
         """
         options = EvalOptions(
             corpus=corpus, first_stages=split_names(first_stages, "first stage"), rerankers=split_names(reranker),
-            top_k=top_k, top_n=top_n, cutoffs=cutoffs, split=split, keep_identical_ids=keep_identical_ids,
+            top_k=top_k, top_n=top_n, cutoffs=cutoffs, split=split, gold_grade=gold_grade,
+            keep_identical_ids=keep_identical_ids,
             aim=Aim(goal=goal, margin=margin, budget_ms=budget_ms),
         )  # fmt: skip
         yield from _report(bench, options, listeners, _ask(bench, request))

@@ -9,7 +9,16 @@ from typing import Any
 
 import gradio as gr
 
-from rag_inspect.options import CUTOFFS, FIRST_STAGE, GOAL, MARGIN, MAX_BUDGET_MS, SPLIT
+from rag_inspect.options import (
+    CUTOFFS,
+    FIRST_STAGE,
+    GOAL,
+    GOLD_GRADE,
+    MARGIN,
+    MAX_BUDGET_MS,
+    MAX_GRADE,
+    SPLIT,
+)
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.ui.controls import depth_sliders, fold_html, model_choices, stage_choices
 from rag_inspect.views.sentences import aside_html
@@ -36,6 +45,7 @@ class Page:
     top_n: gr.Slider
     cutoffs: gr.Textbox
     split: gr.Dropdown
+    gold_grade: gr.Number
     run: gr.Button
     stop: gr.Button
     progress: gr.HTML
@@ -72,6 +82,7 @@ class Page:
         """The inputs of an evaluation, in the order `evaluate._read_settings` takes them."""
         return [
             self.corpus, self.first_stages, self.rerankers, self.top_k, self.top_n, self.cutoffs, self.split,
+            self.gold_grade,
         ]  # fmt: skip
 
     @property
@@ -117,9 +128,12 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
         top_k, top_n = depth_sliders()
         cutoffs = gr.Textbox(",".join(map(str, CUTOFFS)), label="Cutoffs", min_width=90)
         split = gr.Dropdown([SPLIT], value=SPLIT, label="Split", min_width=90)
+        gold_grade = gr.Number(
+            GOLD_GRADE, label="Gold from grade", precision=0, minimum=1, maximum=MAX_GRADE, min_width=90
+        )
     return {
         "corpus": corpus, "first_stages": first_stages, "rerankers": rerankers, "top_k": top_k, "top_n": top_n,
-        "cutoffs": cutoffs, "split": split,
+        "cutoffs": cutoffs, "split": split, "gold_grade": gold_grade,
     }  # fmt: skip
 
 

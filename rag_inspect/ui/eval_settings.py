@@ -10,15 +10,15 @@ import gradio as gr
 from rag_inspect.errors import CorpusError, InputError, ModelError
 from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.jobs import JobSettings
-from rag_inspect.options import FIRST_STAGE, EvalOptions
+from rag_inspect.options import FIRST_STAGE, GOLD_GRADE, EvalOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.retrieval import find_first_stage
 from rag_inspect.ui.controls import PAGE_TOP_K, PAGE_TOP_N, list_recorded_stages, stage_choices
 from rag_inspect.ui.eval_page import Page
 from rag_inspect.workbench import Workbench
 
-TELL_SETTINGS = """(corpus, stages, rerankers, k, n, cutoffs, split) =>
-  window.riControls('evaluate', corpus, stages, rerankers, k, n, cutoffs.replace(/\\s/g, ''), split)"""
+TELL_SETTINGS = """(corpus, stages, rerankers, k, n, cutoffs, split, grade) =>
+  window.riControls('evaluate', corpus, stages, rerankers, k, n, cutoffs.replace(/\\s/g, ''), split, grade)"""
 """As TELL_CONTROLS of Explore."""
 
 
@@ -30,6 +30,7 @@ def read_settings(
     top_n: int,
     cutoffs: str,
     split: str,
+    gold_grade: float | None,
 ) -> EvalOptions:
     """Read the form. Raises InputError or ModelError."""
     if not first_stages:
@@ -44,6 +45,7 @@ def read_settings(
         top_n=top_n,
         cutoffs=cutoffs,
         split=split,
+        gold_grade=GOLD_GRADE if gold_grade is None else gold_grade,  # type: ignore[arg-type]  # checked there
     )
 
 
@@ -52,6 +54,7 @@ def settings_of(document: EvaluationDocument) -> JobSettings:
     return JobSettings(
         corpus=document.corpus,
         split=document.split,
+        gold_grade=document.gold_grade,
         first_stages=document.first_stages,
         top_k=document.top_k,
         top_n=document.top_n,
@@ -88,6 +91,7 @@ def write_settings(page: Page, bench: Workbench, settings: JobSettings) -> dict[
         page.top_n: settings.top_n,
         page.cutoffs: ",".join(map(str, settings.cutoffs)),
         page.split: split_update(bench, settings.corpus, settings.split),
+        page.gold_grade: settings.gold_grade,
     }
 
 
@@ -97,7 +101,8 @@ def form_values(bench: Workbench, settings: JobSettings) -> list[Any] | None:
         return None
     cutoffs = ",".join(map(str, settings.cutoffs))
     models = list(settings.first_stages), list(settings.rerankers)
-    return [settings.corpus, *models, settings.top_k, settings.top_n, cutoffs, settings.split]
+    depths = settings.top_k, settings.top_n
+    return [settings.corpus, *models, *depths, cutoffs, settings.split, settings.gold_grade]
 
 
 def stages_update(bench: Workbench, corpus: str, chosen: Sequence[str] = (FIRST_STAGE,)) -> Any:

@@ -13,7 +13,7 @@ from rag_inspect.evaluation.systems import split_key
 from rag_inspect.types import Verdict
 from rag_inspect.views.ceiling import describe_parts, lay_out_bars
 from rag_inspect.views.formats import format_ranks
-from rag_inspect.views.systems import describe_comparison, describe_systems
+from rag_inspect.views.systems import describe_comparison, describe_gold, describe_systems
 from rag_inspect.views.templates import render
 from rag_inspect.words import format_count, format_duration
 
@@ -43,7 +43,7 @@ def caption_html(document: EvaluationDocument, of: Sequence[object] | None = Non
     """What these are the results of; `of` is what the form said (see static/page.js), None if it cannot say it."""
     models = " → ".join((", ".join(document.first_stages), ", ".join(document.rerankers)))
     depths = f"top_k {document.top_k}, top_n {document.top_n}"
-    words = f"{document.corpus} ({document.split}) · {models} · {depths}"
+    words = f"{document.corpus} ({document.split}) · {models} · {depths}{describe_gold(document)}"
     return render("eval_caption.html", words=words, of=json.dumps(of) if of is not None else "")
 
 
@@ -85,6 +85,7 @@ def table_html(document: EvaluationDocument) -> str:
         "metrics.html",
         **describe_systems(document),
         queries=format_count(document.queries, "judged query", "judged queries"),
+        gold=describe_gold(document),
         others=describe_comparison(document),
     )
 

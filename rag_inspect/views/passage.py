@@ -52,8 +52,10 @@ def _facts(reranking: Reranking, passage: Passage, location: Location | None) ->
         for key, readings in list_readings(reranking)
         if passage_id in readings
     ]
-    if passage_id in candidates.gold:
-        facts.append(("judgement", "gold"))
+    if (grade := candidates.grades.get(passage_id)) is not None:
+        facts.append(("judgement", f"{'gold' if grade > 0 else 'not gold'}, grade {grade}"))
+    elif candidates.grades:
+        facts.append(("judgement", "–"))
     facts += [
         (_shorten(str(name)), _shorten(value if isinstance(value, str) else _as_json(value)))
         for name, value in passage.metadata.items()

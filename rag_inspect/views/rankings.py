@@ -21,12 +21,14 @@ def rankings_html(reranking: Reranking) -> str:
     """Render both columns at any moment of a search; the right one is sorted once all scores are known."""
     candidates, scored = reranking.candidates, reranking.ranking
     moves, gold = {move.passage_id: move for move in reranking.moves}, candidates.gold
+    unjudged = candidates.unjudged
     before, after = _first_stage_scale(candidates), _reranker_scale(reranking)
 
     def draw_row(hit: Hit, scale: _Scale) -> _Row:
         passage, last_kept = candidates.passages[hit.passage_id], hit.rank == reranking.top_n
         number = candidates.ranking.rank_by_id[hit.passage_id]
         row = _row(hit, number, passage, moves.get(hit.passage_id), scale, hit.passage_id in gold, last_kept)
+        row = replace(row, unjudged=hit.passage_id in unjudged)
         return row if scale.reranked else replace(row, chip=format_parts(candidates, hit.passage_id))
 
     return render(
@@ -149,6 +151,7 @@ class _Row:
     tone: str
     sigmoid: str
     sigmoid_of: str
+    unjudged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from rag_inspect.views.ceiling import describe_parts, lay_out_bars
 from rag_inspect.views.evaluation import describe_verdict
 from rag_inspect.views.formats import format_ms
 from rag_inspect.views.frontier_chart import lay_out_chart
-from rag_inspect.views.systems import describe_comparison, describe_systems
+from rag_inspect.views.systems import describe_comparison, describe_gold, describe_systems
 from rag_inspect.views.templates import render
 from rag_inspect.words import format_count
 
@@ -67,7 +67,7 @@ def _summarise(document: EvaluationDocument) -> str:
     first_stages, rerankers = (" and ".join(keys) for keys in (document.first_stages, document.rerankers))
     queries = format_count(document.queries, "judged query", "judged queries")
     return (
-        f"{queries} (split {document.split}) over {document.passages:,} passages; the first {document.top_k} by "
+        f"{queries} (split {document.split}{describe_gold(document)}) over {document.passages:,} passages; the first {document.top_k} by "
         f"{first_stages}, reranked by {rerankers}"
     )
 

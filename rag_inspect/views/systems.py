@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.systems import P95_QUERIES
 from rag_inspect.metrics import HEADLINE, parse
+from rag_inspect.options import GOLD_GRADE
 from rag_inspect.views.formats import format_metric
 
 
@@ -21,6 +22,11 @@ class Column:
 def name_system(document: EvaluationDocument, key: str) -> str:
     """Return the key; a first stage alone is marked, because short names are easy to confuse."""
     return f"{key} (first stage)" if key in document.first_stages else key
+
+
+def describe_gold(document: EvaluationDocument) -> str:
+    """Say from which grade a passage is gold, where that is not every grade above 0."""
+    return "" if document.gold_grade == GOLD_GRADE else f", gold from grade {document.gold_grade}"
 
 
 def describe_columns(document: EvaluationDocument) -> list[Column]:

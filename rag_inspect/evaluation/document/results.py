@@ -16,7 +16,7 @@ from rag_inspect.evaluation.document.rows import QueryResult
 from rag_inspect.evaluation.document.slices import Slice
 from rag_inspect.evaluation.machine import Machine
 from rag_inspect.evaluation.systems import FirstStageSystem, Latency, System, SystemKind
-from rag_inspect.options import Aim
+from rag_inspect.options import GOLD_GRADE, Aim
 from rag_inspect.significance import Difference
 from rag_inspect.types import Verdict
 
@@ -118,6 +118,7 @@ class RunSettings:
     first_stages: tuple[str, ...]
     top_k: int
     top_n: int
+    gold_grade: int = GOLD_GRADE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +197,7 @@ class EvaluationDocument(Numbers):
             "top_k": self.top_k,
             "top_n": self.top_n,
             "cutoffs": list(self.cutoffs),
+            "gold_grade": self.gold_grade,
             "queries": self.queries,
             "distinct_queries": self.distinct_queries,
             "left_out": dict(self.left_out),
