@@ -133,6 +133,11 @@ class Difference:
     losses: int
     resolvable: float
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether no query differs."""
+        return not (self.wins or self.losses)
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "ci95": list(self.ci95)}
 

@@ -22,8 +22,10 @@ from rag_inspect.options import EvalOptions
 from rag_inspect.retrieval import RecordedRetriever, find_first_stage
 from rag_inspect.significance import differences, holm
 from rag_inspect.types import Query
-from rag_inspect.views.evaluation import caption_html, queue_html, table_html
+from rag_inspect.views.evaluation import caption_html, comparison_html, queue_html, table_html
+from rag_inspect.views.formats import format_latency
 from rag_inspect.views.report import report_html
+from rag_inspect.words import format_p
 from tests.evaluating import ExactRetriever, ScriptedReranker, WordRetriever, make_corpus, run_evaluation
 from tests.parsing import Page
 
@@ -352,6 +354,21 @@ def test_runs_are_compared_by_the_systems_they_share(corpus, document):
     assert found.changed == () and found.metrics["mrr@5"].delta == 0
     across = runs.compare_runs(document, document, "bag", "words")
     assert all(row.rank_before != row.rank_after for row in across.changed) or not across.changed
+    for run, key in zip(across.runs, ("bag", "words"), strict=True):
+        own = document.find(key)
+        assert run.latency == own.latency
+        assert run.metrics == pytest.approx({name: mean.value for name, mean in own.metrics.items()})
+
+
+def test_a_comparison_shows_values_p_and_latency_and_says_what_is_identical(document):
+    same = runs.compare_runs(document, document, "bag>>other", "bag>>other")
+    assert same.identical and "Identical: every metric" in comparison_html(same)
+    found = runs.compare_runs(document, document, "bag", "bag>>fixed")
+    words = Page(comparison_html(found)).words
+    assert not found.identical and "Identical" not in words
+    for run in found.runs:
+        assert f"{run.metrics['mrr@5']:.3f}".lstrip("0") in words and format_latency(run.latency) in words
+    assert format_p(found.metrics["mrr@5"].p_value) in words
 
 
 # The page

@@ -156,7 +156,7 @@ def compare_runs(
     found = differences(first, second, group_by_text([new.query for _, new in pairs]))
     rows = (_rank_change(old, new, keys, after.top_n) for old, new in pairs)
     return Comparison(
-        runs=(_side(before, keys[0]), _side(after, keys[1])),
+        runs=(_side(before, keys[0], names, first), _side(after, keys[1], names, second)),
         queries=len(pairs),
         only_in_one=len(before.per_query) + len(after.per_query) - 2 * len(pairs),
         metrics=dict(zip(names, found, strict=True)),
@@ -179,7 +179,7 @@ def _system_key(document: EvaluationDocument, key: str) -> str:
     return key
 
 
-def _side(document: EvaluationDocument, key: str) -> ComparedRun:
+def _side(document: EvaluationDocument, key: str, names: Sequence[str], values: np.ndarray) -> ComparedRun:
     return ComparedRun(
         system=key,
         corpus=document.corpus,
@@ -187,6 +187,8 @@ def _side(document: EvaluationDocument, key: str) -> ComparedRun:
         top_k=document.top_k,
         top_n=document.top_n,
         created=document.created,
+        latency=document.find(key).latency,
+        metrics=dict(zip(names, values.mean(axis=0).tolist(), strict=True)),
     )
 
 

@@ -161,11 +161,12 @@ def running_html(means: Mapping[str, Mapping[str, float]], done: int, queries: i
 
 
 def comparison_html(found: Comparison) -> str:
-    """Render the comparison of two runs: the difference of each metric, and the queries whose verdict changed."""
+    """Render the comparison of two runs: each metric in both, its difference, and the queries whose verdict changed."""
     return render(
         "comparison.html",
         runs=found.runs,
         queries=format_count(found.queries),
+        identical=found.identical,
         metrics=found.metrics,
         changed=format_count(len(found.changed)),
         rows=found.changed[:QUEUE_ROWS],

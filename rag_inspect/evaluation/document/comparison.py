@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rag_inspect.evaluation.systems import Latency
 from rag_inspect.significance import Difference
 from rag_inspect.types import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRun:
-    """One side of a comparison: a system of a run."""
+    """One side of a comparison: a system of a run. `metrics`: its means over the shared queries."""
 
     system: str
     corpus: str
@@ -19,6 +20,8 @@ class ComparedRun:
     top_k: int
     top_n: int
     created: str
+    latency: Latency
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +45,8 @@ class Comparison:
     only_in_one: int
     metrics: Mapping[str, Difference]
     changed: tuple[VerdictChange, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether no metric of any shared query differs."""
+        return all(change.is_zero for change in self.metrics.values())
