@@ -66,6 +66,9 @@ class ExactRetriever:
         cosines = cosines.round(9)  # processors differ in the last digits, which would decide ties
         return [self._rank(query, row, top_k) for query, row in zip(queries, cosines, strict=True)]
 
+    def audit(self, queries, top_k):
+        return None
+
     def rank_exactly(self, wanted):
         found = self.search([query for query, _ in wanted], len(self.corpus.passages))
         return [
@@ -95,6 +98,9 @@ class WordRetriever:
 
     def search(self, queries: Sequence[Query], top_k: int) -> list[Candidates]:
         return [self._rank(query, top_k) for query in queries]
+
+    def audit(self, queries, top_k):
+        return None
 
     def rank_exactly(self, wanted):
         found = self.search([query for query, _ in wanted], len(self.corpus.passages))

@@ -41,6 +41,33 @@ def test_every_logit_is_the_one_the_reranker_gave_and_the_order_is_the_pipelines
         assert {hit.passage_id: hit.score for hit in after[query.query_id]} == logits
 
 
+@pytest.mark.parametrize(("share", "noted"), [(0.93, True), (0.9899, True), (0.99, False), (None, False)])
+def test_an_index_that_misses_near_passages_is_noted(share, noted, monkeypatch):
+    asked = []
+
+    class Lossy(ExactRetriever):
+        def audit(self, queries, top_k):
+            asked.append((len(queries), top_k))
+            return share
+
+    monkeypatch.setattr("rag_inspect.evaluation.AUDITED", 7)
+    outcome = run_evaluation(make_corpus(20), first_stages=[Lossy], top_k=6)
+    assert asked == [(7, 6)], "every third query"
+    assert (
+        any("of the 6 nearest passages (exact search over 7 queries)" in note for note in outcome.notes)
+        is noted
+    )
+
+
+def test_an_index_that_cannot_be_audited_costs_a_note_and_not_the_run():
+    class Gone(ExactRetriever):
+        def audit(self, queries, top_k):
+            raise RetrievalError("the server is gone")
+
+    outcome = run_evaluation(make_corpus(5), first_stages=[Gone], top_k=6)
+    assert "What the index of bag misses is unknown: the server is gone." in outcome.notes
+
+
 @pytest.mark.parametrize(
     ("splits", "words"),
     [({}, "no qrels"), ({"dev": {"q000": {"p000": 1}}}, 'no split "test"; choose one of dev'), ({"test": {}}, "is empty"),

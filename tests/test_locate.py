@@ -7,6 +7,7 @@ from rag_inspect.locate import find_passages, locate, name_cause
 from rag_inspect.pipeline import find_candidates, rerank
 from rag_inspect.retrieval import DenseRetriever, HybridRetriever, connect, find_first_stage, open_bm25
 from rag_inspect.retrieval.exact import find_least_cosines, rank_vectors
+from rag_inspect.retrieval.hybrid import choose_depth
 from rag_inspect.types import CAUSES, Query
 from tests.evaluating import ExactRetriever
 from tests.fixed_embedder import FixedEmbedder
@@ -74,6 +75,8 @@ def test_an_index_that_loses_passages_is_found_out(dense, monkeypatch):
 
     monkeypatch.setattr(dense, "search", lose_the_first)
     assert dense.audit(QUERIES, 20) == pytest.approx(15 / 20)
+    hybrid = HybridRetriever(find_first_stage("hybrid"), CORPUS, [dense, ExactRetriever(CORPUS)])
+    assert hybrid.audit(QUERIES, 20) == dense.audit(QUERIES, choose_depth(20)) < 1
 
 
 def test_ranks_of_the_other_first_stages(settings):

@@ -27,10 +27,13 @@ from rag_inspect.options import CUTOFFS, GOLD_GRADE, SPLIT, TOP_K, TOP_N, Aim, c
 from rag_inspect.retrieval import HybridRetriever, describe_hybrid
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.types import Corpus, Reranker, Retriever
+from rag_inspect.words import format_count
 
 __all__ = ["EvalProgress", "Fusion", "add_provenance", "evaluate"]
 
 DEFAULT_AIM = Aim()
+AUDITED = 200  # queries at most
+LEAST_RETURNED = 0.99  # of the nearest passages; an index that returns fewer is worth a note
 _VERSIONS = ("chromadb", "numpy", "sentence-transformers", "torch", "transformers")
 
 
@@ -70,6 +73,7 @@ def evaluate(
             yield work.progress(stopped=True)
             return
     work.notes += dict.fromkeys(note for stage in work.stages for note in stage.notes or ())
+    work.notes += _audit(work)
     machine = describe_machine(device)
     latency = yield from time_systems(work, stopped, timed)
     outcome = _make_outcome(work, split, top_k, cutoffs)
@@ -102,6 +106,24 @@ def _find_reach(corpus: Corpus, work: Pass) -> dict[str, dict[str, int | None]]:
     except RetrievalError as error:
         work.notes.append(f"What would reach the unreachable gold is unknown: {error}.")
         return {}
+
+
+def _audit(work: Pass) -> list[str]:
+    """Note of each first stage whose index misses too many of the passages that are nearest, over a sample of the queries."""
+    sample = work.asked[:: -(-len(work.asked) // AUDITED)]
+    notes = []
+    for stage in work.stages:
+        try:
+            share = stage.retriever.audit(sample, work.depth)
+        except RetrievalError as error:
+            notes.append(f"What the index of {stage.key} misses is unknown: {error}.")
+            continue
+        if share is not None and share < LEAST_RETURNED:
+            notes.append(
+                f"The index of {stage.key} returns {share:.1%} of the {work.depth} nearest passages (exact search over "
+                f"{format_count(len(sample))}); no reranker sees the rest. Raise the index's ef_search, or index anew."
+            )
+    return notes
 
 
 def _make_outcome(work: Pass, split: str, top_k: int, cutoffs: tuple[int, ...]) -> Outcome:

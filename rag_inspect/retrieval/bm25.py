@@ -86,6 +86,9 @@ class Bm25Retriever:
             found.append({passage_id: ranks[passage_id] for passage_id in ids if passage_id in ranks})
         return found
 
+    def audit(self, queries: Sequence[Query], top_k: int) -> None:
+        """Return None: every passage is scored."""
+
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
         """Return None: BM25 reads all of every text."""
         return None

@@ -76,6 +76,11 @@ class HybridRetriever:
             for candidates, (_, ids) in zip(found, wanted, strict=True)
         ]
 
+    def audit(self, queries: Sequence[Query], top_k: int) -> float | None:
+        """Return the lowest share of its parts, each as deep as it is searched for `top_k`."""
+        shares = (part.audit(queries, choose_depth(top_k)) for part in self._parts)
+        return min((share for share in shares if share is not None), default=None)
+
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
         """Return what the part that reads least reads; None if every part reads everything or does not tell."""
         told = (part.readings(query, passages) for part in self._parts)

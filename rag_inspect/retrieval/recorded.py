@@ -58,6 +58,9 @@ class RecordedRetriever:
             for known, (_, ids) in zip(ranks, wanted, strict=True)
         ]
 
+    def audit(self, queries: Sequence[Query], top_k: int) -> None:
+        """Return None: nobody recorded what that retriever missed."""
+
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
         """Return None: nobody recorded what that retriever read."""
         return None

@@ -85,6 +85,13 @@ class Retriever(Protocol):
         """
         ...
 
+    def audit(self, queries: Sequence[Query], top_k: int) -> float | None:
+        """Return the share, 0 to 1, of the true `top_k` passages of these queries that its index returns.
+
+        None if it has no index that could miss any. Raises RetrievalError.
+        """
+        ...
+
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
         """Return how much of each passage, and of the query, it reads; None if it does not tell or reads everything."""
         ...
