@@ -59,8 +59,8 @@ def evaluate(
 
     Each reranker scores each pair once, whichever first stages found it. Then each system is timed (if not `timed`,
     only the first stages); stopped there, the Outcome comes at once. With a `fusion`, its rankings are graded at every
-    weight; it costs no forward pass of a reranker. `aim` is what the document decides by. `device` is what the models run on, for the
-    record. Memory grows by a few hundred bytes per query and first stage, plus the embedder's query vectors. Raises
+    weight; it costs no forward pass of a reranker. `gold_grade` is the lowest grade of gold, `aim` what the document
+    decides by, `device` what the models run on, for the record. Memory grows by a few hundred bytes per query and first stage, plus the embedder's query vectors. Raises
     CorpusError, InputError, RetrievalError or RerankError; the cache keeps the scores computed so far.
     """
     check_depths(top_k, top_n)
@@ -72,8 +72,8 @@ def evaluate(
         if stopped():
             yield work.progress(stopped=True)
             return
-    work.notes += dict.fromkeys(note for stage in work.stages for note in stage.notes or ())
-    work.notes += _audit(work)
+    said = dict.fromkeys(note for stage in work.stages for note in stage.notes or ())
+    work.notes += [*said, *_audit(work)]
     machine = describe_machine(device)
     latency = yield from time_systems(work, stopped, timed)
     outcome = _make_outcome(work, split, top_k, cutoffs)
