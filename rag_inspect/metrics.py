@@ -19,6 +19,7 @@ from rag_inspect.words import describe_value
 
 MAX_CUTOFF = 1000
 MAX_CUTOFFS = 10  # each adds six measures for every system and query
+GOLD_GRADE = 1  # a passage of this grade or above is gold, unless another is chosen
 UNJUDGED, NO_PASSAGE = -1.0, -2.0  # in place of a grade: nobody judged this passage; the ranking has ended
 
 
@@ -35,7 +36,7 @@ class Judged:
     grades: np.ndarray
     ideal: np.ndarray
     gold: np.ndarray
-    gold_grade: int = 1
+    gold_grade: int = GOLD_GRADE
 
     def reordered(self, order: np.ndarray) -> Judged:
         """Return the same candidates in another order; `order` has the shape of `grades`."""
@@ -64,7 +65,7 @@ def grade_ranking(passage_ids: Iterable[str], grades: Mapping[str, int]) -> list
 
 
 def ideal_grades(
-    qrels: Iterable[Mapping[str, int]], width: int, gold_grade: int = 1
+    qrels: Iterable[Mapping[str, int]], width: int, gold_grade: int = GOLD_GRADE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (ideal, gold) of a Judged; `width` is the deepest cutoff, or the largest number of grades above 0."""
     ideal, gold = [], []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rag_inspect.errors import InputError, ModelError
-from rag_inspect.metrics import metrics_at, parse_cutoffs
+from rag_inspect.metrics import GOLD_GRADE, metrics_at, parse_cutoffs
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.retrieval import find_first_stage
 from rag_inspect.types import ModelSpec
@@ -23,7 +23,6 @@ PUBLIC_QUERY = 10_000  # characters; the page's longest request, see PUBLIC_BODY
 PUBLIC_WORK = 100_000  # characters of the query times top_k: what one search may cost in public mode
 PUBLIC_PAIRS = 25_000  # queries, candidates, first stages and rerankers multiplied: what one evaluation may cost in public mode
 SPLIT = "test"
-GOLD_GRADE = 1  # a passage of this grade or above is gold
 MAX_GRADE = 1000
 Goal = Literal["first_answer", "top_n"]
 GOALS: tuple[Goal, ...] = ("first_answer", "top_n")

@@ -58,10 +58,10 @@ def evaluate(
     """Yield progress after every batch of scores, then the Outcome; once `stopped` returns True, no Outcome.
 
     Each reranker scores each pair once, whichever first stages found it. Then each system is timed (if not `timed`,
-    only the first stages); stopped there, the Outcome comes at once. With a `fusion`, its rankings are graded at every
-    weight; it costs no forward pass of a reranker. `gold_grade` is the lowest grade of gold, `aim` what the document
-    decides by, `device` what the models run on, for the record. Memory grows by a few hundred bytes per query and first stage, plus the embedder's query vectors. Raises
-    CorpusError, InputError, RetrievalError or RerankError; the cache keeps the scores computed so far.
+    only the first stages); stopped there, the Outcome comes at once. A `fusion` costs no forward pass of a reranker: its
+    rankings are graded at every weight. `gold_grade` is the lowest grade of gold, `aim` what the document decides by,
+    `device` what the models run on. Memory grows by a few hundred bytes per query and first stage, plus the embedder's
+    query vectors. Raises CorpusError, InputError, RetrievalError or RerankError; the cache keeps the scores so far.
     """
     check_depths(top_k, top_n)
     chosen = select_eval_set(corpus, split, gold_grade)
@@ -72,8 +72,7 @@ def evaluate(
         if stopped():
             yield work.progress(stopped=True)
             return
-    said = dict.fromkeys(note for stage in work.stages for note in stage.notes or ())
-    work.notes += [*said, *_audit(work)]
+    work.notes += _note_stages(work)
     machine = describe_machine(device)
     latency = yield from time_systems(work, stopped, timed)
     outcome = _make_outcome(work, split, top_k, cutoffs)
@@ -96,7 +95,7 @@ def _find_reach(corpus: Corpus, work: Pass) -> dict[str, dict[str, int | None]]:
         query.query_id: [pid for pid in work.chosen.list_gold(query.query_id) if pid in corpus.passage_by_id]
         for query in missed
     }
-    retrievers = {stage.key: stage.retriever}
+    retrievers = {each.key: each.retriever for each in work.stages}
     if work.fusion:
         dense, bm25 = work.fusion.dense, work.fusion.bm25
         hybrid = describe_hybrid("hybrid", [dense.first_stage, bm25.first_stage])
@@ -108,10 +107,10 @@ def _find_reach(corpus: Corpus, work: Pass) -> dict[str, dict[str, int | None]]:
         return {}
 
 
-def _audit(work: Pass) -> list[str]:
-    """Note of each first stage whose index misses too many of the passages that are nearest, over a sample of the queries."""
+def _note_stages(work: Pass) -> list[str]:
+    """Return what the first stages say, and which index misses too many of the nearest passages of a sample of queries."""
+    notes = list(dict.fromkeys(note for stage in work.stages for note in stage.notes or ()))
     sample = work.asked[:: -(-len(work.asked) // AUDITED)]
-    notes = []
     for stage in work.stages:
         try:
             share = stage.retriever.audit(sample, work.depth)

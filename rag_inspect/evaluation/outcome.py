@@ -11,7 +11,15 @@ import numpy as np
 
 from rag_inspect.evaluation.machine import Machine
 from rag_inspect.evaluation.systems import FirstStageSystem, Latency, Model, System, split_key
-from rag_inspect.metrics import MAX_CUTOFF, NO_PASSAGE, Judged, Metric, grade_ranking, ideal_grades
+from rag_inspect.metrics import (
+    GOLD_GRADE,
+    MAX_CUTOFF,
+    NO_PASSAGE,
+    Judged,
+    Metric,
+    grade_ranking,
+    ideal_grades,
+)
 from rag_inspect.options import Aim
 from rag_inspect.scoring import order_columns
 from rag_inspect.significance import group_by_text
@@ -73,7 +81,7 @@ class Outcome:
     queries: tuple[Query, ...]
     qrels: Qrels
     passage_ids: tuple[str, ...]
-    gold_grade: int = 1
+    gold_grade: int = GOLD_GRADE
     fused: FusedOutcome | None = None
     aim: Aim = field(default_factory=Aim)
     reach: Mapping[str, Mapping[str, int | None]] = field(default_factory=dict)

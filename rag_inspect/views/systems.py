@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from rag_inspect.evaluation.document import EvaluationDocument
 from rag_inspect.evaluation.systems import P95_QUERIES
-from rag_inspect.metrics import HEADLINE, parse
-from rag_inspect.options import GOLD_GRADE
+from rag_inspect.metrics import GOLD_GRADE, HEADLINE, parse
 from rag_inspect.views.formats import format_metric
 
 
