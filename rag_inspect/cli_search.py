@@ -1,22 +1,21 @@
-"""The commands `search` and `explain`: one query through both stages, and where one passage is for it."""
+"""The commands `search` and `explain`: one query through both stages, and why one passage is where it is."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 from typing import Any
 
 from rag_inspect.errors import InputError
-from rag_inspect.locate import write_location
+from rag_inspect.explain import write_explanation
+from rag_inspect.locate import find_passage
 from rag_inspect.options import FIRST_STAGE, SearchOptions
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.retrieval import FIRST_STAGES
 from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
-from rag_inspect.types import Corpus, Location, Reranking, write_search
+from rag_inspect.types import Corpus, Explanation, Location, Reranking, write_search
 from rag_inspect.usage import add_depths, check_usage
+from rag_inspect.views.explanation import describe_check, describe_rivals, describe_unread, format_ordinal
 from rag_inspect.workbench import Workbench
-
-NEAREST_AMONG = 50_000  # ids that are compared with one that is not there
 
 
 def add_commands(commands: Any) -> None:
@@ -28,10 +27,12 @@ def add_commands(commands: Any) -> None:
     add_json(search)
     search.set_run(run_search)
     explain = commands.add_parser(
-        "explain", help="say where a passage is for a query, and what keeps it out of the top n"
+        "explain",
+        help="say where a passage is for a query, what keeps it there, and what each of its sentences does",
     )
     _add_options(explain)
     explain.add_argument("--passage", required=True, metavar="ID", help="the passage, by its id")
+    explain.add_argument("--against", metavar="ID", help="another passage, explained the same way")
     add_json(explain)
     explain.set_run(run_explain)
 
@@ -72,25 +73,53 @@ def run_search(bench: Workbench, options: argparse.Namespace) -> None:
 
 
 def run_explain(bench: Workbench, options: argparse.Namespace) -> None:
-    """Run one query, then locate the passage. Raises InputError if the corpus has no such passage."""
+    """Run one query, then locate and explain the passage. Raises InputError if the corpus has no such passage."""
     asked = check_usage(options, _read_options)
     corpus = bench.corpus(asked.corpus)
-    _check_passage(corpus, options.passage)
+    ids = [options.passage, *([options.against] if options.against is not None else [])]
+    for passage_id in ids:
+        find_passage(corpus, passage_id)
     end = _run(bench, asked)
     location = bench.locate(end, options.passage)
+    own, *others = (_explain(bench, end, passage_id) for passage_id in ids)
     if options.json:
-        print_json(write_location(end, location))
-    else:
-        _print_location(corpus, end, location)
-
-
-def _check_passage(corpus: Corpus, passage_id: str) -> None:
-    if passage_id in corpus.passage_by_id:
+        print_json(write_explanation(end, location, own, *others))
         return
-    some = list(corpus.passage_by_id)[:NEAREST_AMONG]
-    near = difflib.get_close_matches(passage_id[:200], some, n=3, cutoff=0.5)
-    nearest = f"the nearest ids are {', '.join(near)}" if near else "no id is like it"
-    raise InputError(f'{corpus.name} has no passage "{passage_id[:80]}"; {nearest}')
+    _print_location(corpus, end, location)
+    for explained in (own, *others):
+        _print_explanation(end, explained)
+    for other in others:
+        print_lines(describe_rivals(own, other))
+
+
+def _explain(bench: Workbench, search: Reranking, passage_id: str) -> Explanation:
+    """Explain a passage with its progress on stderr."""
+    end: Explanation | None = None
+    with progress() as show:
+        for moment in bench.explain(search, passage_id):
+            if isinstance(moment, Explanation):
+                end = moment
+                show(f"explaining {passage_id}", moment.done, moment.total)
+            else:
+                show(str(moment), moment.done, moment.total)
+    assert end is not None
+    return end
+
+
+def _print_explanation(search: Reranking, explained: Explanation) -> None:
+    score = f"{search.reranker.score_name} {explained.score:.3f}, {format_ordinal(explained.rank)}"
+    for what, effects in (("part", explained.parts), ("word of the query", explained.words)):
+        rows = [
+            {
+                "Δ": f"{effect.delta:+.2f}",
+                "without it": format_ordinal(effect.rank_without),
+                what: " ".join(effect.span.text.split()),
+            }
+            for effect in effects
+        ]
+        if rows:
+            print_table(f"{explained.passage_id}: {score}", list(rows[0]), rows)
+    print_lines(describe_check(explained), *describe_unread(explained), *explained.notes)
 
 
 def _run(bench: Workbench, asked: SearchOptions) -> Reranking:

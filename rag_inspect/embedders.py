@@ -21,6 +21,7 @@ from rag_inspect.transformer import (
     choose_device,
     clean_text,
     count_unknown,
+    find_end,
     load_transformer,
     make_worker_pool,
     weight_bytes,
@@ -180,7 +181,15 @@ class TransformerEmbedder:
         room = self.window - special - len(before_query)
         read = Reading(min(len(asked), room), len(asked), unknown)
         room = self.window - special - len(before_passage)
-        return [Reading(min(len(each), room), len(each), query=read) for each in found]
+        return [
+            Reading(
+                min(len(tokens), room),
+                len(tokens),
+                query=read,
+                characters=find_end(tokens, room, passage.full_text),
+            )
+            for tokens, passage in zip(found, passages, strict=True)
+        ]
 
     def close(self) -> None:
         """Wait for the running batches, then free the model and its threads. It cannot embed afterwards."""

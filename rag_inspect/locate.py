@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from typing import Any
 
+from rag_inspect.errors import InputError
 from rag_inspect.types import Cause, Corpus, Location, Passage, Reranking, Retriever, fold_text
 
 FOUND = 20  # passages that a search for words lists
-
-
-def write_location(search: Reranking, location: Location) -> dict[str, Any]:
-    """Return the document of `explain --json` and the API's /explain."""
-    return {
-        "query": search.candidates.query.text,
-        "corpus": search.candidates.corpus,
-        "passage_id": location.passage_id,
-        "reranker": search.reranker.key,
-        "score": search.ranking.score_by_id.get(location.passage_id),
-        "where": location.to_json(),
-    }
+NEAREST_AMONG = 50_000  # ids that are compared with one that is not there
 
 
 def locate(
@@ -58,6 +48,16 @@ def name_cause(exact: int | None, before: int | None, after: int | None, top_k: 
     if after <= top_n:
         return "kept"
     return "demoted" if before <= top_n else "not_lifted"
+
+
+def find_passage(corpus: Corpus, passage_id: str) -> Passage:
+    """Return the passage with this id. Raises InputError, which names the nearest ids, if there is none."""
+    if found := corpus.passage_by_id.get(passage_id):
+        return found
+    some = list(corpus.passage_by_id)[:NEAREST_AMONG]
+    near = difflib.get_close_matches(passage_id[:200], some, n=3, cutoff=0.5)
+    nearest = f"the nearest ids are {', '.join(near)}" if near else "no id is like it"
+    raise InputError(f'{corpus.name} has no passage "{passage_id[:80]}"; {nearest}')
 
 
 def find_passages(corpus: Corpus, text: str, most: int = FOUND) -> list[Passage]:

@@ -65,6 +65,14 @@ def check_length(options: SearchOptions) -> None:
         )
 
 
+def check_explained(query: str, pairs: int) -> None:
+    """Raise InputError if an explanation, which may score so many pairs of this query, is too much work for public mode."""
+    if len(query) > (most := PUBLIC_WORK // pairs):
+        raise InputError(
+            f"the query has {len(query):,} characters; to explain a passage expected at most {most:,} here: shorten it"
+        )
+
+
 def check_pairs(options: EvalOptions, queries: int, passages: int) -> None:
     """Raise InputError if this evaluation, of so many queries and passages, is too much work for public mode.
 

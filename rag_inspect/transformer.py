@@ -19,6 +19,7 @@ from rag_inspect.types import ModelSpec
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Encoding
 
 TOKENS_PER_BATCH = {"cpu": 512, "mps": 8192, "cuda": 65536}
 
@@ -163,6 +164,13 @@ def weight_bytes(model: Any) -> int:
 def count_unknown(tokens: Sequence[str], unknown: str | None) -> int:
     """Count the tokens without a meaning: the tokenizer's `unknown` one, and the bare mark of a word's start."""
     return sum(token in {unknown, "▁", "Ġ"} for token in tokens)
+
+
+def find_end(tokens: Encoding, read: int, text: str) -> int:
+    """Return where the first `read` tokens of a text end, in characters."""
+    if read >= len(tokens):
+        return len(text)
+    return int(tokens.offsets[read - 1][1]) if read > 0 else 0
 
 
 def clean_text(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rag_inspect import pipeline
 from rag_inspect.admission import OURSELVES, Admission, Asker
+from rag_inspect.corpora.language import find_languages
 from rag_inspect.corpora.library import CorpusLibrary
 from rag_inspect.corpora.notes import note_evaluation, note_search
 from rag_inspect.errors import InputError
@@ -23,11 +24,12 @@ from rag_inspect.evaluation.jobs import Job, Jobs, JobSettings
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.recorded import RecordedEvaluations
 from rag_inspect.evaluation.turn import Turn
+from rag_inspect.explain import MOST_PAIRS, explain
 from rag_inspect.files import sweep_drafts, sweep_set_aside
 from rag_inspect.hub import HubProbe
 from rag_inspect.loading import Loader, load_each, prepare
-from rag_inspect.locate import locate
-from rag_inspect.options import FIRST_STAGE, EvalOptions, SearchOptions, check_length
+from rag_inspect.locate import find_passage, locate
+from rag_inspect.options import FIRST_STAGE, EvalOptions, SearchOptions, check_explained, check_length
 from rag_inspect.recorded import read_record
 from rag_inspect.rerankers import RERANKERS, default_reranker, list_models
 from rag_inspect.retrieval import FIRST_STAGES
@@ -41,6 +43,7 @@ from rag_inspect.transformer import choose_device
 from rag_inspect.types import (
     Availability,
     Corpus,
+    Explanation,
     Location,
     ModelSpec,
     Reranker,
@@ -197,6 +200,22 @@ class Workbench:
             leases = {key: held.enter_context(self.loader.retriever(corpus, key)) for key in keys}
             retrievers = {key: lease.value() for key, lease in leases.items()}
             return locate(search, corpus, passage_id, retrievers)
+
+    def explain(
+        self, search: Reranking, passage_id: str, who: Asker = OURSELVES
+    ) -> Iterator[Stage | Explanation]:
+        """Yield a Stage while something loads, then the Explanation of a passage for a complete search, as it grows.
+
+        Raises a RagInspectError; InputError if the corpus has no such passage or `searches` no place for `who`.
+        """
+        corpus = self.corpus(search.candidates.corpus)
+        passage = search.candidates.passages.get(passage_id) or find_passage(corpus, passage_id)
+        if self.settings.public:
+            check_explained(search.candidates.query.text, MOST_PAIRS)
+        with self.searches.take(who), self.reranker(search.reranker.key) as model:
+            yield from prepare(model)
+            language = next(iter(find_languages(corpus)[0]), "en")
+            yield from explain(search, passage, model.value(), self.score_cache, language)
 
     def past_runs(self, visitor: Visitor = LOCAL) -> list[dict[str, Any]]:
         """Return summaries of the saved runs that this visitor may see, newest first."""

@@ -142,6 +142,7 @@ class ScriptedReranker:
     error: object = field(default_factory=lambda: RuntimeError("out of memory"))
     read: int = 0
     batch: int = 8
+    ends: int | None = None  # where in a passage's text it stops reading
 
     @property
     def spec(self):
@@ -171,7 +172,13 @@ class ScriptedReranker:
             yield {start + at: self.score_of(query, passage) for at, (query, passage) in enumerate(some)}
 
     def readings(self, query, passages):
-        return [Reading(min(len(p.text.split()), 512), len(p.text.split())) for p in passages]
+        return [
+            Reading(min(len(p.text.split()), 512), len(p.text.split()), characters=self.ends)
+            for p in passages
+        ]
+
+    def components(self, pairs):
+        return {}
 
 
 _NAMES = (

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rag_inspect.types import ModelSpec, Passage, Progress, Reading
+from rag_inspect.types import ModelSpec, Pair, Passage, Progress, Reading
 
 WINDOW = 512
 
@@ -54,3 +54,6 @@ class FixedReranker:
         """Count each word as a token."""
         totals = [len(passage.full_text.split()) for passage in passages]
         return [Reading(read=min(total, WINDOW), total=total) for total in totals]
+
+    def components(self, pairs: Sequence[Pair]) -> dict[str, list[float]]:
+        return {}

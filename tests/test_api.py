@@ -92,19 +92,20 @@ def test_only_the_named_operations_are_offered_and_every_parameter_says_what_it_
 def test_explain_returns_the_contract(client):
     found = client.predict("where do apples keep", "fruit", "p2", top_k=1, api_name="/explain")
     where = found.pop("where")
-    assert found == {
-        "query": "where do apples keep",
-        "corpus": "fruit",
-        "passage_id": "p2",
-        "reranker": "mini",
-        "score": None,
-    }
+    asked = {"query": "where do apples keep", "corpus": "fruit", "passage_id": "p2", "reranker": "mini"}
+    assert found == found | asked and found["rank"] == 2, "where it would stand if it were a candidate"
+    for effect in (*found["parts"], *found["query_words"]):
+        assert effect["delta"] == found["score"] - effect["score_without"]
     assert (
         where["cause"] == "first_stage_missed" and where["first_stage_rank"] is where["reranked_rank"] is None
     )
     assert where["exact_ranks"].keys() == {"minilm", "bm25", "hybrid"} and where["exact_rank"] in (2, 3)
     gone = client.predict("apples", "fruit", "nobody", api_name="/explain")
-    assert gone["where"]["cause"] == "not_in_corpus"
+    assert gone["where"]["cause"] == "not_in_corpus" and gone["score"] is None and gone["parts"] == []
+    against = client.predict("where do apples keep", "fruit", "p2", against="p0", api_name="/explain")[
+        "against"
+    ]
+    assert against["passage_id"] == "p0" and against["rank"] == 1
 
 
 def test_a_hybrid_tells_where_its_parts_have_each_candidate(client):

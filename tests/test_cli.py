@@ -159,8 +159,19 @@ def test_explain_says_where_a_passage_is(home, doubles, capsys, monkeypatch):
     )  # only first stages of the table are located
     asked = ("explain", "passage number 3", "--corpus", "tiny", "--top-k", "10", "--top-n", "3", "--passage")
     kept = document(capsys, *asked, "p3")
-    assert list(kept) == ["query", "corpus", "passage_id", "reranker", "score", "where"]
-    assert kept["score"] == 5.25 and kept["where"]["cause"] == "kept" and kept["where"]["reranked_rank"] == 1
+    assert list(kept) == [
+        "query", "corpus", "passage_id", "reranker", "text", "score", "rank", "reading", "parts", "query_words",
+        "check", "notes", "against", "where",
+    ]  # fmt: skip
+    assert kept["reading"].keys() == {"read_tokens", "total_tokens", "read_characters", "total_characters"}
+    assert {"start", "end", "text", "score_without", "delta"} <= kept["parts"][0].keys()
+    assert [word["text"] for word in kept["query_words"]] == ["passage", "number", "3"]
+    assert (
+        kept["against"] is None
+        and kept["score"] == 5.25
+        and kept["where"]["cause"] == "kept"
+        and kept["where"]["reranked_rank"] == 1
+    )
     assert list(kept["where"]) == [
         "exact_rank",
         "first_stage_rank",
@@ -171,6 +182,13 @@ def test_explain_says_where_a_passage_is(home, doubles, capsys, monkeypatch):
     ]
     code, out, _ = run(capsys, *asked, "p3")
     assert code == 0 and out.startswith("It is in the top 3.") and "bm25, all 30 passages" in out
+    assert "without it  word of the query" in out and "too few parts to check" in out
+    both = document(capsys, *asked, "p3", "--against", "p4")
+    assert both["against"]["passage_id"] == "p4" and both["against"]["score"] < both["score"]
+    code, out, _ = run(capsys, *asked, "p3", "--against", "p4")
+    assert code == 0 and "above p4" in out
+    code, _, err = run(capsys, *asked, "p3", "--against", "p44")
+    assert code == 1 and 'tiny has no passage "p44"' in err
     code, _, err = run(capsys, *asked, "p33")
     assert code == 1 and 'tiny has no passage "p33"; the nearest ids are p3' in err
 

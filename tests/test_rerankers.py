@@ -182,6 +182,9 @@ class Lengths:
     def __call__(self, pairs: Sequence[Pair]) -> list[float]:
         return [len(passage.text) for _, passage in pairs]
 
+    def components(self, pairs: Sequence[Pair]) -> dict[str, list[float]]:
+        return {"length": self(pairs)}
+
 
 class Failing(Lengths):
     def __call__(self, pairs: Sequence[Pair]) -> list[float]:

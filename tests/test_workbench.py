@@ -175,6 +175,27 @@ def test_locating_takes_a_place_among_the_searches_and_gives_it_back(bench):
     assert len(bench.searches) == len(held)
 
 
+def test_explaining_takes_a_place_too_and_in_public_mode_only_short_queries(bench):
+    search, ann = ask(bench), Asker("ann")
+    passage_id = search.ranking.passage_ids[0]
+    held = [bench.searches.take(ann) for _ in range(bench.searches.each)]
+    with pytest.raises(InputError, match="you already have"):
+        next(bench.explain(search, passage_id, ann))
+    for place in held:
+        place.release()
+    *_, explained = bench.explain(search, passage_id, ann)
+    assert explained.complete and explained.score == search.ranking.score_by_id[passage_id]
+    with pytest.raises(InputError, match="the nearest ids are"):
+        next(bench.explain(search, f"{passage_id}0", ann))
+    query = replace(search.candidates.query, text="long " * 300)
+    longer = replace(search, candidates=replace(search.candidates, query=query))
+    assert next(bench.explain(longer, passage_id, ann))
+    bench.settings = replace(bench.settings, public=True)
+    with pytest.raises(InputError, match="to explain a passage expected at most 980"):
+        next(bench.explain(longer, passage_id, ann))
+    assert len(bench.searches) == 0
+
+
 def test_searches_over_two_corpora_at_once_do_not_mix(bench, corpus_folder):
     corpus_folder(
         "other", {f"o{n}": f"passage number {n}" for n in range(30)}, QUERIES, {"test": {"q": {"o4": 1}}}

@@ -7,7 +7,7 @@ each worker runs its own batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from rag_inspect.transformer import (
     choose_device,
     clean_text,
     count_unknown,
+    find_end,
     make_worker_pool,
     open_transformer,
     weight_bytes,
@@ -46,6 +47,10 @@ class Prior(Protocol):
         ...
 
     def __call__(self, pairs: Sequence[Pair]) -> Sequence[float]: ...
+
+    def components(self, pairs: Sequence[Pair]) -> Mapping[str, Sequence[float]]:
+        """Return the terms whose sum it is, by name."""
+        ...
 
 
 class CrossEncoderReranker:
@@ -148,9 +153,18 @@ class CrossEncoderReranker:
         read = [encoding.sequence_ids.count(1) for encoding in encodings]
         rest = [len(each) - around - seen for each, seen in zip(encodings, read, strict=True)]
         return [
-            Reading(seen, len(passage), query=Reading(left, len(asked), unknown))
-            for seen, passage, left in zip(read, alone, rest, strict=True)
+            Reading(
+                seen,
+                len(tokens),
+                query=Reading(left, len(asked), unknown),
+                characters=find_end(tokens, seen, passage.full_text),
+            )
+            for seen, tokens, left, passage in zip(read, alone, rest, passages, strict=True)
         ]
+
+    def components(self, pairs: Sequence[Pair]) -> Mapping[str, Sequence[float]]:
+        """Return what the prior's parts add to each pair's logit; empty without a prior."""
+        return self.prior.components(pairs) if self.prior else {}
 
     def close(self) -> None:
         """Wait for the running batches, then free the model and its threads. It cannot score afterwards."""

@@ -10,6 +10,7 @@ from rag_inspect.types.corpus import (
     fold_text,
     hash_text,
 )
+from rag_inspect.types.explanation import Check, Effect, Explanation, Span
 from rag_inspect.types.location import CAUSES, Cause, Location
 from rag_inspect.types.models import (
     Availability,
@@ -40,10 +41,13 @@ __all__ = [
     "Availability",
     "Candidates",
     "Cause",
+    "Check",
     "Corpus",
     "CorpusCard",
+    "Effect",
     "Embedder",
     "Embedding",
+    "Explanation",
     "FirstStage",
     "FirstStageKind",
     "Hit",
@@ -61,6 +65,7 @@ __all__ = [
     "Reranking",
     "Retriever",
     "Source",
+    "Span",
     "Verdict",
     "find_query_reading",
     "fold_text",

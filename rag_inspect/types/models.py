@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -94,12 +94,14 @@ class Reading:
     """How much of a text a model reads: `read` of `total`, in the model's tokens.
 
     A passage's reading has the reading of the `query` beside it, whose `unknown` tokens mean nothing to the model.
+    characters: where in the passage's full text the tokens read end; None if it does not tell.
     """
 
     read: int
     total: int
     unknown: int = 0
     query: Reading | None = None
+    characters: int | None = None
 
     @property
     def truncated(self) -> int:
@@ -160,4 +162,8 @@ class Reranker(Protocol):
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
         """Return how much of each passage, and of the query beside it, the model reads; None if it does not tell."""
+        ...
+
+    def components(self, pairs: Sequence[Pair]) -> Mapping[str, Sequence[float]]:
+        """Return what is added to the model's own score: name -> one number per pair; empty if nothing is."""
         ...

@@ -11,7 +11,7 @@ from gradio.utils import get_function_description
 
 from rag_inspect.admission import Asker
 from rag_inspect.evaluation.assessment import Evaluation
-from rag_inspect.locate import write_location
+from rag_inspect.explain import write_explanation
 from rag_inspect.options import (
     CUTOFFS,
     FIRST_STAGE,
@@ -27,7 +27,7 @@ from rag_inspect.options import (
     check_text,
     split_names,
 )
-from rag_inspect.types import Reranking, write_search
+from rag_inspect.types import Explanation, Reranking, write_search
 from rag_inspect.ui.askers import read_asker
 from rag_inspect.ui.controls import SEARCHES
 from rag_inspect.ui.errors import show_errors
@@ -38,6 +38,7 @@ PARAMETERS = {
     "query": "The text to search for; it may be empty if query_id is given.",
     "corpus": "The name of a listed corpus or, on the user's own machine, the path of a folder in BEIR's layout.",
     "passage": "The id of the passage, as the corpus has it.",
+    "against": "The id of another passage, explained the same way; none means no other.",
     "first_stage": "What finds the candidates: an embedder such as minilm, bm25, hybrid, hybrid:A+B or recorded:NAME.",
     "reranker": "The reranker, such as mini or base; none means base if it is on disk, else mini.",
     "top_k": "How many candidates the first stage finds and the reranker scores, from 1 to 200.",
@@ -91,17 +92,28 @@ def _build_explain(bench: Workbench) -> None:
         top_n: int | None = None,
         keep_identical_ids: bool = False,
         query_id: str | None = None,
+        against: str | None = None,
         request: gr.Request | None = None,
     ) -> dict[str, Any]:
-        """Say where a passage is for a query: its true rank in the corpus, and what keeps it out of the top n."""
+        """Say where a passage is for a query, what keeps it there, and what each sentence does to its score."""
         check_text("passage", passage)
         end = _search(
             bench, request, query=query, corpus=corpus, first_stage=first_stage, reranker=reranker, top_k=top_k,
             top_n=top_n, keep_identical_ids=keep_identical_ids, query_id=query_id,
         )  # fmt: skip
-        return write_location(end, bench.locate(end, passage, _ask(bench, request)))
+        who = _ask(bench, request)
+        location = bench.locate(end, passage, who)
+        explained = _explain(bench, end, passage, who) if location.cause != "not_in_corpus" else None
+        return write_explanation(
+            end, location, explained, _explain(bench, end, against, who) if against else None
+        )
 
     _offer(explain, "explain", **SEARCHES)
+
+
+def _explain(bench: Workbench, search: Reranking, passage_id: str, who: Asker) -> Explanation:
+    *_, end = (each for each in bench.explain(search, passage_id, who) if isinstance(each, Explanation))
+    return end
 
 
 def _search(bench: Workbench, request: gr.Request | None, **asked: Any) -> Reranking:

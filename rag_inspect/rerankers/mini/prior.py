@@ -41,12 +41,16 @@ class Prior:
 
     def __call__(self, pairs: Sequence[Pair]) -> list[float]:
         """Return the prior of each (query, passage), in input order."""
+        return list(map(sum, zip(*self.components(pairs).values(), strict=True)))
+
+    def components(self, pairs: Sequence[Pair]) -> dict[str, list[float]]:
+        """Return the two terms of each pair, each with its weight."""
         cosines = self.vectors.cosines(pairs)
         coverages = self.words.coverages([(query, passage.full_text) for query, passage in pairs])
-        return [
-            self.cosine_weight * cosine + self.coverage_weight * coverage
-            for cosine, coverage in zip(cosines, coverages, strict=True)
-        ]
+        return {
+            "cosine": [self.cosine_weight * cosine for cosine in cosines],
+            "word overlap": [self.coverage_weight * coverage for coverage in coverages],
+        }
 
 
 class Words:
