@@ -87,6 +87,31 @@ def test_a_panel_never_shows_where_a_passage_was_for_another_search(visit):
     assert "True ranks in the whole corpus: minilm 1" in where.inner_text()
 
 
+def test_a_passage_is_explained_in_its_panel_beside_the_one_above_it(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    page.locator(".ri-after button").nth(1).click()
+    page.locator(".ri-passage .ri-explain").click()
+    page.locator(".ri-passage .ri-copy").wait_for()
+    panel = page.locator(".ri-passage")
+    sides = panel.locator(".ri-beside section")
+    assert sides.count() == 2 and panel.locator(".ri-whole").count() == 0
+    assert "2nd" in sides.first.inner_text() and "1st" in sides.nth(1).inner_text()
+    assert "Apples keep best in a cold cellar." in "".join(sides.nth(1).inner_text().split("+"))
+    words = panel.inner_text()
+    assert "the score by" in words and " above " in words and "too few parts to check" in words
+    assert panel.locator(".ri-part").count() >= 2 * len("where do apples keep".split())
+    page.locator(".ri-after button").first.click()
+    panel.locator(".ri-whole").wait_for()
+    assert panel.locator(".ri-explained").count() == 0, "that was another passage's"
+    page.locator(".ri-passage .ri-explain").focus()
+    page.keyboard.press("Enter")
+    page.locator(".ri-passage .ri-copy").wait_for()
+    assert "1st" in sides.first.inner_text() and "2nd" in sides.nth(1).inner_text()
+    page.keyboard.press("Escape")
+    panel.wait_for(state="detached")
+
+
 def test_another_first_stage_names_its_column_and_its_score(visit):
     page = visit("?corpus=fruit&q=where do apples keep&first_stage=hybrid")
     wait_for_ranking(page)

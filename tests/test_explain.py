@@ -13,15 +13,18 @@ from rag_inspect.explain import DRAWS, explain, write_explanation
 from rag_inspect.parts import MOST, leave_out, split_passage, split_query
 from rag_inspect.pipeline import find_candidates, rerank
 from rag_inspect.score_cache import ScoreCache
-from rag_inspect.types import Explanation, Location, Passage, Reranking
+from rag_inspect.types import Explanation, Location, Passage, Ranking, Reranking
 from rag_inspect.views.explanation import (
     describe_check,
     describe_effect,
     describe_rivals,
     describe_unread,
+    explained_html,
     format_ordinal,
+    write_markdown,
 )
 from tests.evaluating import ExactRetriever, ScriptedReranker, make_corpus
+from tests.parsing import Page
 
 SENTENCES = {
     "en": ["Dr. Smith went home at 5 p.m. yesterday.", "He slept!", "Why did he?", "Nobody knows…"],
@@ -257,6 +260,29 @@ def test_two_passages_of_one_query_and_what_decides_between_them():
             assert row["delta"] == document["score"] - row["score_without"]
             text = document["text"] if key == "parts" else document["query"]
             assert text[row["start"] : row["end"]] == row["text"]
+
+
+def test_the_panel_and_the_markdown_say_what_was_measured_whatever_the_texts_say():
+    hostile = '<img src=x onerror="alert(1)"> | `code` **bold** [x](http://evil)'
+    passages = [
+        Passage("p1", f"{hostile}. Another sentence. A third one.", hostile),
+        Passage("p2", "Quite another."),
+    ]
+    search = search_with(ScriptedReranker())
+    candidates = replace(search.candidates, passages={p.passage_id: p for p in passages})
+    candidates = replace(candidates, ranking=Ranking.of([("p1", 0.9), ("p2", 0.8)]))
+    search = replace(search, candidates=candidates, ranking=Ranking.of([("p1", 2.0), ("p2", 1.0)]))
+    explained = [run(search, passage, ScriptedReranker()) for passage in passages]
+    html = explained_html(search, explained)
+    assert "<img" not in html and "ri-stop" not in html
+    page = Page(html)
+    assert "Another sentence." in page.words and f"{explained[0].parts[1].delta:+.2f}" in page.words
+    markdown = write_markdown(search, explained)
+    for line in markdown.splitlines():
+        assert line.count("|") - line.count("\\|") in (0, 4), "every cell in its column"
+    assert "[x](http" not in markdown and "**bold" not in markdown and "\\<img" in markdown
+    growing = explained_html(search, [replace(explained[0], done=3, check=None)])
+    assert "ri-stop" in growing and "ri-copy" not in growing and 'data-done="3"' in growing
 
 
 def test_minis_prior_has_its_share_of_every_effect(models):

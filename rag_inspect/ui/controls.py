@@ -44,12 +44,7 @@ COPY_LINK = (
     f"""async (...view) => {{
   ({WRITE_LINK})(...view);  // nothing has written it yet if nobody has searched
 """
-    + """  const button = document.querySelector('#copy-link');
-  try {
-    await navigator.clipboard.writeText(window.location.href);
-    button.textContent = 'Copied';
-    setTimeout(() => { button.textContent = 'Copy link'; }, 1500);
-  } catch { window.prompt('Copy this link', window.location.href); }
+    + """  await window.riCopy(document.querySelector('#copy-link'), window.location.href);
 }"""
 )
 

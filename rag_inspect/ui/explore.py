@@ -12,9 +12,8 @@ import gradio as gr
 
 from rag_inspect.options import FIRST_STAGE
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.types import Passage, Reranking
-from rag_inspect.ui import drawers, search_stream
-from rag_inspect.ui.askers import read_asker
+from rag_inspect.types import Reranking
+from rag_inspect.ui import drawers, passage_panel, search_stream
 from rag_inspect.ui.controls import (
     COPY_LINK,
     SEARCHES,
@@ -32,13 +31,10 @@ from rag_inspect.ui.controls import (
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.picker import find_query_text, first_example, picker_update, show_picked, step
 from rag_inspect.ui.theme import read_script
-from rag_inspect.views.passage import located_html, passage_html
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
 LABEL = "Explore"
-# The number of the passage in the open panel; 0 if it was closed meanwhile.
-OPENED = "search => [search, Number(document.querySelector('#passage .ri-passage')?.dataset.passage || 0)]"
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _html = partial(gr.HTML, apply_default_css=False)
 
@@ -65,6 +61,8 @@ class _Page:
     rankings: gr.HTML
     passage: gr.HTML
     located: gr.HTML
+    explain: gr.Button
+    explained: gr.HTML
     search: gr.State
     timer: gr.Timer
 
@@ -88,7 +86,7 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     searches = _wire(page, bench, app)
     page.link.click(None, [*page.choice, page.picker], None, js=COPY_LINK, **_QUIET)
 
-    _wire_passage(page, bench)
+    passage_panel.wire(page, bench)
     drawers.build_finder(bench, page.search, page.passage)
     told = TELL_CONTROLS % "explore"
     gr.on([part.change for part in page.choice], None, page.choice, None, js=told, **_QUIET)
@@ -112,7 +110,7 @@ def _lay_out_settings(bench: Workbench) -> dict[str, Any]:
             elem_id="query",
         )
         go = gr.Button("Search", variant="primary", size="sm", scale=0, min_width=100)
-        stop = gr.Button("Stop", size="sm", scale=0, min_width=70)
+        stop = gr.Button("Stop", size="sm", scale=0, min_width=70, elem_id="stop")
     _html(fold_html("explore"))
     with gr.Row(elem_id="settings"):
         corpus = gr.Dropdown([], label="Corpus", min_width=140)  # filled at load
@@ -149,6 +147,8 @@ def _lay_out(bench: Workbench) -> _Page:
         rankings=_html(elem_id="rankings", js_on_load=read_script("rankings.js")),
         passage=_html(aside_html(search_stream.HINT), elem_id="passage"),
         located=_html(elem_id="located"),
+        explain=gr.Button("Explain", elem_id="explain"),
+        explained=_html(elem_id="explained"),
         search=gr.State(None),
         timer=gr.Timer(0.5, active=False, render=False),
     )
@@ -196,22 +196,6 @@ def _wire(page: _Page, bench: Workbench, app: gr.Blocks) -> list[Any]:
     run.then(*shown, **_QUIET).then(None, [*page.choice, page.picker], None, js=WRITE_LINK, **_QUIET)
     _wire_stop(page, bench, running)
     return [arrival, run]
-
-
-def _wire_passage(page: _Page, bench: Workbench) -> None:
-    """Connect the rows: a click opens the panel of a passage, then says where it is in the whole corpus."""
-
-    @show_errors
-    def locate(reranking: Reranking | None, number: object, request: gr.Request) -> Any:
-        passage = _find_passage(reranking, number)
-        if reranking is None or passage is None or not reranking.complete:
-            return gr.skip()
-        who = read_asker(request, on_space=bench.settings.on_space)
-        return located_html(reranking, bench.locate(reranking, passage.passage_id, who))
-
-    opened = page.rankings.row_pick(_open_passage, page.search, page.passage, **_QUIET)
-    number = gr.Number(0, visible=False)
-    opened.then(locate, [page.search, number], page.located, js=OPENED, **SEARCHES, **_QUIET)
 
 
 def _wire_stop(page: _Page, bench: Workbench, running: search_stream.Running) -> None:
@@ -269,16 +253,3 @@ def _fill_from_corpus(bench: Workbench, name: str, first_stage: str) -> list[Any
     corpus = bench.corpus(name)
     query, stages = first_example(bench, name), stage_update(bench, name, first_stage)
     return [query.text, picker_update(corpus, query.text, query.query_id), describe_corpus(corpus), stages]
-
-
-def _open_passage(reranking: Reranking | None, event: gr.EventData) -> str:
-    """Show the passage that was clicked."""
-    number = event._data.get("number") if isinstance(event._data, dict) else None
-    passage = _find_passage(reranking, number)
-    return passage_html(reranking, passage) if reranking and passage else aside_html(search_stream.HINT)
-
-
-def _find_passage(reranking: Reranking | None, number: object) -> Passage | None:
-    """Return the candidate with this rank in the first stage; None for what a page may send else."""
-    found = reranking.candidates.in_order if reranking else []
-    return found[number - 1] if type(number) is int and 0 < number <= len(found) else None

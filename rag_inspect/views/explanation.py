@@ -2,10 +2,87 @@
 
 from __future__ import annotations
 
-from rag_inspect.types import Effect, Explanation
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rag_inspect.types import Effect, Explanation, Reranking
+from rag_inspect.views.passage import MAX_CHARACTERS
+from rag_inspect.views.rankings import title_passage, write_settings
+from rag_inspect.views.templates import render
 
 NOTHING = 0.005  # a smaller effect shows as 0.00
 _QUOTED = 60  # characters of a part that a sentence quotes
+
+
+@dataclass(frozen=True, slots=True)
+class _Painted:
+    """A part as it is painted: `strength`, 0 to 1, is that of its colour; `then` the rank without it, if it is another."""
+
+    text: str
+    delta: float
+    number: str
+    then: str
+    words: str
+    strength: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One passage of an explanation; `unread` is the text past what the reranker reads."""
+
+    title: str
+    score: str
+    parts: list[_Painted]
+    words: list[_Painted]
+    unread: str
+
+
+def explained_html(search: Reranking, explained: Sequence[Explanation]) -> str:
+    """Render the explanation of a candidate, and beside it that of its rival, if there is one; both may be growing."""
+    own, *rivals = explained
+    done = sum(each.done for each in explained)
+    told = [describe_rivals(own, rival) for rival in rivals if rival.complete]
+    lines = [describe_strongest(own), describe_check(own), *told, *describe_unread(own), *own.notes]
+    return render(
+        "explained.html",
+        number=search.candidates.ranking.rank_by_id.get(own.passage_id, 0),
+        search=write_settings(search),
+        done=done,
+        lines=[line for line in lines if line],
+        markdown=write_markdown(search, explained),
+        complete=all(each.complete for each in explained),
+        progress=f"{done} of {sum(each.total for each in explained)} pairs scored with one part left out …",
+        sides=[_lay_out(search, each) for each in explained],
+    )
+
+
+def _lay_out(search: Reranking, explained: Explanation) -> _Side:
+    passage = search.candidates.passages[explained.passage_id]
+    end = explained.read.get(search.reranker.key, len(explained.text))
+    unread = explained.text[end:]
+    return _Side(
+        title=title_passage(passage),
+        score=f"{search.reranker.score_name} {explained.score:.2f}, {format_ordinal(explained.rank)}",
+        parts=_paint(explained.parts, explained.rank, "This part"),
+        words=_paint(explained.words, explained.rank, "This word"),
+        unread=unread[:MAX_CHARACTERS] + ("…" if len(unread) > MAX_CHARACTERS else ""),
+    )
+
+
+def _paint(effects: Sequence[Effect], rank: int, what: str) -> list[_Painted]:
+    largest = max((abs(effect.delta) for effect in effects), default=0.0) or 1.0
+    return [
+        _Painted(
+            text=effect.span.text,
+            delta=effect.delta if abs(effect.delta) >= NOTHING else 0.0,
+            number=f"{effect.delta:+.2f}",
+            then=format_ordinal(effect.rank_without) if effect.rank_without != rank else "",
+            words=" ".join(filter(None, [describe_effect(effect, rank, what), describe_shares(effect)])),
+            strength=f"{abs(effect.delta) / largest:.2f}",
+        )
+        for effect in effects
+    ]
 
 
 def describe_effect(effect: Effect, rank: int, what: str = "This sentence") -> str:
@@ -16,6 +93,40 @@ def describe_effect(effect: Effect, rank: int, what: str = "This sentence") -> s
     stays = effect.rank_without == rank
     then = f"still be {format_ordinal(rank)}" if stays else f"be {format_ordinal(effect.rank_without)}"
     return f"{what} {does} the score by {abs(effect.delta):.2f}: without it the passage would {then}."
+
+
+def describe_strongest(explained: Explanation) -> str:
+    """Say what the part with the largest effect does; "" while no part is scored."""
+    if not explained.parts:
+        return ""
+    strongest = max(explained.parts, key=lambda effect: abs(effect.delta))
+    return describe_effect(strongest, explained.rank, f"“{quote(strongest)}”")
+
+
+def write_markdown(search: Reranking, explained: Sequence[Explanation]) -> str:
+    """Return the explanation as Markdown, for a bug report or a stakeholder."""
+    first, model = search.candidates, search.reranker
+    lines = [
+        f"**{escape_markdown(first.query.text)}** ({first.corpus}, {first.first_stage.key} → {model.key} {model.revision[:12]})"
+    ]
+    for each in explained:
+        lines += [
+            "",
+            f"`{each.passage_id}`: {model.score_name} {each.score:.2f}, {format_ordinal(each.rank)}",
+        ]
+        lines += [describe_check(each), *describe_unread(each), *each.notes]
+        for head, effects in (("part", each.parts), ("word of the query", each.words)):
+            lines += ["", f"| change | without it | {head} |", "|---:|---:|---|"]
+            lines += [
+                f"| {effect.delta:+.2f} | {format_ordinal(effect.rank_without)} | {escape_markdown(effect.span.text)} |"
+                for effect in effects
+            ]
+    return "\n".join(lines)
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text on one line, with what Markdown would read as more than text escaped."""
+    return re.sub(r"([\\`*_{}\[\]<>()#|~])", r"\\\1", " ".join(text.split()))
 
 
 def describe_check(explained: Explanation) -> str:

@@ -26,6 +26,7 @@ def passage_html(reranking: Reranking, passage: Passage, location: Location | No
         heading=title_passage(passage),
         facts=_facts(reranking, passage, location),
         where=location.words if location else "",
+        explains=reranking.complete and passage.passage_id in ranks,
         text=text + (f"\n… {cut:,} more characters" if cut else ""),
     )
 

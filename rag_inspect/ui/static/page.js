@@ -27,15 +27,39 @@
     const open = document.body.classList.toggle(`ri-unfolded-${button.dataset.tab}`);
     button.setAttribute('aria-expanded', String(open));
   });
-  // Where a passage is comes after its panel, which may be closed by then, or another passage's or another search's.
-  function locate() {
-    const found = document.querySelector('#located .ri-where'), panel = document.querySelector('#passage .ri-passage');
-    const same = found && panel && ['passage', 'search'].every((name) => found.dataset[name] === panel.dataset[name]);
-    if (same && !panel.querySelector('.ri-where')) panel.querySelector('dl').before(found.cloneNode(true));
+  // Where a passage is, and why, comes after its panel, which may be closed by then, or another passage's or another
+  // search's.
+  function complete() {
+    const panel = document.querySelector('#passage .ri-passage');
+    const find = (selector) => {
+      const found = panel && document.querySelector(selector);
+      return found && ['passage', 'search'].every((name) => found.dataset[name] === panel.dataset[name]) ? found : null;
+    };
+    const where = find('#located .ri-where'), why = find('#explained .ri-explained');
+    if (where && !panel.querySelector('.ri-where')) panel.querySelector('dl').before(where.cloneNode(true));
+    const shown = panel?.querySelector('.ri-explained');
+    if (!why || why.dataset.done === shown?.dataset.done) return;
+    (shown ?? panel.querySelector('.ri-whole')).replaceWith(why.cloneNode(true));
+    panel.querySelector('.ri-explain')?.closest('p').remove();
   }
-  new MutationObserver(() => { compare(); locate(); })
-    .observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ['data-of'] });
+  document.addEventListener('click', (event) => {
+    if (event.target.closest?.('#passage .ri-explain')) document.querySelector('#explain').click();
+    if (event.target.closest?.('#passage .ri-stop')) document.querySelector('#stop').click();
+    const copy = event.target.closest?.('.ri-copy');
+    if (copy) window.riCopy(copy, copy.dataset.copy);
+  });
+  new MutationObserver(() => { compare(); complete(); })
+    .observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ['data-of', 'data-done'] });
 })();
+
+window.riCopy = async (button, text) => {
+  const words = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = 'Copied';
+    setTimeout(() => { button.textContent = words; }, 1500);
+  } catch { window.prompt('Copy this', text); }
+};
 
 // The id of a browser that has none yet: long and random, as whoever has it is the visitor (sessions.py). Kept beside
 // gradio's own copy, which a tab reads only as it loads: two tabs opened at once would each make one.

@@ -1,0 +1,98 @@
+"""The panel of one passage on Explore: what it is, where it is in the whole corpus, and why its score is what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import gradio as gr
+
+from rag_inspect.admission import Asker
+from rag_inspect.types import Explanation, Passage, Reranking
+from rag_inspect.ui import search_stream
+from rag_inspect.ui.askers import read_asker
+from rag_inspect.ui.controls import SEARCHES
+from rag_inspect.ui.errors import show_errors
+from rag_inspect.views.explanation import explained_html
+from rag_inspect.views.passage import located_html, passage_html
+from rag_inspect.views.sentences import aside_html
+from rag_inspect.workbench import Workbench
+
+# The number of the passage in the open panel; 0 if it was closed meanwhile.
+OPENED = "search => [search, Number(document.querySelector('#passage .ri-passage')?.dataset.passage || 0)]"
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+class Page(Protocol):
+    """The components of Explore that the panel is connected to."""
+
+    rankings: gr.HTML
+    search: gr.State
+    stop: gr.Button
+    passage: gr.HTML
+    located: gr.HTML
+    explain: gr.Button
+    explained: gr.HTML
+
+
+def wire(page: Page, bench: Workbench) -> None:
+    """Connect the rows: a click opens the panel of a passage, then says where it is in the whole corpus.
+
+    A button in the panel, which page.js presses here, explains its score beside that of the passage above it.
+    """
+
+    @show_errors
+    def locate(reranking: Reranking | None, number: object, request: gr.Request) -> Any:
+        passage = _find_passage(reranking, number)
+        if reranking is None or passage is None or not reranking.complete:
+            return gr.skip()
+        who = read_asker(request, on_space=bench.settings.on_space)
+        return located_html(reranking, bench.locate(reranking, passage.passage_id, who))
+
+    @show_errors
+    def explain(reranking: Reranking | None, number: object, request: gr.Request) -> Iterator[Any]:
+        passage = _find_passage(reranking, number)
+        if reranking is None or passage is None or not reranking.complete:
+            yield gr.skip()
+            return
+        who = read_asker(request, on_space=bench.settings.on_space)
+        yield from stream_explanation(bench, reranking, passage.passage_id, who)
+
+    number = gr.Number(0, visible=False)
+    asked = {"inputs": [page.search, number], "js": OPENED, **SEARCHES, **_QUIET}
+    explaining = page.explain.click(explain, outputs=page.explained, trigger_mode="multiple", **asked)
+    opened = page.rankings.row_pick(_open_passage, page.search, page.passage, cancels=[explaining], **_QUIET)
+    opened.then(locate, outputs=page.located, **asked)
+    page.stop.click(None, None, None, cancels=[explaining], **_QUIET)
+
+
+def stream_explanation(bench: Workbench, search: Reranking, passage_id: str, who: Asker) -> Iterator[str]:
+    """Yield the explanation of a candidate of a complete search, growing; beside it, once it is whole, its rival's."""
+    explained: list[Explanation] = []
+    for each in filter(None, (passage_id, find_rival(search, passage_id))):
+        before = tuple(explained)
+        for moment in bench.explain(search, each, who):
+            if isinstance(moment, Explanation):
+                explained = [*before, moment]
+                yield explained_html(search, explained)
+
+
+def find_rival(search: Reranking, passage_id: str) -> str | None:
+    """Return the passage just above this one in the reranked order; of the first, the one just below; None if alone."""
+    ids = search.ranking.passage_ids
+    rank = search.ranking.rank_by_id[passage_id]
+    at = rank - 2 if rank > 1 else 1
+    return ids[at] if at < len(ids) else None
+
+
+def _open_passage(reranking: Reranking | None, event: gr.EventData) -> str:
+    """Show the passage that was clicked."""
+    number = event._data.get("number") if isinstance(event._data, dict) else None
+    passage = _find_passage(reranking, number)
+    return passage_html(reranking, passage) if reranking and passage else aside_html(search_stream.HINT)
+
+
+def _find_passage(reranking: Reranking | None, number: object) -> Passage | None:
+    """Return the candidate with this rank in the first stage; None for what a page may send else."""
+    found = reranking.candidates.in_order if reranking else []
+    return found[number - 1] if type(number) is int and 0 < number <= len(found) else None
