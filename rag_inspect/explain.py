@@ -13,7 +13,17 @@ from typing import Any
 from rag_inspect.parts import MOST, Split, leave_out, split_passage, split_query
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import score_pairs
-from rag_inspect.types import Check, Effect, Explanation, Location, Pair, Passage, Reranker, Reranking, Span
+from rag_inspect.types import (
+    Check,
+    Effect,
+    Explanation,
+    Location,
+    Pair,
+    Passage,
+    Reranker,
+    Reranking,
+    Span,
+)
 from rag_inspect.words import format_count
 
 DRAWS = 20

@@ -49,7 +49,9 @@ from rag_inspect.types import (
     Reranker,
     Reranking,
     Retriever,
+    WhatIf,
 )
+from rag_inspect.what_if import ask_what_if
 
 
 class Workbench:
@@ -216,6 +218,18 @@ class Workbench:
             yield from prepare(model)
             language = next(iter(find_languages(corpus)[0]), "en")
             yield from explain(search, passage, model.value(), self.score_cache, language)
+
+    def ask_what_if(
+        self, search: Reranking, passage_id: str, *, text: str, query: str, who: Asker = OURSELVES
+    ) -> WhatIf:
+        """Score an edited candidate for an edited query, as `explain.ask_what_if` does. Raises a RagInspectError."""
+        passage = search.candidates.passages.get(passage_id)
+        if passage is None:
+            raise InputError(f'"{passage_id[:80]}" is not among the candidates')
+        if self.settings.public:
+            check_explained(query, search.candidates.top_k)
+        with self.searches.take(who), self.reranker(search.reranker.key) as model:
+            return ask_what_if(search, passage, model.value(), self.score_cache, text=text, query=query)
 
     def past_runs(self, visitor: Visitor = LOCAL) -> list[dict[str, Any]]:
         """Return summaries of the saved runs that this visitor may see, newest first."""

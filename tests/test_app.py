@@ -112,6 +112,26 @@ def test_a_passage_is_explained_in_its_panel_beside_the_one_above_it(visit):
     panel.wait_for(state="detached")
 
 
+def test_an_edited_passage_is_scored_in_its_panel_and_there_is_a_way_back(visit):
+    page = visit("?corpus=fruit&q=where do apples keep")
+    wait_for_ranking(page)
+    page.locator(".ri-after button").nth(1).click()
+    panel = page.locator(".ri-passage")
+    panel.get_by_text("What if it read otherwise?").click()
+    box = panel.locator(".ri-edit-text")
+    original = box.input_value()
+    box.fill("Apples keep in the cellar: that is where apples keep.")
+    panel.get_by_role("button", name="Score it").click()
+    panel.get_by_text("It would be 1st instead of 2nd").wait_for()
+    panel.get_by_role("button", name="Back to the original").click()
+    assert box.input_value() == original and panel.locator(".ri-outcome").inner_text() == ""
+    panel.get_by_role("button", name="Score it").click()
+    panel.get_by_text("It would stay 2nd").wait_for()
+    box.fill(" ")
+    panel.get_by_role("button", name="Score it").click()
+    page.get_by_text("the edit is empty").first.wait_for()
+
+
 def test_another_first_stage_names_its_column_and_its_score(visit):
     page = visit("?corpus=fruit&q=where do apples keep&first_stage=hybrid")
     wait_for_ranking(page)

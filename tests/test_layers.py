@@ -24,7 +24,7 @@ FLOORS = (
     ("rerankers", "retrieval"),
     ("options",),
     ("pipeline",),
-    ("recorded", "evaluation", "loading", "locate", "explain"),
+    ("recorded", "evaluation", "loading", "locate", "explain", "what_if"),
     ("exports", "training"),
     ("workbench",),
     ("views", "terminal", "usage"),

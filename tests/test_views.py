@@ -39,18 +39,22 @@ OURS = set(
         "b",
         "button",
         "dd",
+        "details",
         "div",
         "dl",
         "dt",
         "h2",
         "i",
+        "label",
         "li",
         "ol",
         "p",
         "path",
         "small",
         "span",
+        "summary",
         "svg",
+        "textarea",
     ]
 )
 
@@ -61,13 +65,13 @@ def test_what_others_wrote_is_text_and_nothing_else(case, moment):
     plain, hostile = pages(make_reranking("plain", moment)), pages(make_reranking(HOSTILE[case], moment))
     for name, html in hostile.items():
         page, expected = Page(html), Page(plain[name])
-        # The same tags and the same attributes as for a harmless word: nothing got out of its place.
-        assert [tag for tag in page.tags if tag not in {"br"}] == expected.tags or case in {
-            "long",
-            "one long word",
-        }
+        # The same tags and the same attributes as for a harmless word: nothing got out of its place. A very long passage
+        # cannot be edited in its panel.
+        if case not in {"long", "one long word"}:
+            assert [tag for tag in page.tags if tag not in {"br"}] == expected.tags
+            assert [n for n, _ in page.attributes] == [n for n, _ in expected.attributes]
         assert set(page.tags) <= OURS
-        assert [n for n, _ in page.attributes] == [n for n, _ in expected.attributes]
+        assert {n for n, _ in page.attributes} <= {n for n, _ in expected.attributes}
         assert not any(name.startswith("on") for name, _ in page.attributes)
         assert all(
             "alert" not in (value or "")

@@ -10,7 +10,7 @@ from rag_inspect.types.corpus import (
     fold_text,
     hash_text,
 )
-from rag_inspect.types.explanation import Check, Effect, Explanation, Span
+from rag_inspect.types.explanation import Check, Effect, Explanation, Span, WhatIf
 from rag_inspect.types.location import CAUSES, Cause, Location
 from rag_inspect.types.models import (
     Availability,
@@ -67,6 +67,7 @@ __all__ = [
     "Source",
     "Span",
     "Verdict",
+    "WhatIf",
     "find_query_reading",
     "fold_text",
     "hash_text",

@@ -110,3 +110,22 @@ class Explanation:
             "check": self.check.to_json() if self.check else None,
             "notes": list(self.notes),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhatIf:
+    """What an edited passage, or an edited query, would score and where it would stand among the search's candidates.
+
+    The other candidates keep their texts; with an edited query they are scored again, too. margin: how far the score is
+    above that of the first passage outside the top n, or below that of the last one inside (negative); None if there
+    is none. The `notes` say what was cut.
+    """
+
+    passage_id: str
+    score: float
+    score_before: float
+    rank: int
+    rank_before: int
+    margin: float | None
+    top_n: int
+    notes: tuple[str, ...] = ()

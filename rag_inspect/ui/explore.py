@@ -63,6 +63,8 @@ class _Page:
     located: gr.HTML
     explain: gr.Button
     explained: gr.HTML
+    what_if: gr.Button
+    outcome: gr.HTML
     search: gr.State
     timer: gr.Timer
 
@@ -149,6 +151,8 @@ def _lay_out(bench: Workbench) -> _Page:
         located=_html(elem_id="located"),
         explain=gr.Button("Explain", elem_id="explain"),
         explained=_html(elem_id="explained"),
+        what_if=gr.Button("What if", elem_id="what-if"),
+        outcome=_html(elem_id="outcome"),
         search=gr.State(None),
         timer=gr.Timer(0.5, active=False, render=False),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -13,13 +14,17 @@ from rag_inspect.ui import search_stream
 from rag_inspect.ui.askers import read_asker
 from rag_inspect.ui.controls import SEARCHES
 from rag_inspect.ui.errors import show_errors
-from rag_inspect.views.explanation import explained_html
+from rag_inspect.views.explanation import explained_html, outcome_html
 from rag_inspect.views.passage import located_html, passage_html
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
 # The number of the passage in the open panel; 0 if it was closed meanwhile.
 OPENED = "search => [search, Number(document.querySelector('#passage .ri-passage')?.dataset.passage || 0)]"
+EDITED = """(search) => {
+  const panel = document.querySelector('#passage .ri-passage'), read = (part) => panel?.querySelector(part)?.value ?? '';
+  return [search, Number(panel?.dataset.passage || 0), read('.ri-edit-text'), read('.ri-edit-query')];
+}"""
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -33,6 +38,8 @@ class Page(Protocol):
     located: gr.HTML
     explain: gr.Button
     explained: gr.HTML
+    what_if: gr.Button
+    outcome: gr.HTML
 
 
 def wire(page: Page, bench: Workbench) -> None:
@@ -58,7 +65,20 @@ def wire(page: Page, bench: Workbench) -> None:
         who = read_asker(request, on_space=bench.settings.on_space)
         yield from stream_explanation(bench, reranking, passage.passage_id, who)
 
-    number = gr.Number(0, visible=False)
+    @show_errors
+    def ask_what_if(
+        reranking: Reranking | None, number: object, text: str, query: str, request: gr.Request
+    ) -> Any:
+        passage = _find_passage(reranking, number)
+        if reranking is None or passage is None or not reranking.complete:
+            return gr.skip()
+        who = read_asker(request, on_space=bench.settings.on_space)
+        found = bench.ask_what_if(reranking, passage.passage_id, text=text, query=query, who=who)
+        return outcome_html(reranking, found, time.time_ns())
+
+    number, text, query = gr.Number(0, visible=False), *(gr.Textbox(visible=False) for _ in range(2))
+    edited = [page.search, number, text, query]
+    page.what_if.click(ask_what_if, edited, page.outcome, js=EDITED, **SEARCHES, **_QUIET)
     asked = {"inputs": [page.search, number], "js": OPENED, **SEARCHES, **_QUIET}
     explaining = page.explain.click(explain, outputs=page.explained, trigger_mode="multiple", **asked)
     opened = page.rankings.row_pick(_open_passage, page.search, page.passage, cancels=[explaining], **_QUIET)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag_inspect.types import Effect, Explanation, Reranking
+from rag_inspect.types import Effect, Explanation, Reranking, WhatIf
 from rag_inspect.views.passage import MAX_CHARACTERS
 from rag_inspect.views.rankings import title_passage, write_settings
 from rag_inspect.views.templates import render
@@ -83,6 +83,32 @@ def _paint(effects: Sequence[Effect], rank: int, what: str) -> list[_Painted]:
         )
         for effect in effects
     ]
+
+
+def outcome_html(search: Reranking, found: WhatIf, done: int) -> str:
+    """Render what an edit would do; `done` tells one outcome from the next."""
+    number = search.candidates.ranking.rank_by_id.get(found.passage_id, 0)
+    words = describe_what_if(found, search.reranker.score_name)
+    return render(
+        "outcome.html",
+        number=number,
+        search=write_settings(search),
+        done=done,
+        words=words,
+        notes=found.notes,
+    )
+
+
+def describe_what_if(found: WhatIf, score_name: str) -> str:
+    """Say where an edited passage would stand, and how far that is from the edge of the top n."""
+    moved = f"be {format_ordinal(found.rank)} instead of {format_ordinal(found.rank_before)}"
+    stays = f"stay {format_ordinal(found.rank)}"
+    words = f"It would {stays if found.rank == found.rank_before else moved}: {score_name} {found.score:.2f} instead of {found.score_before:.2f}"
+    if found.margin is None:
+        return f"{words}."
+    inside = found.rank <= found.top_n
+    where = "above the first passage outside" if inside else "below the last passage in"
+    return f"{words}, {abs(found.margin):.2f} {where} the top {found.top_n}."
 
 
 def describe_effect(effect: Effect, rank: int, what: str = "This sentence") -> str:

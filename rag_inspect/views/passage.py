@@ -17,7 +17,7 @@ _MAX_FACT = 1_000  # characters of one metadata value
 def passage_html(reranking: Reranking, passage: Passage, location: Location | None = None) -> str:
     """Render the panel of a passage, which may not be among the candidates; with a location, where it is and why."""
     ranks = reranking.candidates.ranking.rank_by_id
-    text = passage.text[:MAX_CHARACTERS]
+    text, explains = passage.text[:MAX_CHARACTERS], reranking.complete and passage.passage_id in ranks
     cut = len(passage.text) - len(text)
     return render(
         "passage.html",
@@ -26,7 +26,9 @@ def passage_html(reranking: Reranking, passage: Passage, location: Location | No
         heading=title_passage(passage),
         facts=_facts(reranking, passage, location),
         where=location.words if location else "",
-        explains=reranking.complete and passage.passage_id in ranks,
+        explains=explains,
+        query=reranking.candidates.query.text,
+        edited=passage.full_text if explains and len(passage.full_text) <= MAX_CHARACTERS else "",
         text=text + (f"\n… {cut:,} more characters" if cut else ""),
     )
 

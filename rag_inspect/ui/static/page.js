@@ -37,6 +37,8 @@
     };
     const where = find('#located .ri-where'), why = find('#explained .ri-explained');
     if (where && !panel.querySelector('.ri-where')) panel.querySelector('dl').before(where.cloneNode(true));
+    const outcome = find('#outcome .ri-outcome'), last = panel?.querySelector('.ri-outcome');
+    if (outcome && last && outcome.dataset.done !== last.dataset.done) last.replaceWith(outcome.cloneNode(true));
     const shown = panel?.querySelector('.ri-explained');
     if (!why || why.dataset.done === shown?.dataset.done) return;
     (shown ?? panel.querySelector('.ri-whole')).replaceWith(why.cloneNode(true));
@@ -45,6 +47,11 @@
   document.addEventListener('click', (event) => {
     if (event.target.closest?.('#passage .ri-explain')) document.querySelector('#explain').click();
     if (event.target.closest?.('#passage .ri-stop')) document.querySelector('#stop').click();
+    if (event.target.closest?.('#passage .ri-score-edit')) document.querySelector('#what-if').click();
+    if (event.target.closest?.('#passage .ri-undo')) {
+      document.querySelectorAll('#passage .ri-what-if textarea').forEach((box) => { box.value = box.defaultValue; });
+      document.querySelector('#passage .ri-outcome').textContent = '';
+    }
     const copy = event.target.closest?.('.ri-copy');
     if (copy) window.riCopy(copy, copy.dataset.copy);
   });

@@ -69,7 +69,7 @@ function close() {
   pick();
   if (row) row.focus();
 }
-document.addEventListener('keydown', (event) => { if (event.key === 'Escape' && !event.target.closest?.('[role="combobox"]')) close(); });
+document.addEventListener('keydown', (event) => { if (event.key === 'Escape' && !event.target.closest?.('[role="combobox"], .ri-what-if')) close(); });
 document.addEventListener('click', (event) => { if (event.target.closest && event.target.closest('.ri-close')) close(); });
 function renew() {
   const now = element.querySelector('.ri-after .ri-chip') !== null;
