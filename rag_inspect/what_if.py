@@ -27,15 +27,7 @@ def ask_what_if(
     """
     first, own = search.candidates, passage.passage_id
     asked, query_notes = clean_query(query)
-    if not text.strip() or not asked.strip():
-        raise InputError("the edit is empty; write something, or go back to the original")
-    edited, notes = Passage(own, text[:LONGEST_EDIT]), list(query_notes)
-    if len(text) > LONGEST_EDIT:
-        notes.append(
-            f"The passage has {len(text):,} characters; the reranker was given the first {LONGEST_EDIT:,}."
-        )
-    if edited.text == passage.full_text:
-        edited = passage  # with its stored vector
+    edited, notes = _edit(passage, text)
     # With another query, the other candidates are scored again; else their scores are known.
     others = [each for each in first.in_order if each.passage_id != own] if asked != first.query.text else []
     pairs = [(asked, edited), *((asked, each) for each in others)]
@@ -53,8 +45,18 @@ def ask_what_if(
         rank_before=before.rank_by_id[own],
         margin=_find_margin(ranked, own, search.top_n),
         top_n=search.top_n,
-        notes=tuple(notes),
+        notes=query_notes + notes,
     )
+
+
+def _edit(passage: Passage, text: str) -> tuple[Passage, tuple[str, ...]]:
+    """Return the edited passage, and a note if the edit was cut."""
+    if not text.strip():
+        raise InputError("the edit is empty; write something, or go back to the original")
+    if text == passage.full_text:
+        return passage, ()  # with its stored vector
+    cut = f"The passage has {len(text):,} characters; the reranker was given the first {LONGEST_EDIT:,}."
+    return Passage(passage.passage_id, text[:LONGEST_EDIT]), (cut,) if len(text) > LONGEST_EDIT else ()
 
 
 def _find_margin(ranked: Ranking, passage_id: str, top_n: int) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import gradio as gr
 
 from rag_inspect.admission import Asker
+from rag_inspect.options import check_text
 from rag_inspect.types import Explanation, Passage, Reranking
 from rag_inspect.ui import search_stream
 from rag_inspect.ui.askers import read_asker
@@ -45,45 +46,53 @@ class Page(Protocol):
 def wire(page: Page, bench: Workbench) -> None:
     """Connect the rows: a click opens the panel of a passage, then says where it is in the whole corpus.
 
-    A button in the panel, which page.js presses here, explains its score beside that of the passage above it.
+    The buttons in the panel are pressed here by page.js: why its score is what it is, and what an edit would do.
     """
+    panel = _Panel(bench)
+    number, text, query = gr.Number(0, visible=False), *(gr.Textbox(visible=False) for _ in range(2))
+    edited = [page.search, number, text, query]
+    page.what_if.click(show_errors(panel.ask_what_if), edited, page.outcome, js=EDITED, **SEARCHES, **_QUIET)
+    asked = {"inputs": [page.search, number], "js": OPENED, **SEARCHES, **_QUIET}
+    explaining = page.explain.click(
+        show_errors(panel.explain), outputs=page.explained, trigger_mode="multiple", **asked
+    )
+    opened = page.rankings.row_pick(_open_passage, page.search, page.passage, cancels=[explaining], **_QUIET)
+    opened.then(show_errors(panel.locate), outputs=page.located, **asked)
+    page.stop.click(None, None, None, cancels=[explaining], **_QUIET)
 
-    @show_errors
-    def locate(reranking: Reranking | None, number: object, request: gr.Request) -> Any:
+
+class _Panel:
+    """The listeners; `number` is that of the passage in the open panel, 0 if it was closed meanwhile."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+
+    def locate(self, reranking: Reranking | None, number: object, request: gr.Request) -> Any:
         passage = _find_passage(reranking, number)
         if reranking is None or passage is None or not reranking.complete:
             return gr.skip()
-        who = read_asker(request, on_space=bench.settings.on_space)
-        return located_html(reranking, bench.locate(reranking, passage.passage_id, who))
+        who = read_asker(request, on_space=self.bench.settings.on_space)
+        return located_html(reranking, self.bench.locate(reranking, passage.passage_id, who))
 
-    @show_errors
-    def explain(reranking: Reranking | None, number: object, request: gr.Request) -> Iterator[Any]:
+    def explain(self, reranking: Reranking | None, number: object, request: gr.Request) -> Iterator[Any]:
         passage = _find_passage(reranking, number)
         if reranking is None or passage is None or not reranking.complete:
             yield gr.skip()
             return
-        who = read_asker(request, on_space=bench.settings.on_space)
-        yield from stream_explanation(bench, reranking, passage.passage_id, who)
+        who = read_asker(request, on_space=self.bench.settings.on_space)
+        yield from stream_explanation(self.bench, reranking, passage.passage_id, who)
 
-    @show_errors
     def ask_what_if(
-        reranking: Reranking | None, number: object, text: str, query: str, request: gr.Request
+        self, reranking: Reranking | None, number: object, text: str, query: str, request: gr.Request
     ) -> Any:
         passage = _find_passage(reranking, number)
         if reranking is None or passage is None or not reranking.complete:
             return gr.skip()
-        who = read_asker(request, on_space=bench.settings.on_space)
-        found = bench.ask_what_if(reranking, passage.passage_id, text=text, query=query, who=who)
+        who = read_asker(request, on_space=self.bench.settings.on_space)
+        for name, value in (("text", text), ("query", query)):
+            check_text(name, value)
+        found = self.bench.ask_what_if(reranking, passage.passage_id, text=text, query=query, who=who)
         return outcome_html(reranking, found, time.time_ns())
-
-    number, text, query = gr.Number(0, visible=False), *(gr.Textbox(visible=False) for _ in range(2))
-    edited = [page.search, number, text, query]
-    page.what_if.click(ask_what_if, edited, page.outcome, js=EDITED, **SEARCHES, **_QUIET)
-    asked = {"inputs": [page.search, number], "js": OPENED, **SEARCHES, **_QUIET}
-    explaining = page.explain.click(explain, outputs=page.explained, trigger_mode="multiple", **asked)
-    opened = page.rankings.row_pick(_open_passage, page.search, page.passage, cancels=[explaining], **_QUIET)
-    opened.then(locate, outputs=page.located, **asked)
-    page.stop.click(None, None, None, cancels=[explaining], **_QUIET)
 
 
 def stream_explanation(bench: Workbench, search: Reranking, passage_id: str, who: Asker) -> Iterator[str]:
