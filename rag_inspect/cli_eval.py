@@ -14,7 +14,6 @@ from rag_inspect.options import (
     FIRST_STAGE,
     GOAL,
     GOALS,
-    GOLD_GRADE,
     MARGIN,
     SPLIT,
     Aim,
@@ -22,7 +21,7 @@ from rag_inspect.options import (
     split_names,
 )
 from rag_inspect.terminal import add_json, print_error, print_json, print_lines, print_table, progress
-from rag_inspect.usage import add_depths, as_argparse_type, check_usage
+from rag_inspect.usage import add_depths, add_gold_grade, as_argparse_type, check_usage
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
@@ -57,10 +56,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "--split", default=SPLIT, help=f"split to evaluate: qrels/<split>.tsv (default: {SPLIT})"
     )
-    command.add_argument(
-        "--gold-grade", type=int, default=GOLD_GRADE, metavar="N",
-        help=f"the lowest grade of gold; TREC DL counts from 2 (default: {GOLD_GRADE})",
-    )  # fmt: skip
+    add_gold_grade(command)
     _add_aim(command)
     _add_outputs(command)
     add_json(command)

@@ -10,10 +10,10 @@ from rag_inspect.explain import write_explanation
 from rag_inspect.locate import find_passage
 from rag_inspect.options import FIRST_STAGE, SearchOptions
 from rag_inspect.rerankers import RERANKERS
-from rag_inspect.retrieval import FIRST_STAGES
+from rag_inspect.retrieval import FIRST_STAGES, find_first_stage
 from rag_inspect.terminal import add_json, print_json, print_lines, print_table, progress
 from rag_inspect.types import Corpus, Explanation, Location, Reranking, write_search
-from rag_inspect.usage import add_depths, check_usage
+from rag_inspect.usage import add_depths, add_gold_grade, check_usage
 from rag_inspect.views.explanation import describe_check, describe_rivals, describe_unread, format_ordinal
 from rag_inspect.workbench import Workbench
 
@@ -51,6 +51,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument("--reranker", choices=RERANKERS, help="(default: base if on disk, else mini)")
     add_depths(command)
+    add_gold_grade(command)
 
 
 def _read_options(options: argparse.Namespace) -> SearchOptions:
@@ -59,7 +60,7 @@ def _read_options(options: argparse.Namespace) -> SearchOptions:
     return SearchOptions(
         query=options.query or "", query_id=options.query_id, corpus=options.corpus, first_stage=options.first_stage,
         reranker=options.reranker,
-        top_k=options.top_k, top_n=options.top_n, keep_identical_ids=options.keep_identical_ids,
+        top_k=options.top_k, top_n=options.top_n, keep_identical_ids=options.keep_identical_ids, gold_grade=options.gold_grade,
     )  # fmt: skip
 
 
@@ -80,8 +81,8 @@ def run_explain(bench: Workbench, options: argparse.Namespace) -> None:
     for passage_id in ids:
         find_passage(corpus, passage_id)
     end = _run(bench, asked)
-    location = bench.locate(end, options.passage)
-    own, *others = (_explain(bench, end, passage_id) for passage_id in ids)
+    location = bench.locate(end, options.passage, corpus=asked.corpus)
+    own, *others = (_explain(bench, end, passage_id, asked.corpus) for passage_id in ids)
     if options.json:
         print_json(write_explanation(end, location, own, *others))
         return
@@ -92,11 +93,11 @@ def run_explain(bench: Workbench, options: argparse.Namespace) -> None:
         print_lines(describe_rivals(own, other))
 
 
-def _explain(bench: Workbench, search: Reranking, passage_id: str) -> Explanation:
+def _explain(bench: Workbench, search: Reranking, passage_id: str, corpus: str) -> Explanation:
     """Explain a passage with its progress on stderr."""
     end: Explanation | None = None
     with progress() as show:
-        for moment in bench.explain(search, passage_id):
+        for moment in bench.explain(search, passage_id, corpus=corpus):
             if isinstance(moment, Explanation):
                 end = moment
                 show(f"explaining {passage_id}", moment.done, moment.total)
@@ -140,7 +141,7 @@ def _print_location(corpus: Corpus, search: Reranking, location: Location) -> No
     print_lines(location.words)
     first, count = search.candidates.first_stage.key, len(search.candidates)
     rows = [
-        {"ranking": f"{key}, all {len(corpus.passages):,} passages", "rank": rank or "not found"}
+        {"ranking": f"{key}, {_name_whole(key, corpus)}", "rank": rank or "not found"}
         for key, rank in location.exact_ranks.items()
     ]
     ranks = {first: location.first_stage_rank, f"{first}>>{search.reranker.key}": location.reranked_rank}
@@ -149,6 +150,11 @@ def _print_location(corpus: Corpus, search: Reranking, location: Location) -> No
         for key, rank in ranks.items()
     ]
     print_table(f"{corpus.name}: {location.passage_id}", ["ranking", "rank"], rows)
+
+
+def _name_whole(first_stage: str, corpus: Corpus) -> str:
+    recorded = find_first_stage(first_stage).kind == "recorded"
+    return "all that was recorded" if recorded else f"all {len(corpus.passages):,} passages"
 
 
 def _print_search(search: Reranking) -> None:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 
 from rag_inspect.errors import InputError
+from rag_inspect.pipeline import rank_exactly
 from rag_inspect.types import Cause, Corpus, Location, Passage, Reranking, Retriever, fold_text
 
 FOUND = 20  # passages that a search for words lists
@@ -20,15 +21,18 @@ def locate(
     Raises RetrievalError.
     """
     candidates, own = search.candidates, search.candidates.first_stage.key
+    query, before = candidates.query, candidates.ranking.rank_by_id.get(passage_id)
     exact: dict[str, int | None] = dict.fromkeys(retrievers)
+    kept = query.query_id in candidates.ranking.rank_by_id  # else it was left out, if it is a passage
     if passage_id in corpus.passage_by_id:
         for key, retriever in retrievers.items():
-            [ranks] = retriever.rank_exactly([(candidates.query, [passage_id])])
+            [ranks] = rank_exactly(retriever, corpus, [(query, [passage_id])], candidates.top_k, kept)
             exact[key] = ranks.get(passage_id)
-    before = candidates.ranking.rank_by_id.get(passage_id)
     after = search.ranking.rank_by_id.get(passage_id)
     cause: Cause = "not_in_corpus"
-    if passage_id in corpus.passage_by_id:
+    if passage_id == query.query_id and passage_id in corpus.queries_as_passages and not kept:
+        cause = "left_out"
+    elif passage_id in corpus.passage_by_id:
         cause = name_cause(exact[own], before, after, candidates.top_k, search.top_n)
     return Location(
         passage_id=passage_id,
@@ -62,13 +66,16 @@ def find_passage(corpus: Corpus, passage_id: str) -> Passage:
 
 def find_passages(corpus: Corpus, text: str, most: int = FOUND) -> list[Passage]:
     """Find passages by id, else by words that their id, title or text holds; those with the words in the title first."""
-    text = fold_text(text)
-    if known := corpus.passage_by_id.get(text):
+    if known := corpus.passage_by_id.get(text) or corpus.passage_by_id.get(fold_text(text)):
         return [known]
-    words = text.lower()
+    words = fold_text(text).lower()
     if not words:
         return []
-    titled = [p for p in corpus.passages if words in p.title.lower() or words in p.passage_id.lower()]
+    titled = [
+        p
+        for p in corpus.passages
+        if any(words in fold_text(each).lower() for each in (p.title, p.passage_id))
+    ]
     seen = {passage.passage_id for passage in titled}
     rest = (p for p in corpus.passages if p.passage_id not in seen and words in fold_text(p.text).lower())
     for passage in rest:

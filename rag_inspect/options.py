@@ -24,6 +24,7 @@ PUBLIC_WORK = 100_000  # characters of the query times top_k: what one search ma
 PUBLIC_PAIRS = 25_000  # queries, candidates, first stages and rerankers multiplied: what one evaluation may cost in public mode
 SPLIT = "test"
 MAX_GRADE = 1000
+MAX_STAGES, MAX_NAME = 16, 200  # first stages of one evaluation; characters of the name of one
 Goal = Literal["first_answer", "top_n"]
 GOALS: tuple[Goal, ...] = ("first_answer", "top_n")
 GOAL: Goal = "first_answer"
@@ -127,6 +128,7 @@ class SearchOptions:
     top_k: int = TOP_K
     top_n: int | None = None  # None becomes TOP_N, or top_k if that is smaller
     keep_identical_ids: bool = False  # whether a passage with the judged query's own id may be a candidate
+    gold_grade: int = GOLD_GRADE
 
     def __post_init__(self) -> None:
         check_text("query", self.query)
@@ -141,6 +143,7 @@ class SearchOptions:
         if self.reranker is not None:
             check_model("reranker", self.reranker, RERANKERS)
         check_switch("keep_identical_ids", self.keep_identical_ids)
+        check_gold_grade(self.gold_grade)
         object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))
 
     @property
@@ -214,10 +217,14 @@ class EvalOptions:
         check_switch("keep_identical_ids", self.keep_identical_ids)
         stages = dict.fromkeys(find_first_stage(key).key for key in self.first_stages)
         for key in stages:
-            if set("<>") & set(key):  # it would not be told apart from a first stage and a reranker
+            # "<" or ">": it would not be told apart from a first stage and a reranker.
+            if set("<>") & set(key) or not key.isprintable() or len(key) > MAX_NAME:
                 raise InputError(
-                    f'first stage "{key[:80]}" has < or > in its name; give its file another name'
+                    f'first stage "{key[:80]}" has a name with < or >, with control characters, or of over {MAX_NAME} '
+                    "characters; give its file another name"
                 )
+        if len(stages) > MAX_STAGES:
+            raise InputError(f"there are {len(stages)} first stages; expected at most {MAX_STAGES}")
         object.__setattr__(self, "first_stages", tuple(stages) or (FIRST_STAGE,))
         object.__setattr__(self, "rerankers", tuple(dict.fromkeys(self.rerankers)))
         object.__setattr__(self, "top_n", _settle_top_n(self.top_k, self.top_n))

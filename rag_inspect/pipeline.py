@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from rag_inspect.corpora.fields import is_blank
 from rag_inspect.errors import InputError, RerankError
+from rag_inspect.metrics import GOLD_GRADE
 from rag_inspect.options import TOP_N
 from rag_inspect.score_cache import ScoreCache
 from rag_inspect.scoring import rank, score_pairs
@@ -110,6 +111,26 @@ def _leave_out(candidates: Candidates, own: frozenset[str], top_k: int) -> Candi
     )
 
 
+def rank_exactly(
+    retriever: Retriever,
+    corpus: Corpus,
+    wanted: Sequence[tuple[Query, Sequence[str]]],
+    top_k: int,
+    keep_identical_ids: bool = False,
+) -> list[dict[str, int]]:
+    """Return the true rank of each query's wanted passages, as `Retriever.rank_exactly`; without the query itself.
+
+    That is the passage that `retrieve` leaves out; those behind it move up. Raises RetrievalError.
+    """
+    own = frozenset() if keep_identical_ids else corpus.queries_as_passages
+    asked = [(query, [*ids, *({query.query_id} & own)]) for query, ids in wanted]
+    found = retriever.rank_exactly(asked, top_k)
+    for (query, _), ranks in zip(asked, found, strict=True):
+        if query.query_id in own and (itself := ranks.pop(query.query_id, None)):
+            ranks |= {pid: rank - 1 for pid, rank in ranks.items() if rank > itself}
+    return found
+
+
 def find_candidates(
     retriever: Retriever,
     corpus: Corpus,
@@ -117,6 +138,7 @@ def find_candidates(
     top_k: int,
     query_id: str | None = None,
     keep_identical_ids: bool = False,
+    gold_grade: int = GOLD_GRADE,
 ) -> Candidates:
     """Find the candidates of one query, and add the corpus's name, judgements and metadata to them.
 
@@ -133,7 +155,13 @@ def find_candidates(
     readings = dict(zip(found.ranking.passage_ids, told, strict=False))
     notes += (*found.notes, *_describe_candidates(found))
     return replace(
-        found, passages=passages, corpus=corpus.name, grades=grades, readings=readings, notes=notes
+        found,
+        passages=passages,
+        corpus=corpus.name,
+        grades=grades,
+        gold_grade=gold_grade,
+        readings=readings,
+        notes=notes,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 from rag_inspect.errors import InputError, ModelError
+from rag_inspect.metrics import GOLD_GRADE
 from rag_inspect.options import MAX_TOP_K, TOP_K, TOP_N
 
 T = TypeVar("T")
@@ -22,6 +23,14 @@ class Parser(argparse.ArgumentParser):
     def set_run(self, run: Callable[..., None]) -> None:
         """Set the function that runs the command; it gets this parser's `error` with the options."""
         self.set_defaults(run=run, error=self.error)
+
+
+def add_gold_grade(command: argparse.ArgumentParser) -> None:
+    """Add --gold-grade."""
+    command.add_argument(
+        "--gold-grade", type=int, default=GOLD_GRADE, metavar="N",
+        help=f"the lowest grade of gold; TREC DL counts from 2 (default: {GOLD_GRADE})",
+    )  # fmt: skip
 
 
 def add_depths(command: argparse.ArgumentParser) -> None:

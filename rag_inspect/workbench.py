@@ -178,6 +178,7 @@ class Workbench:
                 options.top_k,
                 options.query_id,
                 options.keep_identical_ids,
+                options.gold_grade,
             )
             reranker, cache = model.value(), self.score_cache
             if lacks_scores(reranker, candidates.pairs, cache):
@@ -189,34 +190,36 @@ class Workbench:
                     times["total"] += load_ms
                 yield replace(moment, timings_ms=times, notes=moment.notes + notes)
 
-    def locate(self, search: Reranking, passage_id: str, who: Asker = OURSELVES) -> Location:
+    def locate(
+        self, search: Reranking, passage_id: str, who: Asker = OURSELVES, *, corpus: str = ""
+    ) -> Location:
         """Locate a passage for a complete search: for its own first stage, and for those that need no other embedder.
 
-        Waits until they are open. Raises a RagInspectError; if `searches` has no place for `who`, before any slow work.
+        `corpus` is what was searched, if its name is not enough to find it: a folder. Waits until they are open. Raises a RagInspectError; if `searches` has no place for `who`, before any slow work.
         """
-        corpus, own = self.corpus(search.candidates.corpus), search.candidates.first_stage
+        chosen, own = self.corpus(corpus or search.candidates.corpus), search.candidates.first_stage
         others = [key for key, stage in FIRST_STAGES.items() if stage.reader in (own.reader, "bm25")]
         keys = dict.fromkeys([own.key, *others])
-        with ExitStack() as held, self.loader.reopen_after_failure(corpus, own.key):
+        with ExitStack() as held, self.loader.reopen_after_failure(chosen, own.key):
             held.enter_context(self.searches.take(who))
-            leases = {key: held.enter_context(self.loader.retriever(corpus, key)) for key in keys}
+            leases = {key: held.enter_context(self.loader.retriever(chosen, key)) for key in keys}
             retrievers = {key: lease.value() for key, lease in leases.items()}
-            return locate(search, corpus, passage_id, retrievers)
+            return locate(search, chosen, passage_id, retrievers)
 
     def explain(
-        self, search: Reranking, passage_id: str, who: Asker = OURSELVES
+        self, search: Reranking, passage_id: str, who: Asker = OURSELVES, *, corpus: str = ""
     ) -> Iterator[Stage | Explanation]:
         """Yield a Stage while something loads, then the Explanation of a passage for a complete search, as it grows.
 
-        Raises a RagInspectError; InputError if the corpus has no such passage or `searches` no place for `who`.
+        `corpus` as for `locate`. Raises a RagInspectError; InputError if the corpus has no such passage or `searches` no place for `who`.
         """
-        corpus = self.corpus(search.candidates.corpus)
-        passage = search.candidates.passages.get(passage_id) or find_passage(corpus, passage_id)
+        chosen = self.corpus(corpus or search.candidates.corpus)
+        passage = search.candidates.passages.get(passage_id) or find_passage(chosen, passage_id)
         if self.settings.public:
             check_explained(search.candidates.query.text, MOST_PAIRS)
         with self.searches.take(who), self.reranker(search.reranker.key) as model:
             yield from prepare(model)
-            language = next(iter(find_languages(corpus)[0]), "en")
+            language = next(iter(find_languages(chosen)[0]), "en")
             yield from explain(search, passage, model.value(), self.score_cache, language)
 
     def ask_what_if(
@@ -261,7 +264,7 @@ class Workbench:
         self, options: EvalOptions, stopped: Callable[[], bool], visitor: Visitor
     ) -> Iterator[Stage | EvalProgress | Evaluation]:
         chosen, keys = self.corpus(options.corpus), options.rerankers or (self.default_reranker,)
-        check_evaluation(chosen, options, public=bool(self.settings.public))
+        check_evaluation(chosen, replace(options, rerankers=keys), public=bool(self.settings.public))
         turn = Turn(
             self.settings.home, f"{chosen.name} with {', '.join(keys)}", private=bool(self.settings.public)
         )

@@ -69,7 +69,7 @@ class ExactRetriever:
     def audit(self, queries, top_k):
         return None
 
-    def rank_exactly(self, wanted):
+    def rank_exactly(self, wanted, top_k):
         found = self.search([query for query, _ in wanted], len(self.corpus.passages))
         return [
             {pid: candidates.ranking.rank_by_id[pid] for pid in ids}
@@ -102,7 +102,7 @@ class WordRetriever:
     def audit(self, queries, top_k):
         return None
 
-    def rank_exactly(self, wanted):
+    def rank_exactly(self, wanted, top_k):
         found = self.search([query for query, _ in wanted], len(self.corpus.passages))
         ranks = [candidates.ranking.rank_by_id for candidates in found]
         return [

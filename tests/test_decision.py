@@ -57,9 +57,7 @@ def test_where_the_reranker_beats_tuned_fusion_the_decision_is_to_use_it():
     decision = decide([4] * 40, [1] * 40, fused=[2] * 40)
     assert (decision.verdict, decision.use, decision.depth) == ("use", "bag>>r0", 4)
     assert decision.baseline == "fusion:bag+words" and decision.change.delta == pytest.approx(0.5)
-    assert decision.reason.startswith(
-        "Use bag>>r0, reranking 4: bag>>r0 has MRR@5 +0.500 (95 % interval +0.4"
-    )
+    assert decision.reason.startswith("Use bag>>r0, reranking 4: it has MRR@5 +0.500 (95 % interval +0.4")
     assert decision.reason.endswith("against fusion:bag+words, the best without a reranker.")
 
 
@@ -285,8 +283,8 @@ def spend(budget_ms, **given):
     ("budget_ms", "use", "depth", "words"),
     [
         (1, None, None, "Within 1 ms: nothing that was measured."),
-        (2, "bag", None, "Within 2 ms: bag, without a reranker (MRR@5 +0.000)."),
-        (39, "bag", None, "Within 39 ms: bag, without a reranker (MRR@5 +0.000)."),
+        (2, "bag", None, "Within 2 ms: bag, without a reranker."),
+        (39, "bag", None, "Within 39 ms: bag, without a reranker."),
         (40, "bag>>r0", 4, "Within 40 ms: rerank 4 in bag>>r0 (MRR@5 +0.750, 40 ms)."),
         (1000, "bag>>r0", 4, "Within 1,000 ms: rerank 4 in bag>>r0 (MRR@5 +0.750, 40 ms)."),
     ],
@@ -302,6 +300,70 @@ def test_without_a_budget_none_is_spent_and_what_nobody_timed_fits_none():
     assert spend(1000, latency={}).budget.use is None
     fusion = TIMED | {"fusion:bag+words": Latency((3.0,), 3.0, None, 9, "sample")}
     assert spend(5, fused=[2] * 30, latency=fusion).budget.use == "fusion:bag+words"
+
+
+def deep(gold, budget_ms, **given):
+    """A reranker that finds the gold only when it reads 4 candidates; at less, it puts another first."""
+    outcome = ranked([1 if at < 10 else 4 for at in range(40)], [1] * 40, **({"latency": TIMED} | given))
+    [stage] = outcome.stages
+    logits = stage.logits["r0"].copy()
+    logits[:10, 1] = 1.0  # these queries lose the first place at depth 2 and 3
+    logits[:10, 0] = gold
+    stage = dataclasses.replace(stage, logits={"r0": logits})
+    outcome = dataclasses.replace(outcome, stages=(stage,), aim=Aim(budget_ms=budget_ms))
+    return assess(outcome)
+
+
+@pytest.mark.parametrize("budget_ms", [5, 15, 25, 39])
+def test_within_a_budget_only_what_is_surely_better_than_the_baseline_is_used(budget_ms):
+    document = deep(0.5, budget_ms)
+    decision = document.decision
+    assert decision.verdict == "use" and decision.change.ci95[0] > 0.02, "at full depth it would pay"
+    assert (decision.use, decision.depth, decision.kept_gain) == ("bag", None, None)
+    assert "no depth of it that is surely better fits into the budget" in decision.reason
+    assert decision.spent == f"Within {budget_ms} ms: bag, without a reranker." and decision.depth_kept == ""
+
+
+def test_the_sentence_the_counts_and_the_budget_are_about_the_recommended_depth():
+    document = deep(0.5, 45)
+    decision = document.decision
+    [point] = [point for point in document.frontier if point.cheapest]
+    assert (decision.use, decision.depth, point.depth) == ("bag>>r0", 4, 4)
+    assert decision.lift == pytest.approx(point.lift) and decision.budget.lift == decision.lift
+    assert f"reranking 4: it has MRR@5 {point.lift:+.3f}" in decision.reason
+    assert decision.counted.startswith("bag>>r0 reranking 4 against bag: of 40 queries, ")
+    assert decision.counts == count_queries(*(deep_judged(depth) for depth in (None, 4)), 5)
+    limited = document_of([4] * 20 + [9] * 20, [1] * 40, aim=Aim(budget_ms=50), latency=TIMED).decision
+    assert (limited.use, limited.depth) == ("bag>>r0", 4)
+    assert limited.reason.endswith(
+        "The best, bag>>r0 reranking 10, has +0.875 and does not fit into the budget."
+    )
+    assert limited.lift < limited.change.delta
+
+
+def deep_judged(depth):
+    outcome = ranked([1 if at < 10 else 4 for at in range(40)], [1] * 40)
+    [stage] = outcome.stages
+    logits = stage.logits["r0"].copy()
+    logits[:10, 1], logits[:10, 0] = 1.0, 0.5
+    outcome = dataclasses.replace(outcome, stages=(dataclasses.replace(stage, logits={"r0": logits}),))
+    return outcome.judged_by("bag>>r0", depth) if depth else outcome.judged_by("bag")
+
+
+def test_what_nobody_timed_fits_into_no_budget():
+    untimed = decide([4] * 30, [1] * 30, aim=Aim(budget_ms=300), latency={})
+    assert (untimed.use, untimed.depth) == (
+        "bag",
+        None,
+    ) and untimed.spent == "Within 300 ms: nothing that was measured."
+    assert decide([4] * 30, [1] * 30, latency={}).use == "bag>>r0"
+
+
+def test_a_baseline_too_slow_for_the_budget_gives_way_to_what_fits():
+    slow = TIMED | {"fusion:bag+words": Latency((30.0,), 30.0, None, 9, "sample")}
+    decision = spend(5, fused=[2] * 30, latency=slow)
+    assert (decision.use, decision.baseline) == ("bag", "fusion:bag+words")
+    assert decision.spent == "Within 5 ms: bag, without a reranker."
 
 
 def test_the_goal_names_the_metric_that_decides():

@@ -14,7 +14,7 @@ from rag_inspect.evaluation.fusion import (
     scale_rows,
     tune,
 )
-from rag_inspect.metrics import UNJUDGED
+from rag_inspect.metrics import NO_PASSAGE
 from rag_inspect.types import Ranking
 
 NAN = float("nan")
@@ -105,4 +105,4 @@ def test_the_grades_of_fused_rankings():
     found = grade_rankings(
         [[("a", "b")] * len(WEIGHTS), [()] * len(WEIGHTS)], [{"b": 2, "a": -1}, {"c": 1}], 3
     )
-    assert found.shape == (len(WEIGHTS), 2, 3) and found[0].tolist() == [[0, 2, UNJUDGED], [UNJUDGED] * 3]
+    assert found.shape == (len(WEIGHTS), 2, 3) and found[0].tolist() == [[0, 2, NO_PASSAGE], [NO_PASSAGE] * 3]

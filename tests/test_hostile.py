@@ -230,7 +230,7 @@ def test_a_call_with_too_few_values_gets_a_word(http, capsys):
     event, said = listen(http, "search", answer.json()["event_id"])
     assert (
         event == "error"
-        and said["error"].startswith("/search takes 8 values: query, corpus,")
+        and said["error"].startswith("/search takes 9 values: query, corpus,")
         and "got 1" in said["error"]
     )
     assert "Traceback" not in capsys.readouterr().err

@@ -52,14 +52,16 @@ def test_an_index_is_ranked_without_itself(dense, monkeypatch):
     monkeypatch.setattr("rag_inspect.retrieval.dense.BLOCK", 7)
     ids = [passage.passage_id for passage in CORPUS.passages]
     whole = dense.search(QUERIES, len(ids))
-    for candidates, ranks in zip(whole, dense.rank_exactly([(query, ids) for query in QUERIES]), strict=True):
+    for candidates, ranks in zip(
+        whole, dense.rank_exactly([(query, ids) for query in QUERIES], 20), strict=True
+    ):
         assert sorted(ranks.values()) == list(range(1, len(ids) + 1))
         cosines = candidates.ranking.score_by_id  # the index may order equal cosines otherwise
         assert [cosines[pid] for pid in sorted(ids, key=ranks.__getitem__)] == pytest.approx(
             [hit.score for hit in candidates.ranking], abs=1e-6
         )
     assert dense.audit(QUERIES, 20) == 1.0
-    assert dense.rank_exactly([(QUERIES[0], [])]) == [{}]
+    assert dense.rank_exactly([(QUERIES[0], [])], 20) == [{}]
 
 
 def test_an_index_that_loses_passages_is_found_out(dense, monkeypatch):
@@ -83,9 +85,9 @@ def test_ranks_of_the_other_first_stages(settings):
     corpus = corpus_of({"a": "amber birch", "b": "birch", "c": "cedar"})
     words, dense = open_bm25(corpus, settings.home), ExactRetriever(corpus)
     wanted = [(Query("", "amber birch"), ["a", "b", "c"])]
-    assert words.rank_exactly(wanted) == [{"a": 1, "b": 2}]
+    assert words.rank_exactly(wanted, 20) == [{"a": 1, "b": 2}]
     hybrid = HybridRetriever(find_first_stage("hybrid"), corpus, [dense, words])
-    assert hybrid.rank_exactly(wanted) == [{"a": 1, "b": 2, "c": 3}]
+    assert hybrid.rank_exactly(wanted, 20) == [{"a": 1, "b": 2, "c": 3}]
 
 
 @pytest.mark.parametrize(

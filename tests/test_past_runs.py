@@ -14,8 +14,9 @@ from tests.evaluating import make_corpus, run_evaluation
 def make_summary(created: str, run_id: str = "20260102-030405-aaaa", split: str = "test") -> dict:
     return {
         "created": created, "run_id": run_id, "corpus": "tiny", "split": split, "queries": 2, "top_k": 20, "top_n": 5,
+        "gold_grade": 1,
         "systems": [
-            {"first_stage": first, "reranker": reranker}
+            {"first_stage": first, "reranker": reranker, "kind": "reranked" if reranker else "first_stage"}
             for first in ("minilm", "bm25") for reranker in (None, "mini", "base")
         ],
     }  # fmt: skip

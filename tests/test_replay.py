@@ -71,7 +71,15 @@ def test_written_again_it_is_version_3_with_the_same_numbers(version):
     assert stage | {"embedder": None} == {
         "key": "minilm", "kind": "dense", "score_name": "cosine", "embedder": None,
     }  # fmt: skip
-    assert set(document["queries"][0]) == {"query_id", "text", "qrels", "stages", "fused", "tags"}
+    assert set(document["queries"][0]) == {
+        "query_id",
+        "text",
+        "qrels",
+        "stages",
+        "fused",
+        "fused_length",
+        "tags",
+    }
     assert set(document["queries"][0]["stages"][0]) == {"candidates", "scores", "logits"}
     again = read_replay(json.dumps(document).encode())
     assert assess(again) == assess(outcome) and to_replay(again) == document

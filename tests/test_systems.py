@@ -215,7 +215,7 @@ def test_candidates_that_came_with_the_corpus_are_a_first_stage_like_the_others(
         assert any(words in note for note in document.notes)
     again = read_replay(json.dumps(to_replay(outcome)).encode())
     assert [stage.first_stage for stage in again.stages] == [stage.first_stage for stage in outcome.stages]
-    with pytest.raises(InputError, match="has < or > in its name"):
+    with pytest.raises(InputError, match="has a name with < or >"):
         EvalOptions(corpus="tiny", first_stages=["recorded:a>>b"])
 
 

@@ -14,6 +14,7 @@ from rag_inspect.types import Corpus, Ranking
 from rag_inspect.words import format_count
 
 FOLDER = "candidates"
+LARGEST_SCORE = 1e15  # beyond it, scores that differ by 1 are equal
 _ROW = "query Q0 passage rank score tag"
 
 
@@ -83,6 +84,6 @@ def _read_rows(file: CorpusFile) -> Iterator[tuple[str, str, tuple[float, int], 
             key = -float(score), int(rank)
         except ValueError:
             key = (math.nan, 0)
-        if not math.isfinite(key[0]):
+        if not abs(key[0]) <= LARGEST_SCORE:
             raise CorpusError(f"{place} is no line of a TREC run ({line.strip()[:80]!r}); expected `{_ROW}`")
         yield query_id, passage_id, key, tag

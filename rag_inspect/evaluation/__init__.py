@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -15,7 +16,7 @@ from rag_inspect import __version__
 from rag_inspect.corpora.language import find_languages
 from rag_inspect.errors import RetrievalError
 from rag_inspect.evaluation.eval_set import EvalSet, count_unread, select_eval_set
-from rag_inspect.evaluation.levers import find_reach
+from rag_inspect.evaluation.levers import DEPTHS, Ranker, find_reach
 from rag_inspect.evaluation.machine import describe_machine
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.passes import Fusion, Pass
@@ -24,9 +25,10 @@ from rag_inspect.evaluation.slices import tag_queries
 from rag_inspect.evaluation.systems import Model
 from rag_inspect.evaluation.timing import time_systems
 from rag_inspect.options import CUTOFFS, GOLD_GRADE, SPLIT, TOP_K, TOP_N, Aim, check_depths
+from rag_inspect.pipeline import rank_exactly
 from rag_inspect.retrieval import HybridRetriever, describe_hybrid
 from rag_inspect.score_cache import ScoreCache
-from rag_inspect.types import Corpus, Reranker, Retriever
+from rag_inspect.types import Corpus, Query, Reranker, Retriever
 from rag_inspect.words import format_count
 
 __all__ = ["EvalProgress", "Fusion", "add_provenance", "evaluate"]
@@ -100,11 +102,21 @@ def _find_reach(corpus: Corpus, work: Pass) -> dict[str, dict[str, int | None]]:
         dense, bm25 = work.fusion.dense, work.fusion.bm25
         hybrid = describe_hybrid("hybrid", [dense.first_stage, bm25.first_stage])
         retrievers |= {"bm25": bm25, "hybrid": HybridRetriever(hybrid, corpus, [dense, bm25])}
+    rankers: dict[str, Ranker] = {
+        key: partial(_rank, work, retriever, work.depth if key != stage.key else max(work.depth, *DEPTHS))
+        for key, retriever in retrievers.items()
+    }
     try:
-        return find_reach(missed, gold, retrievers)
+        return find_reach(missed, gold, rankers)
     except RetrievalError as error:
         work.notes.append(f"What would reach the unreachable gold is unknown: {error}.")
         return {}
+
+
+def _rank(
+    work: Pass, retriever: Retriever, top_k: int, wanted: Sequence[tuple[Query, Sequence[str]]]
+) -> list[dict[str, int]]:
+    return rank_exactly(retriever, work.corpus, wanted, top_k, work.keep_identical_ids)
 
 
 def _note_stages(work: Pass) -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag_inspect.corpora.language import LANGUAGE_NAMES
-from rag_inspect.evaluation.document import Advice, Change, Numbers, SystemResult
+from rag_inspect.evaluation.document import Advice, CeilingBar, Change, Numbers, SystemResult
 from rag_inspect.evaluation.outcome import Outcome
-from rag_inspect.evaluation.systems import Model
+from rag_inspect.evaluation.systems import Model, split_key
 from rag_inspect.metrics import parse
 from rag_inspect.words import format_count, format_p
 
@@ -88,7 +88,8 @@ def _first_stage_language(numbers: Numbers, outcome: Outcome) -> str | None:
 
 def _levers(numbers: Numbers, outcome: Outcome) -> str | None:
     """Say what reaches the unreachable, unless `recall_first` does."""
-    return None if numbers.levers is None or _recall_first(numbers, outcome) else numbers.levers.words
+    said = numbers.levers is not None and numbers.levers.words in (_recall_first(numbers, outcome) or "")
+    return None if numbers.levers is None or said else numbers.levers.words
 
 
 def _other_language(numbers: Numbers, outcome: Outcome) -> str | None:
@@ -152,16 +153,25 @@ def _write_small_corpus(outcome: Outcome, here: str) -> str | None:
 
 
 def _recall_first(numbers: Numbers, outcome: Outcome) -> str | None:
-    reranked = {system.key for system in numbers.reranked}
-    bar = max((bar for bar in numbers.ceiling_bars if bar.system in reranked), key=lambda bar: bar.achieved)
-    if bar.unreachable < MUCH or bar.unreachable <= bar.recoverable:
+    """Look at the first stage that leaves least out of reach: what another one of the run reaches needs no mending."""
+    bar = min((bar for bar in numbers.ceiling_bars if bar.system in numbers.first_stages), key=_out_of_reach)
+    best = max(
+        (each for each in numbers.ceiling_bars if split_key(each.system)[0] == bar.system),
+        key=lambda each: each.achieved,
+    )
+    if bar.unreachable < MUCH or bar.unreachable <= best.recoverable:
         return None
     candidates = format_count(min(outcome.top_k, outcome.passage_count), "candidate", "candidates")
+    levers = numbers.levers.words if numbers.levers and numbers.levers.first_stage == bar.system else ""
     return (
         f"Fix recall first: {bar.unreachable:.0%} of {bar.metric} is out of reach because the gold is not among the "
-        f"{candidates}; a perfect reranker would add {bar.recoverable:.0%}. "
-        f"{numbers.levers.words if numbers.levers else 'Raise top_k, change the embedder, or split passages differently.'}"
+        f"{candidates} of {bar.system}; a perfect reranker would add {best.recoverable:.0%}. "
+        f"{levers or 'Raise top_k, change the embedder, or split passages differently.'}"
     )
+
+
+def _out_of_reach(bar: CeilingBar) -> float:
+    return bar.unreachable
 
 
 def _larger(numbers: Numbers, outcome: Outcome) -> str | None:

@@ -7,7 +7,7 @@ no difference was seen is no proof that there is none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rag_inspect.evaluation.document import Budget, Counts, Decision, DecisionVerdict, FrontierPoint
 from rag_inspect.metrics import Judged, parse
@@ -40,39 +40,32 @@ def decide(
     system: str,
     baseline: str,
     change: Difference,
-    counts: Counts,
+    count: Callable[[str, int | None], Counts],
     distinct: int,
     points: Sequence[FrontierPoint],
     aim: Aim,
     primary: str,
     top_n: int,
 ) -> Decision:
-    """Decide about `system`, the best reranked one, by its change against the baseline, which has a point at depth 0."""
+    """Decide about `system`, the best reranked one, by its change against the baseline, which has a point at depth 0.
+
+    `count` counts the queries that a reranked system, at a depth or (None) at the full one, changes.
+    """
     verdict = name_verdict(change, aim.margin, distinct)
-    before = next(point for point in points if point.system == baseline)
+    before = _find_alone(points, baseline, primary, aim.budget_ms)
     # A gain that nobody has seen is not worth its latency.
     gains = verdict != "leave_out" and change.ci95[0] > 0 and distinct >= FEW_QUERIES
     point = (choose_point(points, primary, top_n, aim.budget_ms) if gains else None) or before
-    kept_gain, kept_cost = _share_kept(points, point, before, primary)
+    kept_gain, kept_cost = _share_kept(points, point)
     draft = Decision(
-        verdict=verdict,
-        use=point.system,
-        depth=point.depth or None,
-        system=system,
-        baseline=baseline,
-        metric=primary,
-        goal=aim.goal,
-        margin=aim.margin,
-        change=change,
-        counts=counts,
-        top_n=top_n,
-        latency_ms=point.latency_ms,
-        kept_gain=kept_gain,
-        kept_cost=kept_cost,
-        budget=_spend(points, before, aim.budget_ms, primary),
+        verdict=verdict, use=point.system, depth=point.depth or None, system=system, baseline=baseline, metric=primary,
+        goal=aim.goal, margin=aim.margin, change=change, lift=point.lift, lift_ci95=point.lift_ci95,
+        counts=count(point.system, point.depth) if point.depth else count(system, None), top_n=top_n,
+        latency_ms=point.latency_ms, kept_gain=kept_gain, kept_cost=kept_cost, budget=_spend(point, aim.budget_ms),
         reason="",
-    )
-    return draft.explain(_write_reason(draft, distinct))
+    )  # fmt: skip
+    best = max((each for each in points if each.system == system), key=lambda each: each.depth)
+    return draft.explain(_write_reason(draft, distinct, point, best))
 
 
 def name_verdict(change: Difference, margin: float, distinct: int) -> DecisionVerdict:
@@ -88,12 +81,12 @@ def choose_point(
 ) -> FrontierPoint | None:
     """Return the cheapest reranked point whose loss against the best one is, with 95 % confidence, below the margin.
 
-    Points with the best one's metrics are as good as it, however few the queries. With a budget in ms, the best that
-    fits into it stands for the best; None if nothing fits.
+    Only points count that are better than the baseline with 95 % confidence; with a budget in ms, only those that were
+    timed and fit into it, and the best of these stands for the best. Points with its metrics are as good as it, however
+    few the queries. None if there is no such point.
     """
-    reranked, kept = [point for point in points if point.depth], f"recall@{top_n}"
-    if budget is not None:
-        reranked = [point for point in reranked if (point.latency_ms or 0.0) <= budget]
+    kept = f"recall@{top_n}"
+    reranked = [point for point in points if point.depth and point.lift_ci95[0] > 0 and _fits(point, budget)]
     if not reranked:
         return None
 
@@ -106,60 +99,85 @@ def choose_point(
     return min(enough, key=lambda point: (point.latency_ms or 0.0) if timed else point.work)
 
 
-def _share_kept(
-    points: Sequence[FrontierPoint], point: FrontierPoint, before: FrontierPoint, primary: str
-) -> tuple[float | None, float | None]:
+def _fits(point: FrontierPoint, budget: float | None) -> bool:
+    return budget is None or (point.latency_ms is not None and point.latency_ms <= budget)
+
+
+def _find_alone(
+    points: Sequence[FrontierPoint], baseline: str, primary: str, budget: float | None
+) -> FrontierPoint:
+    """Return the baseline's point, or, if it is too slow for the budget, the best without a reranker that is not."""
+    alone = [point for point in points if not point.depth]
+    own = next(point for point in alone if point.system == baseline)
+    within = [point for point in alone if _fits(point, budget)]
+    if own.latency_ms is None or own in within or not within:
+        return own
+    return max(within, key=lambda point: point.metrics[primary])
+
+
+def _share_kept(points: Sequence[FrontierPoint], point: FrontierPoint) -> tuple[float | None, float | None]:
     """Return which share of the full depth's gain a point keeps, and of its latency; None where the whole is unknown."""
     if not point.depth:
         return None, None
     full = max((each for each in points if each.system == point.system), key=lambda each: each.depth)
-    gain = full.metrics[primary] - before.metrics[primary]
-    kept = (point.metrics[primary] - before.metrics[primary]) / gain if gain > 0 else None
+    kept = point.lift / full.lift if full.lift > 0 else None
     cost = point.latency_ms / full.latency_ms if point.latency_ms and full.latency_ms else None
     return kept, cost
 
 
-def _spend(
-    points: Sequence[FrontierPoint], before: FrontierPoint, budget: float | None, primary: str
-) -> Budget | None:
-    """Return the best point within the budget, the cheaper one of equally good ones; None without a budget."""
+def _spend(point: FrontierPoint, budget: float | None) -> Budget | None:
+    """Return what the decision recommends as far as it fits into the budget; None without a budget."""
     if budget is None:
         return None
-    within = [point for point in points if point.latency_ms is not None and point.latency_ms <= budget]
-    if not within:
+    if not _fits(point, budget):
         return Budget(budget_ms=budget, use=None, depth=None, latency_ms=None, lift=None)
-    best = max(within, key=lambda point: (round(point.metrics[primary], 9), -(point.latency_ms or 0.0)))
     return Budget(
         budget_ms=budget,
-        use=best.system,
-        depth=best.depth or None,
-        latency_ms=best.latency_ms,
-        lift=best.metrics[primary] - before.metrics[primary],
+        use=point.system,
+        depth=point.depth or None,
+        latency_ms=point.latency_ms,
+        lift=point.lift,
     )
 
 
-def _write_reason(decision: Decision, distinct: int) -> str:
+def _write_reason(decision: Decision, distinct: int, point: FrontierPoint, best: FrontierPoint) -> str:
     metric, change, margin = parse(decision.metric).label, decision.change, decision.margin
     low, high = change.ci95
-    found = (
-        f"{metric} {change.delta:+.3f} (95 % interval {low:+.3f} to {high:+.3f}) against {decision.baseline}"
-    )
+    found = _describe_lift(metric, change.delta, change.ci95, decision.baseline)
     if distinct < FEW_QUERIES:
         asked = format_count(distinct, "distinct query", "distinct queries")
         return f"Only {asked}: judge at least {FEW_QUERIES} before you decide. So far {decision.system} has {found}."
     if decision.verdict == "use" and decision.depth is None:
-        return f"Use {decision.use}: {decision.system} would pay ({found}), but no depth of it fits into the budget."
+        return (
+            f"Use {decision.use}: {decision.system} would pay ({found}), but no depth of it that is surely better fits "
+            "into the budget."
+        )
     if decision.verdict == "use":
-        deep = f", reranking {decision.depth}" if decision.depth else ""
-        best = decision.system if decision.system == decision.use else f"the best, {decision.system},"
-        near = "" if best == decision.system else f" {decision.use} loses less than {margin:g} against it."
-        return f"Use {decision.use}{deep}: {best} has {found}, the best without a reranker.{near}"
+        own = _describe_lift(metric, point.lift, point.lift_ci95, decision.baseline)
+        near = _compare_with_best(decision, point, best)
+        return (
+            f"Use {point.system}, reranking {point.depth}: it has {own}, the best without a reranker.{near}"
+        )
     if decision.verdict == "leave_out":
         perhaps = "" if low > 0 else ", if anything"
         less = "is worse" if high < 0 else f"gains less than your margin of {margin:g}{perhaps}"
-        return f"Leave the reranker out and use {decision.baseline}: {decision.system} {less}: {found}."
+        return f"Leave the reranker out and use {decision.use}: {decision.system} {less}: {found}."
     what = "is better, but perhaps by less than" if low > 0 else "may gain more or less than"
     return (
         f"Undecided: {decision.system} {what} your margin of {margin:g}: {found}. "
         f"{format_count(decision.counts.queries)} can detect a change of {change.resolvable:.3f}: judge more, and use {decision.use} meanwhile."
     )
+
+
+def _describe_lift(metric: str, lift: float, bounds: tuple[float, float], baseline: str) -> str:
+    return f"{metric} {lift:+.3f} (95 % interval {bounds[0]:+.3f} to {bounds[1]:+.3f}) against {baseline}"
+
+
+def _compare_with_best(decision: Decision, point: FrontierPoint, best: FrontierPoint) -> str:
+    """Say what the recommended point loses against the best one, where that is another system or clearly better."""
+    if point.metrics[decision.metric] >= best.metrics[decision.metric] and point.system == best.system:
+        return ""
+    if point.equivalent:
+        loses = f" It loses less than {decision.margin:g} against the best, {best.system}."
+        return loses if point.system != best.system else ""
+    return f" The best, {best.system} reranking {best.depth}, has {best.lift:+.3f} and does not fit into the budget."

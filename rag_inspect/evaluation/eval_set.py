@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from rag_inspect.errors import CorpusError
+from rag_inspect.errors import CorpusError, InputError
+from rag_inspect.evaluation.systems import list_keys, name_file
 from rag_inspect.options import GOLD_GRADE, SPLIT, EvalOptions, check_pairs
 from rag_inspect.types import Corpus, Passage, Qrels, Query, Reading
 from rag_inspect.words import format_count
@@ -83,7 +84,15 @@ def _ask_for_gold(judged: Sequence[Query], qrels: Qrels, gold_grade: int) -> str
 
 
 def check_evaluation(corpus: Corpus, options: EvalOptions, *, public: bool) -> None:
-    """Raise CorpusError if there is nothing to evaluate, and in public mode InputError if it is too much."""
+    """Raise CorpusError if there is nothing to evaluate, InputError if two systems would have one file, or, in public
+    mode, if it is too much.
+    """
+    files: dict[str, str] = {}
+    for key in list_keys(options.first_stages, options.rerankers):
+        if (other := files.setdefault(name_file(key), key)) != key:
+            raise InputError(
+                f"{other} and {key} would have the same file; give one of their files another name"
+            )
     queries = select_eval_set(corpus, options.split, options.gold_grade).queries
     if public:
         check_pairs(options, len(queries), len(corpus.passages))

@@ -18,17 +18,18 @@ CUTOFFS = 41  # steps of the slider in the threshold lab
 BINS = 40  # of each histogram
 
 
-def build_frontier(outcome: Outcome) -> tuple[FrontierPoint, ...]:
+def build_frontier(outcome: Outcome, baseline: np.ndarray) -> tuple[FrontierPoint, ...]:
     """Return one point for each reranked system and depth, and one, at depth 0, for each first stage.
 
-    At depth d a reranker reorders the first d candidates; the others follow in their old order.
+    `baseline`: its primary metric of each query, float (n,). At depth d a reranker reorders the first d candidates; the others follow in their old order.
     """
     primary, kept = outcome.primary, Metric("recall", outcome.top_n)
     shown = tuple(dict.fromkeys([*map(parse, HEADLINE), primary, kept]))
     grid = [(key, depth, outcome.judged_by(key, depth)) for key, depth in _list_depths(outcome)]
     columns = [np.stack([metric.values(judged) for *_, judged in grid], axis=1) for metric in (primary, kept)]
     own, reranked = intervals(columns[0], groups=outcome.groups).tolist(), [depth > 0 for _, depth, _ in grid]
-    best = _find_best(columns, reranked)
+    best, lifts = _find_best(columns, reranked), columns[0] - baseline[:, None]
+    gains = intervals(lifts, -1.0, 1.0, outcome.groups).tolist()
     small = [_bound_losses(values, best, outcome.groups) < outcome.aim.margin for values in columns]
     parameters = {system.key: system.model.parameters or 1 for system in outcome.reranked}
     return tuple(
@@ -38,6 +39,8 @@ def build_frontier(outcome: Outcome) -> tuple[FrontierPoint, ...]:
             latency_ms=_latency_at(outcome.latency.get(key, Latency()), depth),
             metrics={str(metric): float(metric.values(judged).mean()) for metric in shown},
             ci95=(low, high),
+            lift=float(lifts[:, at].mean()),
+            lift_ci95=(gains[at][0], gains[at][1]),
             equivalent=bool(small[0][at] and small[1][at]),
             work=depth * parameters.get(key, 0),
             interpolated=_is_interpolated(outcome, key, depth),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rag_inspect.metrics import UNJUDGED, grade_ranking
+from rag_inspect.metrics import NO_PASSAGE, grade_ranking
 from rag_inspect.types import Ranking
 
 # Of the second score; the first has 1 - weight.
@@ -127,11 +127,11 @@ def count_wins(system: np.ndarray, baseline: np.ndarray) -> int:
 def grade_rankings(
     rankings: Sequence[Sequence[tuple[str, ...]]], grades: Sequence[Mapping[str, int]], depth: int
 ) -> np.ndarray:
-    """Return the grades of fused rankings, float (W, n, depth), UNJUDGED also past the end.
+    """Return the grades of fused rankings, float (W, n, depth), as those of a `metrics.Judged`.
 
     rankings[query][weight] has passage ids, best first.
     """
-    found = np.full((len(WEIGHTS), len(rankings), depth), UNJUDGED)
+    found = np.full((len(WEIGHTS), len(rankings), depth), NO_PASSAGE)
     for row, (fused, known) in enumerate(zip(rankings, grades, strict=True)):
         for at, ids in enumerate(fused):
             found[at, row, : len(ids)] = grade_ranking(ids, known)

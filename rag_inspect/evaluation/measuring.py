@@ -53,7 +53,7 @@ def measure(outcome: Outcome, metrics: Sequence[Metric]) -> Measured:
     systems = (*outcome.systems, *(each.system for each in fused))
     baseline = _choose_baseline(systems, values, column)
     results = _systems(outcome, systems, metrics, values, baseline, fused)
-    points = _list_points(outcome, results, baseline)
+    points = _list_points(outcome, results, baseline, values[baseline][:, column])
     return Measured(
         metrics=tuple(metrics),
         judged=judged,
@@ -73,10 +73,10 @@ def _choose_baseline(systems: Sequence[System], values: Values, primary: int) ->
 
 
 def _list_points(
-    outcome: Outcome, results: Sequence[SystemResult], baseline: str
+    outcome: Outcome, results: Sequence[SystemResult], baseline: str, values: np.ndarray
 ) -> tuple[FrontierPoint, ...]:
     """Return the frontier, with a point for the baseline if it is a fused system."""
-    points = build_frontier(outcome)
+    points = build_frontier(outcome, values)
     if any(point.system == baseline for point in points):
         return points
     [found] = [result for result in results if result.key == baseline]
@@ -89,6 +89,8 @@ def _list_points(
         latency_ms=found.latency.p50,
         metrics=metrics,
         ci95=value.ci95,
+        lift=0.0,
+        lift_ci95=(0.0, 0.0),
         equivalent=False,
     )
     return (*points, extra)
@@ -108,7 +110,9 @@ def _decide(
         system=best.key,
         baseline=baseline,
         change=best.versus_baseline[primary],
-        counts=count_queries(judged[baseline], judged[best.key], outcome.top_n),
+        count=lambda key, depth: count_queries(
+            judged[baseline], outcome.judged_by(key, depth), outcome.top_n
+        ),
         distinct=int(outcome.groups.max()) + 1,
         points=points,
         aim=outcome.aim,

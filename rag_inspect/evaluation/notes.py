@@ -15,8 +15,8 @@ from rag_inspect.words import format_count
 COUNTS = {
     "unjudged": ("query has no judgements in this split and was left out",
                  "queries have no judgements in this split and were left out"),
-    "without_gold": ("query is judged, but nothing is relevant to it; it was left out",
-                     "queries are judged, but nothing is relevant to them; they were left out"),
+    "without_gold": ("query is judged, but has no gold passage; it was left out",
+                     "queries are judged, but have no gold passage; they were left out"),
     "unknown_gold": ("gold id is not in the corpus; no system can find it, and it counts as not found",
                      "gold ids are not in the corpus; no system can find them, and they count as not found"),
     "repeated": ("query repeats the text of another; intervals and p count each text once",

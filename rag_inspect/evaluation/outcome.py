@@ -50,7 +50,7 @@ class StageOutcome:
 class FusedOutcome:
     """The tuned fusion of two first stages: the grades of its rankings at each of `fusion.WEIGHTS`, float (W, n, K).
 
-    The grades are those of a `metrics.Judged`, with UNJUDGED past the end.
+    The grades are those of a `metrics.Judged`; a query's rankings end at the same rank at every weight.
 
     Only the grades are kept, so that a replay needs neither the models nor the rankings that were fused.
     """

@@ -17,7 +17,7 @@ from rag_inspect.evaluation.outcome import FusedOutcome, Outcome, StageOutcome, 
 from rag_inspect.evaluation.replay_errors import refuse
 from rag_inspect.evaluation.replay_writer import KIND, VERSION
 from rag_inspect.evaluation.systems import list_keys, name_file
-from rag_inspect.metrics import UNJUDGED, metrics_at, parse_cutoffs
+from rag_inspect.metrics import NO_PASSAGE, UNJUDGED, metrics_at, parse_cutoffs
 from rag_inspect.options import Aim
 from rag_inspect.types import Query
 from rag_inspect.words import describe_value
@@ -228,10 +228,12 @@ def _read_fused(replay: AnyReplay, shape: tuple[int, int], name: str) -> FusedOu
         return None
     grades, (_, depth) = np.full((len(WEIGHTS), *shape), UNJUDGED), shape
     for number, row in enumerate(replay.queries):
+        last = min(depth, row.fused_end)
+        grades[:, number, last:] = NO_PASSAGE
         for at, (weight, rank, grade) in enumerate(row.graded):
-            if not (0 <= weight < len(WEIGHTS) and 0 < rank <= depth):
+            if not (0 <= weight < len(WEIGHTS) and 0 < rank <= last):
                 found = f"has weight {weight} and rank {rank}"
-                expected = f"a weight below {len(WEIGHTS)}, a rank from 1 to {depth}"
+                expected = f"a weight below {len(WEIGHTS)}, a rank from 1 to {last}"
                 refuse(name, ("queries", number, "fused", at), found, expected)
             if grades[weight, number, rank - 1] != UNJUDGED:
                 found = f"repeats weight {weight} and rank {rank}"

@@ -13,7 +13,6 @@ from rag_inspect.evaluation.replay_parts import (
     MAX_DEPTH,
     MAX_QUERIES,
     MAX_RERANKERS,
-    MAX_STAGES,
     CorpusPart,
     Count,
     FirstStagePart,
@@ -36,7 +35,9 @@ from rag_inspect.evaluation.replay_parts import (
     check_distinct,
     check_fall,
 )
+from rag_inspect.evaluation.slices import MOST_TAGS
 from rag_inspect.evaluation.systems import join_key
+from rag_inspect.options import MAX_STAGES
 
 
 class CandidatesPart(Part):
@@ -52,7 +53,7 @@ class CandidatesPart(Part):
     scores: Annotated[Scores, AfterValidator(check_fall)]
 
 
-Tags = Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=50)]
+Tags = Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=MOST_TAGS)]
 FusedGrades = list[Annotated[list[Annotated[int, Field(ge=0, le=1000)]], Field(min_length=3, max_length=3)]]
 
 
@@ -78,6 +79,11 @@ class QueryPart(Part):
         """The judged passages of the fused rankings: [place in WEIGHTS, rank, grade] of each."""
         return []
 
+    @property
+    def fused_end(self) -> int:
+        """How many passages the fused rankings have, at most MAX_DEPTH."""
+        return MAX_DEPTH
+
     @abstractmethod
     def place(self, at: int) -> tuple[int | str, ...]:
         """Return where the candidates of the first stage with this number are."""
@@ -85,6 +91,7 @@ class QueryPart(Part):
 
 class QueryPart3(QueryPart):
     fused: Annotated[FusedGrades, Field(max_length=50_000)]
+    fused_length: Annotated[int, Field(ge=0, le=MAX_DEPTH)] = MAX_DEPTH
     tags: Tags
     stages: Annotated[list[CandidatesPart], Field(min_length=1, max_length=MAX_STAGES), FailFast()]
 
@@ -99,6 +106,10 @@ class QueryPart3(QueryPart):
     @property
     def graded(self) -> FusedGrades:
         return self.fused
+
+    @property
+    def fused_end(self) -> int:
+        return self.fused_length
 
     def place(self, at: int) -> tuple[int | str, ...]:
         return ("stages", at)

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from rag_inspect.corpora.candidates import LARGEST_SCORE
 from rag_inspect.evaluation.machine import Machine
 from rag_inspect.evaluation.replay_errors import explain, refuse
 from rag_inspect.evaluation.systems import P95_QUERIES, FirstStageSystem, Latency, Model
@@ -25,7 +26,7 @@ from rag_inspect.options import GOAL, GOLD_GRADE, MARGIN, MAX_BUDGET_MS, MAX_GRA
 from rag_inspect.types import FirstStageKind
 
 MAX_QUERIES, MAX_DEPTH, MAX_TEXT, MAX_ID = 200_000, 200, 200_000, 1_000
-MAX_STAGES, MAX_RERANKERS = 16, 16
+MAX_RERANKERS = 16
 _Value = TypeVar("_Value")
 _Key = TypeVar("_Key")
 
@@ -78,7 +79,7 @@ def at_most(most: int) -> BeforeValidator:
 
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
-Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-LARGEST_SCORE, le=LARGEST_SCORE, allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Words = Annotated[str, Field(max_length=MAX_TEXT)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]

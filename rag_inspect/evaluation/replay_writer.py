@@ -10,7 +10,7 @@ import numpy as np
 
 from rag_inspect.evaluation.outcome import MAX_CARRIED, Outcome, StageOutcome
 from rag_inspect.evaluation.systems import Latency
-from rag_inspect.metrics import UNJUDGED
+from rag_inspect.metrics import NO_PASSAGE, UNJUDGED
 
 KIND, VERSION = "rag-inspect replay", 3
 _CARRIED_TEXT = 16_000_000  # characters of passage text in a replay; if there are more, it has only the ids
@@ -65,6 +65,7 @@ def _query_document(outcome: Outcome, row: int) -> dict[str, Any]:
         "qrels": dict(outcome.qrels[query.query_id]),
         "stages": [_stage_document(stage, row) for stage in outcome.stages],
         "fused": _list_grades(outcome.fused.grades[:, row]) if outcome.fused else [],
+        "fused_length": int((outcome.fused.grades[0, row] > NO_PASSAGE).sum()) if outcome.fused else 0,
         "tags": list(outcome.tags.get(query.query_id, ())),
     }
 

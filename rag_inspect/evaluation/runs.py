@@ -21,11 +21,13 @@ from rag_inspect.evaluation.document import (
     QueryResult,
     VerdictChange,
 )
+from rag_inspect.evaluation.fair import BLEND
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.evaluation.replay import MAX_BYTES, from_replay
 from rag_inspect.evaluation.replay_writer import to_replay
 from rag_inspect.evaluation.systems import join_key, split_key
 from rag_inspect.files import format_json, write_text
+from rag_inspect.metrics import GOLD_GRADE
 from rag_inspect.pipeline import name_verdict
 from rag_inspect.significance import differences, group_by_text
 
@@ -51,10 +53,10 @@ def save_run(
     from_replay(json.loads(replay), "the run")
     summary = {
         "run_id": run_id, "owner": owner, "created": outcome.created, "corpus": outcome.corpus, "split": outcome.split,
-        "queries": document.queries, "top_k": outcome.top_k, "top_n": outcome.top_n,
+        "queries": document.queries, "top_k": outcome.top_k, "top_n": outcome.top_n, "gold_grade": outcome.gold_grade,
         "systems": [
             {
-                "key": s.key, "first_stage": s.system.first_stage.key, "reranker": s.reranker, "revision": s.system.model.revision,
+                "key": s.key, "kind": s.kind, "first_stage": s.system.first_stage.key, "reranker": s.reranker, "revision": s.system.model.revision,
                 "metrics": {name: m.value for name, m in s.metrics.items()},
             }
             for s in document.systems
@@ -98,7 +100,15 @@ def _read_summary(read: Mapping[str, Any]) -> dict[str, Any]:
     whole = {name: int(read[name]) for name in ("queries", "top_k", "top_n")}
     words = {name: str(read[name]) for name in ("created", "corpus", "split", "advice")}
     systems = _read_systems([{**system, "key": str(system["key"])} for system in read["systems"]])
-    return {**read, **whole, **words, "systems": systems, "owner": str(read.get("owner", ""))}
+    grade = int(read.get("gold_grade", GOLD_GRADE))
+    return {
+        **read,
+        **whole,
+        **words,
+        "gold_grade": grade,
+        "systems": systems,
+        "owner": str(read.get("owner", "")),
+    }
 
 
 def _read_systems(systems: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -107,8 +117,15 @@ def _read_systems(systems: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for system in systems:
         if "first_stage" not in system and system["key"] != first:
             system["key"] = join_key(first, system["key"])
-        system["first_stage"], system["reranker"] = split_key(system["key"])
+        if system.setdefault("kind", _name_kind(system["key"])) != "fused":
+            system["first_stage"], system["reranker"] = split_key(system["key"])
     return systems
+
+
+def _name_kind(key: str) -> str:
+    """Return the kind of a system by its key, for summaries that do not say it."""
+    fused = key == BLEND or key.startswith("fusion:")
+    return "fused" if fused else "reranked" if split_key(key)[1] else "first_stage"
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -145,8 +162,10 @@ def compare_runs(
     known = {_identity(row): row for row in before.per_query}
     pairs = [(known[_identity(row)], row) for row in after.per_query if _identity(row) in known]
     if not pairs:
+        grades = f"; they count gold from grade {before.gold_grade} and from grade {after.gold_grade}"
+        why = grades if before.gold_grade != after.gold_grade else ""
         raise InputError(
-            f"the runs share no query ({before.corpus} and {after.corpus}); compare runs of one corpus and split"
+            f"the runs share no query ({before.corpus} and {after.corpus}{why}); compare runs of one corpus and split"
         )
     names = [name for name in after.tooltips if name in before.tooltips]
     first, second = (
@@ -186,6 +205,7 @@ def _side(document: EvaluationDocument, key: str, names: Sequence[str], values: 
         split=document.split,
         top_k=document.top_k,
         top_n=document.top_n,
+        gold_grade=document.gold_grade,
         created=document.created,
         latency=document.find(key).latency,
         metrics=dict(zip(names, values.mean(axis=0).tolist(), strict=True)),

@@ -14,6 +14,7 @@ from rag_inspect.significance import benjamini_hochberg, differences
 from rag_inspect.types import Query
 
 LEAST_QUERIES = 5  # distinct ones in a slice; fewer say nothing
+MOST_TAGS = 50  # of one query
 MOST_VALUES = 20  # of one metadata field; more are no tags
 MOST_TAGS = 40
 _LONGEST = 40  # characters of a tag's value
@@ -41,7 +42,7 @@ def tag_queries(queries: Sequence[Query]) -> dict[str, tuple[str, ...]]:
     fields = {field for field, count in values.items() if 1 < count <= MOST_VALUES}
     if fields:
         return {
-            query_id: tuple(f"{field}: {value}" for field, value in tags if field in fields)
+            query_id: tuple(f"{field}: {value}" for field, value in tags if field in fields)[:MOST_TAGS]
             for query_id, tags in found.items()
         }
     return {

@@ -76,7 +76,7 @@ class Bm25Retriever:
         places = np.flatnonzero(scores > 0)
         return places, scores[places]
 
-    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]]) -> list[dict[str, int]]:
+    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]], top_k: int) -> list[dict[str, int]]:
         """Return the rank of each query's wanted passages among all; without those that share no term with it."""
         found = []
         for query, ids in wanted:

@@ -155,7 +155,7 @@ class DenseRetriever:
             for query, places in zip(queries, ranked, strict=True)
         ]
 
-    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]]) -> list[dict[str, int]]:
+    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]], top_k: int) -> list[dict[str, int]]:
         """Return the true rank of each query's wanted passages, by brute force over all stored vectors."""
         queries = self._embedder.embed_queries([query.text for query, _ in wanted])
         targets = []

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from rag_inspect.types import Candidates, Corpus, FirstStage, Hit, Passage, Query, Ranking, Reading, Retriever
 
 K = 60
 LEAST_DEPTH = 100
-RANKED = 500  # how deep a fused ranking is known: the parts are searched twice as deep
 
 
 def choose_depth(top_k: int) -> int:
@@ -46,8 +46,7 @@ class HybridRetriever:
 
     def _fuse(self, query: Query, top_k: int, found: Sequence[Candidates]) -> Candidates:
         began = time.perf_counter()
-        fused = fuse_ranks([candidates.ranking for candidates in found])
-        best = sorted(fused, key=lambda passage_id: (-fused[passage_id], self._order[passage_id]))
+        fused, best = self._order_fused(found)
         kept, beyond = best[:top_k], best[top_k:]
         passages: dict[str, Passage] = {}
         timings: dict[str, float] = {}
@@ -68,12 +67,19 @@ class HybridRetriever:
             notes=tuple(note for each in found for note in each.notes),
         )
 
-    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]]) -> list[dict[str, int]]:
-        """Return the rank of each query's wanted passages; without those that no part has among its first RANKED."""
-        found = self.search([query for query, _ in wanted], RANKED)
+    def _order_fused(self, found: Sequence[Candidates]) -> tuple[dict[str, float], list[str]]:
+        """Return the score of every passage that a part found, and their ids, best first."""
+        fused = fuse_ranks([candidates.ranking for candidates in found])
+        return fused, sorted(fused, key=lambda passage_id: (-fused[passage_id], self._order[passage_id]))
+
+    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]], top_k: int) -> list[dict[str, int]]:
+        """Return the rank of each query's wanted passages among all that a search for `top_k` fuses."""
+        found = [part.search([query for query, _ in wanted], choose_depth(top_k)) for part in self._parts]
+        fused = [self._order_fused(rankings)[1] for rankings in zip(*found, strict=True)]
+        ranks = [{passage_id: rank for rank, passage_id in enumerate(best, 1)} for best in fused]
         return [
-            {pid: candidates.ranking.rank_by_id[pid] for pid in ids if pid in candidates.ranking.rank_by_id}
-            for candidates, (_, ids) in zip(found, wanted, strict=True)
+            {passage_id: known[passage_id] for passage_id in ids if passage_id in known}
+            for known, (_, ids) in zip(ranks, wanted, strict=True)
         ]
 
     def audit(self, queries: Sequence[Query], top_k: int) -> float | None:
@@ -82,9 +88,15 @@ class HybridRetriever:
         return min((share for share in shares if share is not None), default=None)
 
     def readings(self, query: str, passages: Sequence[Passage]) -> list[Reading] | None:
-        """Return what the part that reads least reads; None if every part reads everything or does not tell."""
-        told = (part.readings(query, passages) for part in self._parts)
-        return next((readings for readings in told if readings is not None), None)
+        """Return what the part that reads least reads; None if every part reads everything or does not tell.
+
+        A query of which that part knows no token still means something to a part that reads everything.
+        """
+        told = [part.readings(query, passages) for part in self._parts]
+        known = next((readings for readings in told if readings is not None), None)
+        if known is None or None not in told:
+            return known
+        return [replace(each, query=each.query and replace(each.query, unknown=0)) for each in known]
 
 
 def _add_timings(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:

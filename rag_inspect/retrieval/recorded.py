@@ -10,6 +10,11 @@ from rag_inspect.errors import ModelError
 from rag_inspect.types import Candidates, Corpus, FirstStage, Passage, Query, Ranking, Reading
 
 
+def clean_tag(tag: str) -> str:
+    """Return a run's tag as the name of its scores: at most 40 characters, all of which can be shown."""
+    return "".join(filter(str.isprintable, tag))[:40] or "recorded"
+
+
 class RecordedRetriever:
     """Returns the recorded ranking of a query, known by its id; a query that the run lacks has no candidates."""
 
@@ -24,7 +29,7 @@ class RecordedRetriever:
             raise ModelError(f'{corpus.name} has no recorded candidates "{first_stage.key[:80]}"; {remedy}')
         run = read_run(corpus, path)
         self.first_stage = FirstStage(
-            key=first_stage.key, kind="recorded", score_name=f"{run.tag[:40]} score"
+            key=first_stage.key, kind="recorded", score_name=f"{clean_tag(run.tag)} score"
         )
         self.notes = run.notes
         self._corpus, self._rankings = corpus, run.rankings
@@ -50,7 +55,7 @@ class RecordedRetriever:
             notes=(*self.notes, *nothing),
         )
 
-    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]]) -> list[dict[str, int]]:
+    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]], top_k: int) -> list[dict[str, int]]:
         """Return the recorded rank of each query's wanted passages; without those that the run lacks."""
         ranks = [self._rankings.get(query.query_id, Ranking(())).rank_by_id for query, _ in wanted]
         return [

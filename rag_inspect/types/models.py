@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -101,7 +101,7 @@ class Reading:
     total: int
     unknown: int = 0
     query: Reading | None = None
-    characters: int | None = None
+    characters: int | None = field(default=None, compare=False)  # a recorded search does not have it
 
     @property
     def truncated(self) -> int:

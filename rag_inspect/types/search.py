@@ -36,11 +36,12 @@ class Candidates:
     parts: Mapping[str, Mapping[str, int]] = field(
         default_factory=dict
     )  # of a hybrid: key -> passage_id -> rank
+    gold_grade: int = 1
 
     @property
     def gold(self) -> frozenset[str]:
-        """The ids judged relevant to the query (grade above 0)."""
-        return frozenset(passage_id for passage_id, grade in self.grades.items() if grade > 0)
+        """The ids that are gold for the query: of grade `gold_grade` or above."""
+        return frozenset(pid for pid, grade in self.grades.items() if grade >= self.gold_grade)
 
     @property
     def unjudged(self) -> frozenset[str]:
@@ -78,10 +79,11 @@ class Retriever(Protocol):
         """
         ...
 
-    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]]) -> list[dict[str, int]]:
+    def rank_exactly(self, wanted: Sequence[tuple[Query, Sequence[str]]], top_k: int) -> list[dict[str, int]]:
         """Return the rank from 1, in the whole corpus, of each query's wanted passages (ids that the corpus has).
 
-        A passage that it does not rank at all is left out. An index plays no part: vectors are compared one by one.
+        A passage that it does not rank at all is left out. An index plays no part: vectors are compared one by one. A
+        fusion ranks what it fuses in a search for `top_k`.
         """
         ...
 

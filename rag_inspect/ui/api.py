@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -69,12 +70,13 @@ def _build_search(bench: Workbench) -> None:
         top_n: int | None = None,
         keep_identical_ids: bool = False,
         query_id: str | None = None,
+        gold_grade: int = GOLD_GRADE,
         request: gr.Request | None = None,
     ) -> dict[str, Any]:
         """Run one query through both stages: candidates, reranked order with moves, gold, verdict and timings."""
         end = _search(
             bench, request, query=query, corpus=corpus, first_stage=first_stage, reranker=reranker, top_k=top_k,
-            top_n=top_n, keep_identical_ids=keep_identical_ids, query_id=query_id,
+            top_n=top_n, keep_identical_ids=keep_identical_ids, query_id=query_id, gold_grade=gold_grade,
         )  # fmt: skip
         return write_search([end])
 
@@ -93,26 +95,27 @@ def _build_explain(bench: Workbench) -> None:
         keep_identical_ids: bool = False,
         query_id: str | None = None,
         against: str | None = None,
+        gold_grade: int = GOLD_GRADE,
         request: gr.Request | None = None,
     ) -> dict[str, Any]:
         """Say where a passage is for a query, what keeps it there, and what each sentence does to its score."""
         check_text("passage", passage)
         end = _search(
             bench, request, query=query, corpus=corpus, first_stage=first_stage, reranker=reranker, top_k=top_k,
-            top_n=top_n, keep_identical_ids=keep_identical_ids, query_id=query_id,
+            top_n=top_n, keep_identical_ids=keep_identical_ids, query_id=query_id, gold_grade=gold_grade,
         )  # fmt: skip
         who = _ask(bench, request)
-        location = bench.locate(end, passage, who)
-        explained = _explain(bench, end, passage, who) if location.cause != "not_in_corpus" else None
-        return write_explanation(
-            end, location, explained, _explain(bench, end, against, who) if against else None
-        )
+        location = bench.locate(end, passage, who, corpus=corpus)
+        explain_one = partial(_explain, bench, end, who, corpus)
+        explained = explain_one(passage) if location.cause != "not_in_corpus" else None
+        return write_explanation(end, location, explained, explain_one(against) if against else None)
 
     _offer(explain, "explain", **SEARCHES)
 
 
-def _explain(bench: Workbench, search: Reranking, passage_id: str, who: Asker) -> Explanation:
-    *_, end = (each for each in bench.explain(search, passage_id, who) if isinstance(each, Explanation))
+def _explain(bench: Workbench, search: Reranking, who: Asker, corpus: str, passage_id: str) -> Explanation:
+    moments = bench.explain(search, passage_id, who, corpus=corpus)
+    *_, end = (each for each in moments if isinstance(each, Explanation))
     return end
 
 

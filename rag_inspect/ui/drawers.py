@@ -54,8 +54,15 @@ def build_finder(bench: Workbench, state: gr.State, panel: gr.HTML) -> None:
         who = read_asker(request, on_space=bench.settings.on_space)
         return passage_html(reranking, passage, bench.locate(reranking, passage_id, who))
 
-    text.submit(show_errors(find), [state, text], found, **_QUIET)
-    found.change(show_errors(show), [state, found], panel, concurrency_limit=None, **_QUIET)
+    shown = {
+        "fn": show_errors(show),
+        "inputs": [state, found],
+        "outputs": panel,
+        "concurrency_limit": None,
+        **_QUIET,
+    }
+    text.submit(show_errors(find), [state, text], found, **_QUIET).success(**shown)
+    found.input(**shown)
 
 
 def build_figures(state: gr.State, searches: Sequence[Any]) -> None:

@@ -54,7 +54,7 @@ def wire(page: Page, bench: Workbench) -> None:
     page.what_if.click(show_errors(panel.ask_what_if), edited, page.outcome, js=EDITED, **SEARCHES, **_QUIET)
     asked = {"inputs": [page.search, number], "js": OPENED, **SEARCHES, **_QUIET}
     explaining = page.explain.click(
-        show_errors(panel.explain), outputs=page.explained, trigger_mode="multiple", **asked
+        show_errors(panel.show_why), outputs=page.explained, trigger_mode="multiple", **asked
     )
     opened = page.rankings.row_pick(_open_passage, page.search, page.passage, cancels=[explaining], **_QUIET)
     opened.then(show_errors(panel.locate), outputs=page.located, **asked)
@@ -74,7 +74,7 @@ class _Panel:
         who = read_asker(request, on_space=self.bench.settings.on_space)
         return located_html(reranking, self.bench.locate(reranking, passage.passage_id, who))
 
-    def explain(self, reranking: Reranking | None, number: object, request: gr.Request) -> Iterator[Any]:
+    def show_why(self, reranking: Reranking | None, number: object, request: gr.Request) -> Iterator[Any]:
         passage = _find_passage(reranking, number)
         if reranking is None or passage is None or not reranking.complete:
             yield gr.skip()

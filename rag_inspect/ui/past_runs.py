@@ -15,7 +15,7 @@ from rag_inspect.evaluation import runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.outcome import Outcome
 from rag_inspect.exports import read_replay
-from rag_inspect.options import SPLIT
+from rag_inspect.options import GOLD_GRADE, SPLIT
 from rag_inspect.sessions import Visitor
 from rag_inspect.ui import eval_results
 from rag_inspect.ui.errors import show_errors
@@ -50,11 +50,16 @@ def label_runs(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _label_run(run: Mapping[str, Any], when: str) -> str:
     parts = (
-        ", ".join(dict.fromkeys(system[part] for system in run["systems"] if system[part]))
+        ", ".join(
+            dict.fromkeys(
+                system[part] for system in run["systems"] if system[part] and system["kind"] != "fused"
+            )
+        )
         for part in ("first_stage", "reranker")
     )
     stages = " → ".join(parts)
-    depths = f"top_k {run['top_k']}, top_n {run['top_n']}"
+    grade = "" if run["gold_grade"] == GOLD_GRADE else f", gold from grade {run['gold_grade']}"
+    depths = f"top_k {run['top_k']}, top_n {run['top_n']}{grade}"
     split = "" if run["split"] == SPLIT else f" ({run['split']})"
     return f"{when.replace('T', ' ')} · {run['corpus']}{split} · {stages} · {depths} · {format_count(run['queries'])}"
 

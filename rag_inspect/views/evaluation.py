@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from rag_inspect.evaluation.document import Comparison, EvaluationDocument, RankedQuery, RunSettings
 from rag_inspect.evaluation.systems import split_key
+from rag_inspect.metrics import GOLD_GRADE
 from rag_inspect.types import Verdict
 from rag_inspect.views.ceiling import describe_parts, lay_out_bars
 from rag_inspect.views.formats import format_ranks
@@ -109,7 +110,8 @@ def queue_html(
     chosen = [row for row in rows if not verdict or row.verdicts[system] == verdict]
     meanings = {name: describe_verdict(name, settings.top_n) for name in MEANINGS}
     texts = Counter(row.query for row in rows)
-    every = "worst first; click a query to open it in Explore" if links else "worst first"
+    also = ", which marks gold from grade 1" if settings.gold_grade > GOLD_GRADE else ""
+    every = f"worst first; click a query to open it in Explore{also}" if links else "worst first"
     return render(
         "queue.html",
         rows=[_queue_row(settings, system, row, links, texts[row.query] > 1) for row in chosen[:QUEUE_ROWS]],

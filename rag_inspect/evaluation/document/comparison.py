@@ -19,6 +19,7 @@ class ComparedRun:
     split: str
     top_k: int
     top_n: int
+    gold_grade: int
     created: str
     latency: Latency
     metrics: Mapping[str, float]

@@ -31,7 +31,7 @@ class FrontierPoint:
     """A system at one depth; one without a reranker has depth 0.
 
     equivalent: its loss against the best reranked point is, with 95 % confidence, below the margin, on the primary
-    metric and on recall@top_n. interpolated: its latency was not timed but lies between two that were. work: depth x
+    metric and on recall@top_n. lift: its change of the primary metric against the run's baseline. interpolated: its latency was not timed but lies between two that were. work: depth x
     parameters, what stands for the cost where latency is unknown. cheapest: the point that the decision recommends.
     """
 
@@ -40,13 +40,15 @@ class FrontierPoint:
     latency_ms: float | None
     metrics: Mapping[str, float]
     ci95: tuple[float, float]
+    lift: float
+    lift_ci95: tuple[float, float]
     equivalent: bool
     work: int = 0
     interpolated: bool = False
     cheapest: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "ci95": list(self.ci95)}
+        return {**asdict(self), "ci95": list(self.ci95), "lift_ci95": list(self.lift_ci95)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,8 @@ class Budget:
 class Decision:
     """What to use. system: the best reranked one, which the verdict is about. use: the system to use, at this depth.
 
-    kept_gain, kept_cost: the share of the full depth's gain and of its latency at `depth`; None without a reranker or
+    change: that of `system` at full depth. lift: that of what is to be used, against the baseline, on the same metric.
+    counts: of what is to be used, or of `system` at full depth where no reranker is. kept_gain, kept_cost: the share of the full depth's gain and of its latency at `depth`; None without a reranker or
     where the whole is unknown.
     """
 
@@ -58,6 +59,8 @@ class Decision:
     goal: Goal
     margin: float
     change: Difference
+    lift: float
+    lift_ci95: tuple[float, float]
     counts: Counts
     top_n: int
     latency_ms: float | None
@@ -79,8 +82,9 @@ class Decision:
             if n > 1
             else ""
         )
+        what = f"{self.use} reranking {self.depth}" if self.depth else self.system
         return (
-            f"{self.system} against {self.baseline}: of {format_count(counts.queries)}, {counts.gained:,} "
+            f"{what} against {self.baseline}: of {format_count(counts.queries)}, {counts.gained:,} "
             f"{'gains' if counts.gained == 1 else 'gain'} a gold passage in the top {n} and {counts.lost:,} "
             f"{'loses' if counts.lost == 1 else 'lose'} one{inside}."
         )
@@ -103,7 +107,7 @@ class Decision:
         if budget.use is None or budget.lift is None:
             return f"{limit}: nothing that was measured."
         if budget.depth is None:
-            return f"{limit}: {budget.use}, without a reranker ({metric} {budget.lift:+.3f})."
+            return f"{limit}: {budget.use}, without a reranker."
         return f"{limit}: rerank {budget.depth} in {budget.use} ({metric} {budget.lift:+.3f}, {budget.latency_ms:,.0f} ms)."
 
     def to_json(self) -> dict[str, Any]:
@@ -121,6 +125,7 @@ class Decision:
             "goal": self.goal,
             "margin": self.margin,
             "change": self.change.to_json(),
+            "lift": {"delta": self.lift, "ci95": list(self.lift_ci95)},
             **counts,
             "top_n": self.top_n,
             "hit_at_n": hit,

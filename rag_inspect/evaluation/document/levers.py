@@ -21,13 +21,14 @@ class Lever:
 
 @dataclass(frozen=True, kw_only=True)
 class Levers:
-    """The queries whose gold is in the corpus and not among the candidates of `first_stage`, and what reaches them.
+    """The queries whose gold is not among the candidates of `first_stage`, and what reaches those that were examined.
 
-    levers: the strongest first. ranks: query id -> first stage -> true rank of its best gold, None if it is not ranked.
+    Examined are those whose gold is in the corpus, if they are not too many. levers: the strongest first. ranks: query id -> first stage -> true rank of its best gold, None if it is not ranked.
     """
 
     first_stage: str
     unreachable: int
+    examined: int
     levers: tuple[Lever, ...]
     found_by_none: int
     ranks: Mapping[str, Mapping[str, int | None]]
@@ -41,6 +42,8 @@ class Levers:
             or "nothing here reaches any"
         )
         what = format_count(self.unreachable, "query", "queries")
+        if self.examined < self.unreachable:
+            what = f"{self.examined:,} of the {self.unreachable:,} queries"
         rest = ""
         if self.found_by_none and some:
             are = "is" if self.found_by_none == 1 else "are"
@@ -52,6 +55,7 @@ class Levers:
         return {
             "first_stage": self.first_stage,
             "unreachable": self.unreachable,
+            "examined": self.examined,
             "levers": [asdict(lever) for lever in self.levers],
             "found_by_none": self.found_by_none,
             "ranks": {qid: dict(ranks) for qid, ranks in self.ranks.items()},
