@@ -202,8 +202,9 @@ def _list_below(document: EvaluationDocument, limits: Sequence[tuple[Metric, flo
 def _print_evaluation(document: EvaluationDocument) -> None:
     from rag_inspect.metrics import HEADLINE
     from rag_inspect.views.formats import format_latency
+    from rag_inspect.views.systems import describe_gold
 
-    title = f"{document.corpus} ({document.split}), {format_count(document.queries)}, top {document.top_k}"
+    title = f"{document.corpus} ({document.split}), {format_count(document.queries)}, top {document.top_k}{describe_gold(document)}"
     rows = []
     for system in document.systems:
         row = {"system": system.key}

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "": (
         ("serve", "open the web app"),
-        ('search "binary quantisation" --corpus resources', "run one query through both stages"),
+        (
+            'search "loads the reranker weights all over again" --corpus resources',
+            "run one query through both stages",
+        ),
         ("eval --corpus product-help", "run an eval set through both stages"),
         ("--print-completion bash", "print the completion script for bash"),
     ),
@@ -19,7 +22,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("serve --host 0.0.0.0 --port 8000", "public mode: other machines can reach it"),
     ),
     "search": (
-        ('search "binary quantisation" --corpus resources', "print a table of what moved"),
+        (
+            'search "loads the reranker weights all over again" --corpus resources',
+            "print a table of what moved",
+        ),
         (
             'search "how do I get rid of the watermark" --corpus product-help --json',
             "print one JSON document",
@@ -31,8 +37,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "explain": (
         (
-            'explain "binary quantisation" --corpus resources --passage faiss-flat',
-            "say why this passage is not in the top 5",
+            "explain --query-id rb012 --corpus resources --passage streamlit",
+            "say why this passage is in the top 5, and what each of its sentences does",
         ),
         (
             'explain "refunds" --corpus ./my-corpus --passage p17 --first-stage hybrid --json',

@@ -65,21 +65,19 @@ def find_passage(corpus: Corpus, passage_id: str) -> Passage:
 
 
 def find_passages(corpus: Corpus, text: str, most: int = FOUND) -> list[Passage]:
-    """Find passages by id, else by words that their id, title or text holds; those with the words in the title first."""
+    """Find passages by id, else by words that their id, title and text hold, in any order; those in the title first."""
     if known := corpus.passage_by_id.get(text) or corpus.passage_by_id.get(fold_text(text)):
         return [known]
-    words = fold_text(text).lower()
+    words = fold_text(text).lower().split()
     if not words:
         return []
-    titled = [
-        p
-        for p in corpus.passages
-        if any(words in fold_text(each).lower() for each in (p.title, p.passage_id))
-    ]
-    seen = {passage.passage_id for passage in titled}
-    rest = (p for p in corpus.passages if p.passage_id not in seen and words in fold_text(p.text).lower())
-    for passage in rest:
-        if len(titled) >= most:
-            break
-        titled.append(passage)
-    return titled[:most]
+    titled, rest = list[Passage](), list[Passage]()
+    for passage in corpus.passages:
+        head = fold_text(f"{passage.passage_id} {passage.title}").lower()
+        if all(word in head for word in words):
+            titled.append(passage)
+        elif len(rest) < most and all(
+            word in head or word in fold_text(passage.text).lower() for word in words
+        ):
+            rest.append(passage)
+    return [*titled, *rest][:most]

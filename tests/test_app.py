@@ -161,6 +161,32 @@ def test_any_passage_is_found_and_located(visit):
     assert "milvus-lite" in text and "true rank in bm25" in text
 
 
+def test_a_found_passage_is_located_anew_after_every_search_and_a_long_panel_scrolls(visit):
+    page = visit("?corpus=resources&first_stage=bm25&k=5")
+    wait_for_ranking(page)
+    page.get_by_role("button", name="Find a passage").click()
+    box, panel = page.get_by_label("Its id, or words from it"), page.locator(".ri-passage")
+    for query in (None, "which vector store keeps its index on disk"):
+        if query:
+            ask(page, query)
+        box.fill("milvus-lite")
+        box.press("Enter")
+        panel.get_by_text("true rank in bm25").wait_for()
+    assert box.evaluate(
+        "box => box.getBoundingClientRect().bottom < document.querySelector('#passage').getBoundingClientRect().top"
+    )
+    box.fill("no passage has these words")
+    box.press("Enter")
+    page.get_by_text("try fewer words").first.wait_for()
+    assert panel.count() == 0, "what was found before is no answer"
+    page.set_viewport_size({"width": 390, "height": 500})
+    page.locator(".ri-after button").first.click()
+    panel.wait_for()
+    page.mouse.move(200, 450)
+    page.mouse.wheel(0, 300)
+    page.wait_for_function("document.querySelector('#passage').scrollTop > 100")
+
+
 def test_the_keyboard_alone_moves_jumps_to_the_twin_and_pins(visit):
     page = visit("?corpus=fruit&q=where do apples keep")
     wait_for_ranking(page)

@@ -409,6 +409,40 @@ def test_every_rule_names_its_number_and_its_source_in_words():
     )
 
 
+def test_levers_count_all_that_is_unreachable_and_name_no_depth_that_adds_nothing():
+    outcome = ranked([1] * 5 + [0] * 35, [1] * 5 + [0] * 35, top_k=10, passages=60)
+    reach = {
+        f"q{row}": {"bag": 25 if row < 20 else 45, "bm25": 3 if row < 15 else None, "hybrid": 12}
+        for row in range(5, 35)
+    }  # 5 of the 35 were not examined
+    outcome = dataclasses.replace(outcome, reach=reach | {"q0": {"bag": 1, "bm25": 1, "hybrid": 1}})
+    levers = assess(outcome).levers
+    assert (levers.unreachable, levers.examined) == (35, 30), "q0 is reached, whatever the reach says of it"
+    assert {lever.name: lever.reaches for lever in levers.levers} == {
+        "top_k 50": 30, "top_k 30": 15, "bm25": 10, "hybrid": 0,
+    }  # fmt: skip
+    assert "top_k 100" not in levers.words, "the corpus has 60 passages"
+    assert levers.words.startswith("Of 30 of the 35 queries that bag does not reach, top_k 50 reaches 30, ")
+    same = {qid: ranks | {"bag": 25} for qid, ranks in reach.items()}
+    names = [each.name for each in assess(dataclasses.replace(outcome, reach=same)).levers.levers]
+    assert "top_k 30" in names and "top_k 50" not in names
+
+
+def test_recall_is_fixed_first_only_where_no_first_stage_of_the_run_reaches_it():
+    outcome = ranked([1] * 30 + [0] * 20, [1] * 30 + [0] * 20)
+    [advice] = [line for line in assess(outcome).advice if line.rule == "recall_first"]
+    assert "40% of recall@5 is out of reach" in advice.text and "candidates of bag;" in advice.text
+    [stage] = outcome.stages
+    places = stage.places.copy()
+    places[30:, 0] = ranked([1] * 50, [1] * 50).stages[0].places[30:, 0]
+    better = dataclasses.replace(
+        stage, places=places, first_stage=dataclasses.replace(stage.first_stage, key="better")
+    )
+    both = dataclasses.replace(outcome, stages=(stage, better))
+    if (both.judged_by("better").first_gold > 0).all():
+        assert not [line for line in assess(both).advice if line.rule == "recall_first"]
+
+
 def test_candidates_that_are_fewer_for_one_query_are_padded():
     corpus = make_corpus(3, passages=10)
 

@@ -19,6 +19,7 @@ from rag_inspect.evaluation.turn import Turn
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.terminal import is_plain, print_lines, print_table
 from rag_inspect.workbench import Workbench
+from tests.browsing import write_corpus
 from tests.fixed_embedder import FixedEmbedder
 from tests.fixed_reranker import FixedReranker
 
@@ -191,6 +192,22 @@ def test_explain_says_where_a_passage_is(home, doubles, capsys, monkeypatch):
     assert code == 1 and 'tiny has no passage "p44"' in err
     code, _, err = run(capsys, *asked, "p33")
     assert code == 1 and 'tiny has no passage "p33"; the nearest ids are p3' in err
+
+
+def test_explain_reads_the_folder_that_was_searched_whatever_its_name(home, doubles, capsys, tmp_path):
+    folder = tmp_path / "else" / "tiny"
+    write_corpus(folder, ["the otter sleeps", "the heron waits"], {"otter": "p0"})
+    found = document(capsys, "explain", "otter", "--corpus", str(folder), "--passage", "p1", "--top-k", "2")
+    assert found["where"]["cause"] == "kept" and found["text"].endswith("the heron waits")
+    assert found["where"]["exact_rank"] in (1, 2), "of two passages, not of the thirty of the listed corpus"
+
+
+def test_search_counts_gold_from_the_grade_that_is_asked_for(home, doubles, capsys, tmp_path):
+    folder = tmp_path / "graded"
+    write_corpus(folder, ["the otter sleeps", "the heron waits"], {"otter": "p0"})
+    asked = "search", "--query-id", "q0", "--corpus", str(folder), "--top-k", "2"
+    assert document(capsys, *asked)["gold"] == ["p0"]
+    assert document(capsys, *asked, "--gold-grade", "2")["gold"] == []
 
 
 @pytest.mark.parametrize("stage", ["bm25", "hybrid"])

@@ -42,7 +42,7 @@ def made_outcome():
     return dataclasses.replace(
         run_evaluation(corpus, *rerankers, top_k=6),
         latency=latency,
-        machine=Machine(cpu="test", cores=2, threads=2, device="cpu", load=2.5),
+        machine=Machine(cpu="test", cores=2, threads=2, device="cpu", load=3.5),
         notes=("said by the run",),
         created="2026-01-01T00:00:00+00:00",
         versions={"numpy": "2"},

@@ -1,5 +1,8 @@
 """Where a passage is: true ranks by brute force, and the cause that keeps it out of the top n."""
 
+import random
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -135,3 +138,49 @@ def test_passages_are_found_by_id_and_by_words():
     assert [p.passage_id for p in find_passages(corpus, "AMBER")] == ["p1", "p11"]
     assert [p.passage_id for p in find_passages(corpus, "amber", most=1)] == ["p1"]
     assert find_passages(corpus, "  ") == find_passages(corpus, "nowhere") == []
+
+
+def test_words_are_found_in_any_order_and_whatever_the_white_space():
+    corpus = corpus_of({"a\u00a0b": "ONNX on a CPU", "c  d": "quantised  weights for ONNX"})
+    for asked, ids in (
+        ("a\u00a0b", ["a\u00a0b"]), ("a b", ["a\u00a0b"]), ("c  d", ["c  d"]), ("c d", ["c  d"]),
+        ("onnx quantised", ["c  d"]), ("cpu onnx", ["a\u00a0b"]), ("onnx", ["a\u00a0b", "c  d"]), ("onnx gpu", []),
+    ):  # fmt: skip
+        assert [p.passage_id for p in find_passages(corpus, asked)] == ids, asked
+
+
+def test_a_hybrids_true_ranks_are_those_of_its_search(settings):
+    chance = random.Random(5)
+    words = [f"word{n}" for n in range(40)]
+    corpus = corpus_of({f"p{n:03}": " ".join(chance.choices(words, k=12)) for n in range(400)})
+    parts = [ExactRetriever(corpus), open_bm25(corpus, settings.home)]
+    hybrid, query = HybridRetriever(find_first_stage("hybrid"), corpus, parts), Query("", "word1 word7 word9")
+    for top_k in (5, 20, 60):
+        [found] = hybrid.search([query], top_k)
+        [ranks] = hybrid.rank_exactly([(query, [p.passage_id for p in corpus.passages])], top_k)
+        assert {pid: rank for pid, rank in ranks.items() if rank <= top_k} == found.ranking.rank_by_id
+        assert set(ranks.values()) == set(range(1, len(ranks) + 1))
+
+
+def test_a_query_among_the_passages_is_left_out_of_the_true_ranks():
+    corpus = corpus_of({"q": "amber birch", "a": "amber birch cedar", "b": "amber delta", "c": "elm"})
+    corpus = replace(corpus, queries=(Query("q", "amber birch"),), splits={"test": {"q": {"b": 1}}})
+    dense = ExactRetriever(corpus)
+    candidates = find_candidates(dense, corpus, "", 2, "q")
+    *_, search = rerank(candidates, FixedReranker(), None, 1)
+    itself = locate(search, corpus, "q", {"bag": dense})
+    assert itself.cause == "left_out" and itself.exact_rank is None and "the query itself" in itself.words
+    ranks = {pid: locate(search, corpus, pid, {"bag": dense}).exact_rank for pid in "abc"}
+    assert [ranks[pid] for pid in candidates.ranking.passage_ids] == [1, 2]
+    assert sorted(ranks.values()) == [1, 2, 3], "the others move up"
+    kept = find_candidates(dense, corpus, "", 2, "q", keep_identical_ids=True)
+    *_, search = rerank(kept, FixedReranker(), None, 1)
+    assert locate(search, corpus, "q", {"bag": dense}).exact_rank == 1
+
+
+def test_what_a_first_stage_does_not_rank_is_not_called_below_top_k(settings):
+    corpus = corpus_of({"a": "amber", "b": "birch"})
+    words = open_bm25(corpus, settings.home)
+    search = search_tiny(words, corpus, 1, 1)
+    found = locate(search, corpus, "b", {"bm25": words})
+    assert found.cause == "first_stage_missed" and "does not rank it at all" in found.words

@@ -13,6 +13,7 @@ from rag_inspect.sessions import LOCAL, Sessions, Visitor
 from rag_inspect.workbench import Workbench
 
 ANN, EVE = Visitor("ann"), Visitor("eve")
+TAB = SimpleNamespace(session_hash="a tab")
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_opening_the_tab_does_not_replace_the_word_about_a_lost_job(settings, co
     for job_id, said in (("lost", "Not run yet."), ("", "Your last evaluation was lost")):
         shown = {
             part.elem_id: value
-            for part, value in handlers["show_first"](job_id, "", "tiny", None, said).items()
+            for part, value in handlers["show_first"](TAB, job_id, "", "tiny", None, said).items()
         }
         assert isinstance(shown["eval-progress"], dict), "gradio's word for: leave it"
 
@@ -187,3 +188,28 @@ def test_each_visitor_has_so_many_evaluations_and_the_machine_so_many(public, qu
     jobs[0].stop()
     list(jobs[0].watch())
     queued(bench, Visitor("d"))
+
+
+def test_a_record_drawn_while_an_evaluation_starts_does_not_replace_it(settings, corpus_folder, monkeypatch):
+    from rag_inspect.ui import build_app, eval_opening
+
+    corpus_folder(passages={"p": "words"})
+    newest = []
+    opening_of = eval_opening._Opening.__init__
+    monkeypatch.setattr(
+        eval_opening._Opening,
+        "__init__",
+        lambda own, page, bench, new: (newest.append(new), opening_of(own, page, bench, new))[1],
+    )
+    functions = [made.fn for made in build_app(Workbench(settings)).fns.values()]
+    handlers = {getattr(getattr(fn, "func", fn), "__name__", ""): fn for fn in functions}
+    draw = eval_opening.show_recorded
+    assert len(handlers["show_first"](TAB, "", "ann", "tiny", "other", "Not run yet.")) > 1
+
+    def start_meanwhile(page, bench, name):
+        newest[0].begin(TAB, "a new job")
+        return draw(page, bench, name)
+
+    monkeypatch.setattr(eval_opening, "show_recorded", start_meanwhile)
+    left = handlers["show_first"](TAB, "", "ann", "tiny", "other", "Not run yet.")
+    assert [part.elem_id for part in left] == ["eval-progress"]

@@ -13,15 +13,21 @@ from rag_inspect.errors import CorpusError, InputError
 from rag_inspect.evaluation import EvalProgress, evaluate, runs
 from rag_inspect.evaluation.assessment import Evaluation, assess
 from rag_inspect.evaluation.document import sort_worst_first
+from rag_inspect.evaluation.eval_set import check_evaluation
+from rag_inspect.evaluation.fusion import WEIGHTS
 from rag_inspect.evaluation.latency import LEAST_QUERIES, measure_reranker, take_p95
 from rag_inspect.evaluation.machine import Machine, describe_machine
-from rag_inspect.evaluation.systems import Latency, list_keys, name_file, split_key
+from rag_inspect.evaluation.outcome import FusedOutcome
+from rag_inspect.evaluation.slices import MOST_TAGS
+from rag_inspect.evaluation.systems import FirstStageSystem, Latency, list_keys, name_file, split_key
 from rag_inspect.exports import export_files, name_files, name_scores, per_query_csv, read_replay, to_replay
-from rag_inspect.metrics import parse
+from rag_inspect.metrics import NO_PASSAGE, parse
 from rag_inspect.options import EvalOptions
 from rag_inspect.retrieval import RecordedRetriever, find_first_stage
+from rag_inspect.retrieval.recorded import clean_tag
 from rag_inspect.significance import differences, holm
 from rag_inspect.types import Query
+from rag_inspect.ui.past_runs import label_runs
 from rag_inspect.views.evaluation import caption_html, comparison_html, queue_html, table_html
 from rag_inspect.views.formats import format_latency
 from rag_inspect.views.report import report_html
@@ -260,8 +266,8 @@ def test_where_and_how_busy_it_was_is_recorded_and_a_busy_machine_is_warned_of(o
     here = describe_machine("cpu")
     assert here.cpu and here.cores >= here.threads >= 1 and document.machine.device == "cpu"
     assert document.to_json()["machine"] == outcome.machine.to_json()
-    idle = Machine(cpu="test", cores=4, threads=4, device="cpu", load=4.0)
-    busy = dataclasses.replace(idle, load=4.1)
+    idle = Machine(cpu="test", cores=4, threads=4, device="cpu", load=6.0)
+    busy = dataclasses.replace(idle, load=6.1)
     for machine, warned in ((idle, False), (busy, True), (dataclasses.replace(idle, load=None), False)):
         notes = assess(dataclasses.replace(outcome, machine=machine)).notes
         assert any("timed on test, 4 cores, cpu" in note for note in notes)
@@ -332,6 +338,72 @@ def test_where_only_gold_was_judged_unjudged_says_nothing(document):
 def test_a_gold_grade_that_no_judgement_reaches_is_refused_in_words(corpus):
     with pytest.raises(CorpusError, match="finds no gold; gold starts at grade 7, and its highest grade is"):
         run_evaluation(corpus, gold_grade=7)
+
+
+def test_two_systems_that_would_share_a_file_are_refused_before_the_work(corpus):
+    options = EvalOptions(corpus="x", first_stages=["recorded:a", "recorded:a.mini"], rerankers=["mini"])
+    with pytest.raises(InputError, match=r"recorded:a>>mini and recorded:a.mini would have the same file"):
+        check_evaluation(corpus, options, public=False)
+    check_evaluation(
+        corpus, dataclasses.replace(options, first_stages=["recorded:a", "minilm"]), public=False
+    )
+
+
+@pytest.mark.parametrize(
+    "stages", [["recorded:" + "x" * 300], ["recorded:a\x07b"], [f"recorded:m{n}" for n in range(17)]]
+)
+def test_first_stages_that_no_replay_could_name_are_refused(stages):
+    with pytest.raises(InputError, match="first stage"):
+        EvalOptions(corpus="x", first_stages=stages)
+
+
+def test_huge_recorded_scores_many_tags_and_odd_run_names_open_again(corpus):
+    queries = tuple(
+        dataclasses.replace(
+            query, metadata={"kind": [f"k{n % 20}" for n in range(at, at + 19)] * 4, "size": f"s{at % 4}"}
+        )
+        for at, query in enumerate(corpus.queries)
+    )
+    outcome = run_evaluation(dataclasses.replace(corpus, queries=queries), ScriptedReranker(), top_k=5)
+    [stage] = outcome.stages
+    big = dataclasses.replace(
+        stage,
+        scores=stage.scores * 2e14,
+        first_stage=FirstStageSystem(
+            key="recorded:x", kind="recorded", score_name=f"{clean_tag('my' + chr(7) + 'run')} score"
+        ),
+    )
+    outcome = dataclasses.replace(outcome, stages=(big,), latency={})
+    assert max(map(len, outcome.tags.values())) <= MOST_TAGS
+    assert (
+        read_replay(json.dumps(to_replay(outcome)).encode()).stages[0].first_stage.score_name == "myrun score"
+    )
+
+
+def test_a_fused_ranking_that_is_short_has_no_unjudged_passages_past_its_end(outcome):
+    grades = np.zeros((len(WEIGHTS), len(outcome.queries), outcome.depth))
+    grades[:, 3, 4:] = NO_PASSAGE
+    fused = FusedOutcome(key="fusion:bag+words", embedder=outcome.rerankers[0], grades=grades)
+    again = read_replay(json.dumps(to_replay(dataclasses.replace(outcome, fused=fused))).encode())
+    assert np.array_equal(again.fused.grades, grades)
+    assert (parse("judged@5").values(again.judge(again.fused.grades[0])) == 1).all()
+
+
+def test_past_runs_say_their_gold_grade_and_only_their_own_first_stages(outcome, graded_outcome, tmp_path):
+    documents = [assess(outcome), assess(graded_outcome)]
+    for number, (each, document) in enumerate(zip((outcome, graded_outcome), documents, strict=True)):
+        each = dataclasses.replace(each, created=f"2026-01-0{number + 1}T00:00:00+00:00")
+        runs.save_run(tmp_path, runs.new_run_id(each.created), each, document)
+    graded, plain = label_runs(runs.list_runs(tmp_path))
+    assert "bag, words → fixed, other" in plain and "blend" not in plain and "grade" not in plain
+    assert "gold from grade 2" in graded
+    found = runs.compare_runs(*documents, "bag>>fixed", "bag>>fixed")
+    assert found.queries + found.other_gold == len(documents[1].per_query)
+    assert "since their gold differs" in comparison_html(found) or not found.other_gold
+    assert "gold from grade 2" in comparison_html(found)
+    none = dataclasses.replace(documents[1], per_query=())
+    with pytest.raises(InputError, match="they count gold from grade 1 and from grade 2"):
+        runs.compare_runs(documents[0], none, "bag>>fixed", "bag>>fixed")
 
 
 def test_files_are_named_after_systems_and_a_replay_brings_all_back(outcome, document):

@@ -114,7 +114,7 @@ def _note_comparison(numbers: Numbers) -> Iterator[str]:
     if numbers.distinct_queries == 1:
         yield "One query says nothing about others, so the intervals span the whole scale."
     if len(numbers.systems) > 2:
-        yield "Several systems were compared: p_holm is corrected for this (Holm 1979), p_value is not."
+        yield "Several systems were compared, and p is corrected for this (Holm 1979)."
 
 
 def _note_latency(numbers: Numbers, outcome: Outcome) -> Iterator[str]:

@@ -178,9 +178,16 @@ def compare_runs(
         runs=(_side(before, keys[0], names, first), _side(after, keys[1], names, second)),
         queries=len(pairs),
         only_in_one=len(before.per_query) + len(after.per_query) - 2 * len(pairs),
+        other_gold=_count_other_gold(before, after),
         metrics=dict(zip(names, found, strict=True)),
         changed=tuple(row for row in rows if row.verdict_before != row.verdict_after),
     )
+
+
+def _count_other_gold(before: EvaluationDocument, after: EvaluationDocument) -> int:
+    """Count the queries that both runs have, by id and text, with other gold."""
+    gold = {(row.query_id, row.query): row.gold for row in before.per_query}
+    return sum(gold.get((row.query_id, row.query), row.gold) != row.gold for row in after.per_query)
 
 
 def list_shared_systems(before: EvaluationDocument, after: EvaluationDocument) -> list[str]:

@@ -13,10 +13,12 @@ from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Reranking
 from rag_inspect.ui.askers import read_asker
 from rag_inspect.ui.errors import show_errors
+from rag_inspect.ui.search_stream import HINT
 from rag_inspect.ui.theme import read_script
 from rag_inspect.views.figures import scatter, slopegraph
 from rag_inspect.views.passage import passage_html
 from rag_inspect.views.rankings import title_passage
+from rag_inspect.views.sentences import aside_html
 from rag_inspect.views.snippets import LIBRARIES, choose_library, describe_snippet, write_snippet
 from rag_inspect.workbench import Workbench
 
@@ -61,7 +63,9 @@ def build_finder(bench: Workbench, state: gr.State, panel: gr.HTML) -> None:
         "concurrency_limit": None,
         **_QUIET,
     }
-    text.submit(show_errors(find), [state, text], found, **_QUIET).success(**shown)
+    # What was found before is no answer to what is asked now.
+    cleared = text.submit(lambda: aside_html(HINT), None, panel, **_QUIET)
+    cleared.then(show_errors(find), [state, text], found, **_QUIET).success(**shown)
     found.input(**shown)
 
 

@@ -13,6 +13,7 @@ from rag_inspect.ui.controls import watch_choice
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.eval_page import CHOSEN, QUIET, Page
 from rag_inspect.ui.eval_settings import split_update, stages_update
+from rag_inspect.ui.newest import Newest
 from rag_inspect.views.evaluation import describe_record
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.words import format_count
@@ -22,9 +23,9 @@ from rag_inspect.workbench import Workbench
 TAKE_EXPLORED = "(...values) => [...values.slice(0, -1), window.riExplored()]"
 
 
-def wire(page: Page, bench: Workbench, tab: gr.Tab) -> None:
+def wire(page: Page, bench: Workbench, tab: gr.Tab, newest: Newest) -> None:
     """Connect the opening of the tab and the choice of a corpus."""
-    opening = _Opening(page, bench)
+    opening = _Opening(page, bench, newest)
     shown, whose = [page.progress, *page.results], [page.job_id, page.visitor, page.corpus]
     lists, choice = [page.split, page.first_stages], [*whose, page.first_stages]
     taken = [*choice, page.followed, page.corpus]
@@ -37,8 +38,8 @@ def wire(page: Page, bench: Workbench, tab: gr.Tab) -> None:
 class _Opening:
     """The listeners; each takes the values of the components that `wire` names."""
 
-    def __init__(self, page: Page, bench: Workbench) -> None:
-        self.page, self.bench = page, bench
+    def __init__(self, page: Page, bench: Workbench, newest: Newest) -> None:
+        self.page, self.bench, self.newest = page, bench, newest
         self.nothing_said = page.progress.value
 
     def follow(
@@ -53,23 +54,28 @@ class _Opening:
         return {self.page.corpus: explored} | self._list_choices(explored, first_stages)
 
     def show_first(
-        self, job_id: str, visitor: object, corpus: str, followed: str | None, said: str
+        self, request: gr.Request, job_id: str, visitor: object, corpus: str, followed: str | None, said: str
     ) -> dict[Any, Any]:
         """Show the record of the corpus that was taken, unless it is there already."""
-        page = self.page
+        page, before = self.page, self.newest.of(request)
         if followed == corpus or not self._follows(job_id, visitor, followed):
             return page.unchanged
         # What was said before the tab was opened stays, or is on its way: that this job, now unknown, is lost.
         kept = page.unchanged if followed is None and (job_id or said != self.nothing_said) else {}
-        return show_recorded(page, self.bench, corpus) | {page.followed: corpus} | kept
+        shown = show_recorded(page, self.bench, corpus) | {page.followed: corpus} | kept
+        # An evaluation that was started while this was drawn has the page to itself.
+        return shown if self.newest.of(request) == before else page.unchanged
 
     def choose_corpus(
-        self, job_id: str, visitor: object, corpus: str, first_stages: list[str]
+        self, request: gr.Request, job_id: str, visitor: object, corpus: str, first_stages: list[str]
     ) -> dict[Any, Any]:
         """Show the record of the corpus that was chosen on this tab; while a job runs, only fill the lists."""
         chosen = self._list_choices(corpus, first_stages) | {self.page.followed: CHOSEN}
-        job = self.bench.job(job_id or "", Visitor.from_browser(visitor))
-        return chosen if job and not job.over else chosen | show_recorded(self.page, self.bench, corpus)
+        job, before = self.bench.job(job_id or "", Visitor.from_browser(visitor)), self.newest.of(request)
+        if job and not job.over:
+            return chosen
+        shown = show_recorded(self.page, self.bench, corpus)
+        return chosen | shown if self.newest.of(request) == before else chosen
 
     def _follows(self, job_id: str, visitor: object, followed: str | None) -> bool:
         if not visitor:  # what the browser stores is not here yet: there may be a job

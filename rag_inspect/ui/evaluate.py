@@ -28,29 +28,12 @@ from rag_inspect.ui.eval_settings import (
     stages_update,
     write_settings,
 )
+from rag_inspect.ui.newest import Newest
 from rag_inspect.views.evaluation import progress_html
 from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
 LABEL = "Evaluate"
-MOST_TABS = 1_000  # whose last job is remembered; the oldest are forgotten
-
-
-class Newest:
-    """The job that each browser tab started last: what is still on its way about an earlier one is not shown."""
-
-    def __init__(self) -> None:
-        self._started: dict[str | None, str] = {}
-
-    def begin(self, request: gr.Request, job_id: str) -> None:
-        """Note that this tab started the job."""
-        while len(self._started) >= MOST_TABS:
-            del self._started[next(iter(self._started))]
-        self._started[request.session_hash] = job_id
-
-    def is_superseded(self, request: gr.Request, job_id: str) -> bool:
-        """Return True if this tab has started another job since."""
-        return self._started.get(request.session_hash, job_id) != job_id
 
 
 def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
@@ -59,7 +42,7 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     newest = Newest()
     _wire_job(page, bench, newest)
     _wire_form(page, bench, app, tab)
-    eval_opening.wire(page, bench, tab)
+    eval_opening.wire(page, bench, tab, newest)
     eval_results.wire(page, bench)
     past_runs.wire(page, bench, app)
     return [page.job_id, page.visitor, page.timer]

@@ -27,6 +27,9 @@ from rag_inspect.views.sentences import aside_html
 from rag_inspect.words import format_count
 from rag_inspect.workbench import Workbench
 
+SHOW_RESULTS = (
+    "() => document.querySelector('#eval-progress').scrollIntoView({ behavior: 'smooth', block: 'start' })"
+)
 KEEP_NAME = "(name) => name || window.riVisitor()"
 
 
@@ -97,7 +100,8 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
     named = app.load(None, page.visitor, page.visitor, js=KEEP_NAME, **QUIET)
     named.then(lambda name: update_choices(bench, name), page.visitor, page.past, **QUIET)
     shown = [page.progress, *page.settings, *page.results]
-    page.open_past.click(show_errors(reopen), [page.past, page.visitor], shown, **QUIET)
+    opened = page.open_past.click(show_errors(reopen), [page.past, page.visitor], shown, **QUIET)
+    opened.success(None, None, None, js=SHOW_RESULTS, **QUIET)
     page.compare.click(show_errors(compare), [page.past, page.visitor], page.comparison, **QUIET)
     page.replay.upload(show_errors(replay), page.replay, shown, **QUIET)
     if bench.replay is not None:

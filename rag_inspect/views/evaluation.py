@@ -119,6 +119,7 @@ def queue_html(
         queries=format_count(len(rows)),
         most=QUEUE_ROWS if len(chosen) > QUEUE_ROWS else 0,
         words=meanings.get(verdict, every),  # type: ignore[call-overload]
+        meanings=meanings,
     )
 
 
@@ -169,6 +170,7 @@ def comparison_html(found: Comparison) -> str:
         runs=found.runs,
         queries=format_count(found.queries),
         identical=found.identical,
+        other_gold=found.other_gold,
         metrics=found.metrics,
         changed=format_count(len(found.changed)),
         rows=found.changed[:QUEUE_ROWS],

@@ -52,7 +52,7 @@ def describe_comparison(document: EvaluationDocument) -> list[Column]:
     return [
         Column(f"Δ {primary}", f"change of {primary} against {baseline}, with its paired 95 % bootstrap interval"),
         Column("p", f"paired randomisation test{several}"),
-        Column("W / T / L", f"queries on which it is better than, equal to, or worse than {baseline}"),
+        Column("W / T / L", f"queries on which its {primary} is better than, equal to, or worse than that of {baseline}; a fused row has its mean over the halves there"),
         *halves,
         Column("p50 / p95 ms (n)", f"milliseconds a query, first stage included: median of n queries, timed one at a time, and from {P95_QUERIES} queries their 95th percentile"),
     ]  # fmt: skip

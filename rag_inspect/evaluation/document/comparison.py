@@ -39,11 +39,15 @@ class VerdictChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two runs over their shared queries; `only_in_one` counts the queries that only one of them has."""
+    """Two runs over their shared queries; `only_in_one` counts the queries that only one of them has.
+
+    other_gold: how many of those both have, with other gold.
+    """
 
     runs: tuple[ComparedRun, ComparedRun]
     queries: int
     only_in_one: int
+    other_gold: int
     metrics: Mapping[str, Difference]
     changed: tuple[VerdictChange, ...]
 

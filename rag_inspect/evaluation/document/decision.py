@@ -83,8 +83,9 @@ class Decision:
             else ""
         )
         what = f"{self.use} reranking {self.depth}" if self.depth else self.system
+        usual = " at its usual weight" if self.baseline.startswith("fusion:") else ""
         return (
-            f"{what} against {self.baseline}: of {format_count(counts.queries)}, {counts.gained:,} "
+            f"{what} against {self.baseline}{usual}: of {format_count(counts.queries)}, {counts.gained:,} "
             f"{'gains' if counts.gained == 1 else 'gain'} a gold passage in the top {n} and {counts.lost:,} "
             f"{'loses' if counts.lost == 1 else 'lose'} one{inside}."
         )

@@ -47,8 +47,8 @@ class Levers:
         rest = ""
         if self.found_by_none and some:
             are = "is" if self.found_by_none == 1 else "are"
-            rest = f", {self.found_by_none:,} {are} found by nothing here"
-        look = ": look at their passages" if self.found_by_none else ""
+            rest = f", {self.found_by_none:,} {are} reached by none of these"
+        look = "; read the gold passages of those" if self.found_by_none else ""
         return f"Of {what} that {self.first_stage} does not reach, {found}{rest}{look}."
 
     def to_json(self) -> dict[str, Any]:

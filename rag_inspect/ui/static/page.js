@@ -29,8 +29,14 @@
   });
   // Where a passage is, and why, comes after its panel, which may be closed by then, or another passage's or another
   // search's.
+  let open = false;
   function complete() {
-    const panel = document.querySelector('#passage .ri-passage');
+    const panel = document.querySelector('#passage .ri-passage'), at = document.activeElement;
+    // The panel lies over the lower part of the page; what has the focus stays in sight.
+    const hidden = panel && !open && at && !panel.contains(at)
+      && at.getBoundingClientRect().bottom > panel.closest('#passage').getBoundingClientRect().top;
+    open = Boolean(panel);
+    if (hidden) at.scrollIntoView({ block: 'center' });
     const find = (selector) => {
       const found = panel && document.querySelector(selector);
       return found && ['passage', 'search'].every((name) => found.dataset[name] === panel.dataset[name]) ? found : null;
