@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,6 +201,7 @@ def _list_below(document: EvaluationDocument, limits: Sequence[tuple[Metric, flo
 
 
 def _print_evaluation(document: EvaluationDocument) -> None:
+    from rag_inspect.evaluation.systems import split_key
     from rag_inspect.metrics import HEADLINE
     from rag_inspect.views.formats import format_latency
     from rag_inspect.views.systems import describe_gold
@@ -232,8 +234,10 @@ def _print_evaluation(document: EvaluationDocument) -> None:
         parts = f"achieved {bar.achieved:.3f}, recoverable {bar.recoverable:.3f}, unreachable {bar.unreachable:.3f}"
         more = f", does not fit {bar.does_not_fit:.3f}" if bar.does_not_fit else ""
         lines.append(f"{parse(bar.metric).label} with {bar.system}: {parts}{more}")
-    counts = ", ".join(f"{name} {count:,}" for name, count in document.verdicts.items())
-    lines.append(f"verdicts of {document.reranked[0].key}: {counts}")
+    found = Counter(row.verdicts[decision.system] for row in document.per_query)
+    counts = ", ".join(f"{name} {found[name]:,}" for name in document.verdicts)
+    first_stage, _ = split_key(decision.system)
+    lines.append(f"verdicts of {decision.system}, against {first_stage}: {counts}")
     print_lines(*lines, *document.notes)
 
 

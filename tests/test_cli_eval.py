@@ -152,7 +152,11 @@ def test_fail_under_prints_what_to_do_and_fails_with_a_clear_line(folder, capsys
     assert main([*arguments, "--fail-under", "mrr@5=0", "--fail-under", "precision@7=0.99"]) == 1
     printed, err = capsys.readouterr()
     assert "12 passages: under 200 a reranker seldom pays" in printed
-    assert "verdicts of minilm>>mini: lost" in printed and "\nminilm>>mini " in printed and printed.isascii()
+    assert (
+        "verdicts of minilm>>mini, against minilm: lost" in printed
+        and "\nminilm>>mini " in printed
+        and printed.isascii()
+    )
     assert "precision@7 of minilm>>mini is 0." in err and "below 0.99 (--fail-under, facts, n=6)" in err
     assert "MRR" not in err
 

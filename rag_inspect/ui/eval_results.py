@@ -47,7 +47,7 @@ def draw_results(page: Page, evaluation: Evaluation, of: list[Any] | None = None
     While the form says something else than `of` (default: than when they came), they are greyed.
     """
     document = evaluation.document
-    keys = [system.key for system in document.reranked]
+    keys, shown = [system.key for system in document.reranked], document.decision.system
     return {
         page.advice: caption_html(document, of) + advice_html(document),
         page.goal: gr.update(value=document.aim.goal, visible=True),
@@ -56,12 +56,12 @@ def draw_results(page: Page, evaluation: Evaluation, of: list[Any] | None = None
         page.ceiling: ceiling_html(document),
         page.table: table_html(document) + slices_html(document),
         page.frontier: gr.update(value=figures.frontier(document), visible=True),
-        page.system: gr.update(choices=keys, value=keys[0], visible=len(keys) > 1),
+        page.system: gr.update(choices=keys, value=shown, visible=len(keys) > 1),
         page.notes: notes_html(document),
         page.files: _write_files(evaluation),
         page.evaluation: evaluation,
         page.followed: CHOSEN,
-    } | _draw_system(page, evaluation, keys[0])
+    } | _draw_system(page, evaluation, shown)
 
 
 def clear_results(page: Page) -> dict[Any, Any]:

@@ -63,7 +63,7 @@ def describe_record(document: EvaluationDocument) -> str:
 
 def _list_models(document: EvaluationDocument) -> list[tuple[str, str]]:
     """Return (key, revision) of each first stage and each reranker, once."""
-    models = [system.system.model for system in document.systems]
+    models = [system.system.model for system in document.systems if system.kind != "fused"]
     return list(dict.fromkeys((model.key, model.revision) for model in models))
 
 
@@ -111,7 +111,8 @@ def queue_html(
     meanings = {name: describe_verdict(name, settings.top_n) for name in MEANINGS}
     texts = Counter(row.query for row in rows)
     also = ", which marks gold from grade 1" if settings.gold_grade > GOLD_GRADE else ""
-    every = f"worst first; click a query to open it in Explore{also}" if links else "worst first"
+    order = f"{system} against {split_key(system)[0]}, worst first"
+    every = f"{order}; click a query to open it in a new tab of Explore{also}" if links else order
     return render(
         "queue.html",
         rows=[_queue_row(settings, system, row, links, texts[row.query] > 1) for row in chosen[:QUEUE_ROWS]],

@@ -36,7 +36,7 @@ def report_html(document: EvaluationDocument, score_names: Mapping[str, str]) ->
 
     `score_names`: reranker key -> the name of its score.
     """
-    key = document.reranked[0].key
+    key = document.decision.system
     ranked = sort_worst_first(document.per_query, key)
     listed = _fit_queries(ranked)
     return render(
