@@ -194,7 +194,10 @@ def test_explain_says_where_a_passage_is(home, doubles, capsys, monkeypatch):
     assert code == 1 and 'tiny has no passage "p33"; the nearest ids are p3' in err
 
 
-def test_explain_reads_the_folder_that_was_searched_whatever_its_name(home, doubles, capsys, tmp_path):
+def test_explain_reads_the_folder_that_was_searched_whatever_its_name(
+    home, doubles, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(FixedEmbedder, "spec", EMBEDDERS["minilm"])
     folder = tmp_path / "else" / "tiny"
     write_corpus(folder, ["the otter sleeps", "the heron waits"], {"otter": "p0"})
     found = document(capsys, "explain", "otter", "--corpus", str(folder), "--passage", "p1", "--top-k", "2")
@@ -372,6 +375,11 @@ def test_an_interruption_is_exit_130(home, capsys, monkeypatch):
     assert run(capsys, "search", "x", "--corpus", "tiny") == (130, "", "rag-inspect: stopped\n")
 
 
+def heed_ctrl_c():
+    """A shell starts what it puts in the background deaf to Ctrl+C; these tests must not inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process there")
 def test_ctrl_c_ends_a_running_command_with_one_line(home):
     """Stopped while it waits its turn: models load only after that."""
@@ -380,7 +388,7 @@ def test_ctrl_c_ends_a_running_command_with_one_line(home):
     try:
         running = subprocess.Popen(
             command("eval", "--corpus", "tiny", "--reranker", "mini"),
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c,
         )  # fmt: skip
         first = running.stderr.readline()
         running.send_signal(signal.SIGINT)
@@ -405,7 +413,7 @@ def test_ctrl_c_while_modules_load_is_one_line(tmp_path, start):
     )
     running = subprocess.Popen(
         [sys.executable, *start, "corpora"], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c,
     )  # fmt: skip
     assert running.stdout.readline() == "loading\n"
     running.send_signal(signal.SIGINT)

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from rag_inspect.errors import InputError
-from rag_inspect.locate import find_passages
+from rag_inspect.locate import find_passage, find_passages
 from rag_inspect.rerankers import RERANKERS
 from rag_inspect.types import Reranking
 from rag_inspect.ui.askers import read_asker
@@ -42,17 +42,13 @@ def build_finder(bench: Workbench, state: gr.State, panel: gr.HTML) -> None:
         if not passages:
             raise InputError(f"{corpus.name} has no passage with this id or these words; try fewer words")
         choices = [(f"{title_passage(each)} ({each.passage_id})"[:160], each.passage_id) for each in passages]
-        one = passages[0].passage_id if len(passages) == 1 else None
-        return gr.update(choices=choices, value=one, visible=True, label=f"Passages ({len(passages)})")
+        one = choices[0][1] if len(choices) == 1 else None
+        return gr.update(choices=choices, value=one, visible=True, label=f"Passages ({len(choices)})")
 
     def show(reranking: Reranking | None, passage_id: str | None, request: gr.Request) -> Any:
         if reranking is None or passage_id is None or not reranking.complete:
             return gr.skip()
-        passage = bench.corpus(reranking.candidates.corpus).passage_by_id.get(passage_id)
-        if passage is None:
-            raise InputError(
-                f'{reranking.candidates.corpus} has no passage "{passage_id[:80]}"; find it again'
-            )
+        passage = find_passage(bench.corpus(reranking.candidates.corpus), passage_id)
         who = read_asker(request, on_space=bench.settings.on_space)
         return passage_html(reranking, passage, bench.locate(reranking, passage_id, who))
 
