@@ -1,10 +1,12 @@
 """Why is this passage here: what each part of it, and each word of the query, does to the reranker's score.
 
-A part is left out, everything else is scored as before, and the difference is the part's effect. Whether the effects tell the truth is measured too: see `Check`.
+A part is left out, everything else is scored as before, and the difference is the part's effect. Whether the effects tell
+the truth is measured too: see `Check`.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -81,14 +83,13 @@ class _Work:
             *((self.query, self.without([span])) for span in self.parts.spans),
             *((leave_out(self.query, [span]), passage) for span in self.words.spans),
         ]
-        self.drawn = self._draw() if len(self.parts.spans) >= LEAST_PARTS else 0
+        self.added: dict[int, dict[str, float]] = {}  # by place: what is added to the model's own score
+        pairs = math.comb(max(0, len(self.parts.spans) - 2), 2)
+        self.drawn = min(DRAWS, pairs) if len(self.parts.spans) >= LEAST_PARTS else 0
 
     def without(self, spans: Sequence[Span]) -> Passage:
         """Return the passage without these parts; it has no stored vector."""
         return Passage(self.passage.passage_id, leave_out(self.text, spans))
-
-    def _draw(self) -> int:
-        return min(DRAWS, len(list(combinations(self.parts.spans[2:], 2))))
 
     def describe(
         self, known: Mapping[int, float], check: Check | None = None, checked: int = 0
@@ -126,15 +127,15 @@ class _Work:
 
     def _share(self, known: Mapping[int, float]) -> dict[int, dict[str, float]]:
         """Return, by place, what each component of the score has of the difference; the rest is the model's own."""
-        places = sorted(known)
-        found = self.reranker.components([self.pairs[place] for place in places])
-        if not found:
-            return {}
+        new = [place for place in known if place not in self.added]
+        found = self.reranker.components([self.pairs[place] for place in new])
+        for at, place in enumerate(new):
+            self.added[place] = {name: values[at] for name, values in found.items()}
+        whole = self.added[0]
         shares = {}
-        for at, place in enumerate(places):
-            added = {name: values[places.index(0)] - values[at] for name, values in found.items()}
-            own = known[0] - known[place] - sum(added.values())
-            shares[place] = {**added, "cross-encoder": own}
+        for place in known if whole else ():
+            added = {name: value - self.added[place][name] for name, value in whole.items()}
+            shares[place] = {**added, "cross-encoder": known[0] - known[place] - sum(added.values())}
         return shares
 
     def rank(self, score: float) -> int:

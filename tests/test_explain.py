@@ -281,6 +281,13 @@ def test_the_panel_and_the_markdown_say_what_was_measured_whatever_the_texts_say
     for line in markdown.splitlines():
         assert line.count("|") - line.count("\\|") in (0, 4), "every cell in its column"
     assert "[x](http" not in markdown and "**bold" not in markdown and "\\<img" in markdown
+    assert "ri-unseen" not in html
+    short = replace(explained[0], read={"minilm": explained[0].parts[1].span.start, "fixed": 10_000})
+    first = replace(search.candidates.first_stage, key="minilm")
+    cut = explained_html(replace(search, candidates=replace(candidates, first_stage=first)), [short])
+    assert (
+        cut.count("ri-unseen") == len(short.parts) - 1 and "What minilm does not read has a wavy line." in cut
+    )
     growing = explained_html(search, [replace(explained[0], done=3, check=None)])
     assert "ri-stop" in growing and "ri-copy" not in growing and 'data-done="3"' in growing
 

@@ -17,7 +17,10 @@ _QUOTED = 60  # characters of a part that a sentence quotes
 
 @dataclass(frozen=True, slots=True)
 class _Painted:
-    """A part as it is painted: `strength`, 0 to 1, is that of its colour; `then` the rank without it, if it is another."""
+    """A part as it is painted: `strength`, 0 to 1, is that of its colour; `then` the rank without it, if it is another.
+
+    unseen: the part lies past what the first stage reads.
+    """
 
     text: str
     delta: float
@@ -25,6 +28,7 @@ class _Painted:
     then: str
     words: str
     strength: str
+    unseen: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ def explained_html(search: Reranking, explained: Sequence[Explanation]) -> str:
     own, *rivals = explained
     done = sum(each.done for each in explained)
     told = [describe_rivals(own, rival) for rival in rivals if rival.complete]
+    sides = [_lay_out(search, each) for each in explained]
     lines = [describe_strongest(own), describe_check(own), *told, *describe_unread(own), *own.notes]
     return render(
         "explained.html",
@@ -51,26 +56,28 @@ def explained_html(search: Reranking, explained: Sequence[Explanation]) -> str:
         done=done,
         lines=[line for line in lines if line],
         markdown=write_markdown(search, explained),
+        unseen=search.candidates.first_stage.key if any(p.unseen for s in sides for p in s.parts) else "",
         complete=all(each.complete for each in explained),
         progress=f"{done} of {sum(each.total for each in explained)} pairs scored with one part left out …",
-        sides=[_lay_out(search, each) for each in explained],
+        sides=sides,
     )
 
 
 def _lay_out(search: Reranking, explained: Explanation) -> _Side:
     passage = search.candidates.passages[explained.passage_id]
     end = explained.read.get(search.reranker.key, len(explained.text))
-    unread = explained.text[end:]
+    unread, first = explained.text[end:], search.candidates.first_stage.key
     return _Side(
         title=title_passage(passage),
         score=f"{search.reranker.score_name} {explained.score:.2f}, {format_ordinal(explained.rank)}",
-        parts=_paint(explained.parts, explained.rank, "This part"),
+        parts=_paint(explained.parts, explained.rank, "This part", explained.read.get(first)),
         words=_paint(explained.words, explained.rank, "This word"),
         unread=unread[:MAX_CHARACTERS] + ("…" if len(unread) > MAX_CHARACTERS else ""),
     )
 
 
-def _paint(effects: Sequence[Effect], rank: int, what: str) -> list[_Painted]:
+def _paint(effects: Sequence[Effect], rank: int, what: str, end: int | None = None) -> list[_Painted]:
+    """Paint the effects; `end` is where the first stage's reading ends, None if it reads all or does not tell."""
     largest = max((abs(effect.delta) for effect in effects), default=0.0) or 1.0
     return [
         _Painted(
@@ -80,6 +87,7 @@ def _paint(effects: Sequence[Effect], rank: int, what: str) -> list[_Painted]:
             then=format_ordinal(effect.rank_without) if effect.rank_without != rank else "",
             words=" ".join(filter(None, [describe_effect(effect, rank, what), describe_shares(effect)])),
             strength=f"{abs(effect.delta) / largest:.2f}",
+            unseen=end is not None and effect.span.start >= end,
         )
         for effect in effects
     ]
