@@ -30,7 +30,7 @@ from rag_inspect.workbench import Workbench
 SHOW_RESULTS = (
     "() => document.querySelector('#eval-progress').scrollIntoView({ behavior: 'smooth', block: 'start' })"
 )
-KEEP_NAME = "(name) => name || window.riVisitor()"
+KEEP_NAME = "async (name) => [name || await window.riVisitor()]"
 
 
 def update_choices(bench: Workbench, visitor: object) -> Any:
@@ -97,7 +97,8 @@ def wire(page: Page, bench: Workbench, app: gr.Blocks) -> None:
         drawn = eval_results.draw_results(page, evaluation, form_values(bench, settings))
         return drawn | write_settings(page, bench, settings) | {page.progress: aside_html(words)}
 
-    named = app.load(None, page.visitor, page.visitor, js=KEEP_NAME, **QUIET)
+    # Through the server: by then the browser's other states are here, too; who has a name may have a job.
+    named = app.load(lambda name: name, page.visitor, page.visitor, js=KEEP_NAME, **QUIET)
     named.then(lambda name: update_choices(bench, name), page.visitor, page.past, **QUIET)
     shown = [page.progress, *page.settings, *page.results]
     opened = page.open_past.click(show_errors(reopen), [page.past, page.visitor], shown, **QUIET)

@@ -75,17 +75,20 @@ window.riCopy = async (button, text) => {
 };
 
 // The id of a browser that has none yet: long and random, as whoever has it is the visitor (sessions.py). Kept beside
-// gradio's own copy, which a tab reads only as it loads: two tabs opened at once would each make one.
-window.riVisitor = () => {
+// gradio's own copy, which a tab reads only as it loads: two tabs opened at once would each make one. What one tab stores
+// takes a moment to reach the others, so the first holds the lock until then.
+window.riVisitor = () => new Promise((resolve) => {
   const key = 'rag-inspect-visitor-id';
   const made = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  try {
-    if (!localStorage.getItem(key)) localStorage.setItem(key, made);
-    return localStorage.getItem(key);
-  } catch {
-    return made;  // a browser that stores nothing: known until it leaves the page
-  }
-};
+  const take = async () => {
+    const known = localStorage.getItem(key);
+    if (!known) localStorage.setItem(key, made);
+    resolve(known || made);
+    if (!known) await new Promise((go) => { setTimeout(go, 400); });
+  };
+  // A browser that stores nothing is known until it leaves the page.
+  (navigator.locks ? navigator.locks.request(key, take) : take()).catch(() => resolve(made));
+});
 
 // Tab leaves no list open: gradio opens one when it gets the focus, and does not close it when Tab leaves it. A list
 // that is long enough to scroll would be a stop of its own, and take the focus with it when it closes.
