@@ -31,7 +31,6 @@ from rag_inspect.ui.controls import (
 from rag_inspect.ui.errors import show_errors
 from rag_inspect.ui.picker import find_query_text, first_example, picker_update, show_picked, step
 from rag_inspect.ui.theme import read_script
-from rag_inspect.views.sentences import aside_html
 from rag_inspect.workbench import Workbench
 
 LABEL = "Explore"
@@ -59,12 +58,7 @@ class _Page:
     sentence: gr.HTML
     aside: gr.HTML
     rankings: gr.HTML
-    passage: gr.HTML
-    located: gr.HTML
-    explain: gr.Button
-    explained: gr.HTML
-    what_if: gr.Button
-    outcome: gr.HTML
+    panel: passage_panel.Panel
     search: gr.State
     timer: gr.Timer
 
@@ -74,7 +68,7 @@ class _Page:
 
     @property
     def results(self) -> list[Any]:
-        return [self.sentence, self.aside, self.rankings, self.passage, self.search]
+        return [self.sentence, self.aside, self.rankings, self.panel.passage, self.search]
 
     @property
     def found(self) -> list[Any]:
@@ -88,8 +82,8 @@ def build(bench: Workbench, app: gr.Blocks, tab: gr.Tab) -> list[Any]:
     searches = _wire(page, bench, app)
     page.link.click(None, [*page.choice, page.picker], None, js=COPY_LINK, **_QUIET)
 
-    passage_panel.wire(page, bench)
-    drawers.build_finder(bench, page.search, page.passage)
+    passage_panel.wire(page.panel, page.rankings, page.search, page.stop, bench)
+    drawers.build_finder(bench, page.search, page.panel.passage)
     told = TELL_CONTROLS % "explore"
     gr.on([part.change for part in page.choice], None, page.choice, None, js=told, **_QUIET)
     drawers.build_figures(page.search, searches)
@@ -147,12 +141,7 @@ def _lay_out(bench: Workbench) -> _Page:
         sentence=_html(elem_id="sentence"),
         aside=_html(elem_id="aside"),
         rankings=_html(elem_id="rankings", js_on_load=read_script("rankings.js")),
-        passage=_html(aside_html(search_stream.HINT), elem_id="passage"),
-        located=_html(elem_id="located"),
-        explain=gr.Button("Explain", elem_id="explain"),
-        explained=_html(elem_id="explained"),
-        what_if=gr.Button("What if", elem_id="what-if"),
-        outcome=_html(elem_id="outcome"),
+        panel=passage_panel.lay_out(),
         search=gr.State(None),
         timer=gr.Timer(0.5, active=False, render=False),
     )

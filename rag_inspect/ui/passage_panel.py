@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import gradio as gr
 
@@ -26,15 +28,14 @@ EDITED = """(search) => {
   const panel = document.querySelector('#passage .ri-passage'), read = (part) => panel?.querySelector(part)?.value ?? '';
   return [search, Number(panel?.dataset.passage || 0), read('.ri-edit-text'), read('.ri-edit-query')];
 }"""
+_html = partial(gr.HTML, apply_default_css=False)
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-class Page(Protocol):
-    """The components of Explore that the panel is connected to."""
+@dataclass(kw_only=True)
+class Panel:
+    """The components of the panel: what is shown in it, and the buttons that page.js presses for those inside it."""
 
-    rankings: gr.HTML
-    search: gr.State
-    stop: gr.Button
     passage: gr.HTML
     located: gr.HTML
     explain: gr.Button
@@ -43,26 +44,40 @@ class Page(Protocol):
     outcome: gr.HTML
 
 
-def wire(page: Page, bench: Workbench) -> None:
+def lay_out() -> Panel:
+    """Lay out the panel; all of it but `passage` is hidden, and page.js moves it into the open panel."""
+    return Panel(
+        passage=_html(aside_html(search_stream.HINT), elem_id="passage"),
+        located=_html(elem_id="located"),
+        explain=gr.Button("Explain", elem_id="explain"),
+        explained=_html(elem_id="explained"),
+        what_if=gr.Button("What if", elem_id="what-if"),
+        outcome=_html(elem_id="outcome"),
+    )
+
+
+def wire(panel: Panel, rankings: gr.HTML, search: gr.State, stop: gr.Button, bench: Workbench) -> None:
     """Connect the rows: a click opens the panel of a passage, then says where it is in the whole corpus.
 
     The buttons in the panel are pressed here by page.js: why its score is what it is, and what an edit would do.
     """
-    panel = _Panel(bench)
+    listeners = _Listeners(bench)
     number, text, query = gr.Number(0, visible=False), *(gr.Textbox(visible=False) for _ in range(2))
-    edited = [page.search, number, text, query]
-    page.what_if.click(show_errors(panel.ask_what_if), edited, page.outcome, js=EDITED, **SEARCHES, **_QUIET)
-    asked = {"inputs": [page.search, number], "js": OPENED, **SEARCHES, **_QUIET}
-    explaining = page.explain.click(
-        show_errors(panel.show_why), outputs=page.explained, trigger_mode="multiple", **asked
+    edited = [search, number, text, query]
+    panel.what_if.click(
+        show_errors(listeners.ask_what_if), edited, panel.outcome, js=EDITED, **SEARCHES, **_QUIET
     )
-    opened = page.rankings.row_pick(_open_passage, page.search, page.passage, cancels=[explaining], **_QUIET)
-    opened.then(show_errors(panel.locate), outputs=page.located, **asked)
-    page.stop.click(None, None, None, cancels=[explaining], **_QUIET)
+    asked = {"inputs": [search, number], "js": OPENED, **SEARCHES, **_QUIET}
+    explaining = panel.explain.click(
+        show_errors(listeners.show_why), outputs=panel.explained, trigger_mode="multiple", **asked
+    )
+    opened = rankings.row_pick(_open_passage, search, panel.passage, cancels=[explaining], **_QUIET)
+    opened.then(show_errors(listeners.locate), outputs=panel.located, **asked)
+    stop.click(None, None, None, cancels=[explaining], **_QUIET)
 
 
-class _Panel:
-    """The listeners; `number` is that of the passage in the open panel, 0 if it was closed meanwhile."""
+class _Listeners:
+    """`number` is that of the passage in the open panel, 0 if it was closed meanwhile."""
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench

@@ -46,10 +46,12 @@ class Levers:
             what = f"{self.examined:,} of the {self.unreachable:,} queries"
         rest = ""
         if self.found_by_none and some:
-            are = "is" if self.found_by_none == 1 else "are"
-            rest = f", {self.found_by_none:,} {are} reached by none of these"
-        look = "; read the gold passages of those" if self.found_by_none else ""
-        return f"Of {what} that {self.first_stage} does not reach, {found}{rest}{look}."
+            one = self.found_by_none == 1
+            rest = (
+                f"; {self.found_by_none:,} {'is' if one else 'are'} reached by none of these: read "
+                f"{'its' if one else 'their'} gold passages"
+            )
+        return f"Of {what} that {self.first_stage} does not reach, {found}{rest}."
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -33,7 +33,7 @@
   function complete() {
     const panel = document.querySelector('#passage .ri-passage'), at = document.activeElement;
     // The panel lies over the lower part of the page; what has the focus stays in sight.
-    const hidden = panel && !open && at && !panel.contains(at)
+    const hidden = panel && !open && at && at !== document.body && !panel.contains(at)
       && at.getBoundingClientRect().bottom > panel.closest('#passage').getBoundingClientRect().top;
     open = Boolean(panel);
     if (hidden) at.scrollIntoView({ block: 'center' });
